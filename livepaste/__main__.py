@@ -1,0 +1,7 @@
+"""``python -m livepaste``."""
+
+import sys
+
+from livepaste.cli import main
+
+sys.exit(main())

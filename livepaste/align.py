@@ -1,0 +1,157 @@
+"""Where a face crop sits in a frame: a similarity fitted on rigid points only.
+
+Units: the *template* is the field's unit square of inner-face landmarks (eye corners at y ≈ 0.2, mouth at
+y ≈ 0.78). A crop is ``coverage`` template units wide around ``CENTER``; 2.2 is what face sets store.
+``mesh.npz`` holds the mean of 150 generated faces' meshes in template units: made by fitting the mesh to each
+still, aligning (Procrustes), taking the median and making it symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+TEMPLATE = "livepaste-1"  # changes when the points, the template or the centre change
+STORED_COVERAGE = 2.2  # template units; face sets are stored this wide
+CENTER = (0.5, 0.36)  # template units; a little above the inner face, so hairline and chin are equally far in
+
+# Brows, eye corners, nose bridge and wings; no lips, no jaw, no eyelids: speech and blinks must not move the crop.
+_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+_EYES = (33, 133, 362, 263)
+_NOSE = (168, 6, 197, 195, 5, 4, 1, 129, 358, 98, 327)
+RIGID = _BROWS + _EYES + _NOSE
+
+# The face's outline in order, the wearer's right temple over the forehead to the left and round the chin.
+OUTLINE = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The mean face: 478 points in template units (z < 0 nearer), 852 triangles, and each point's mirror image."""
+
+    points_xyz: np.ndarray  # float32 (478, 3)
+    triangles: np.ndarray  # int16 (852, 3); eye and mouth openings are left out
+    mirror: np.ndarray  # int16 (478,)
+
+
+@cache
+def mean_mesh() -> Mesh:
+    """The mean face mesh (read once)."""
+    with (files("livepaste") / "mesh.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return Mesh(arrays["points"], arrays["triangles"], arrays["mirror"])
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Where a square face crop sits in a frame."""
+
+    frame_to_crop: Float32[np.ndarray, "2 3"]  # affine, pixels to pixels, centres at integers
+    size: int  # side of the crop, pixels
+
+    @property
+    def crop_to_frame(self) -> Float32[np.ndarray, "2 3"]:
+        return cv2.invertAffineTransform(self.frame_to_crop).astype(np.float32)
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per frame pixel."""
+        a, b = self.frame_to_crop[0, :2]
+        return float(np.hypot(a, b))
+
+
+def fit_similarity(from_xy: np.ndarray, to_xy: np.ndarray) -> np.ndarray:
+    """Least-squares similarity (Umeyama 1991, without reflection), float64 (2, 3), that maps ``from_xy`` to ``to_xy``.
+
+    Closed form in two dimensions: with centred points as complex numbers, scale·rotation = Σ conj(a)·b ÷ Σ|a|².
+    """
+    mean_a, mean_b = from_xy.mean(0), to_xy.mean(0)
+    a = (from_xy - mean_a).astype(np.float64) @ (1, 1j)
+    b = (to_xy - mean_b).astype(np.float64) @ (1, 1j)
+    r = np.vdot(a, b) / max(np.vdot(a, a).real, 1e-12)
+    linear = np.array([[r.real, -r.imag], [r.imag, r.real]])
+    return np.column_stack([linear, mean_b - linear @ mean_a])
+
+
+def align(points_xyz: np.ndarray, size: int, coverage: float = STORED_COVERAGE) -> Alignment:
+    """The alignment of a ``size``-pixel crop, ``coverage`` template units wide, on a face's mesh points in frame pixels."""
+    rigid = list(RIGID)
+    to_template = fit_similarity(points_xyz[rigid, :2], mean_mesh().points_xyz[rigid, :2])
+    pixels = size / coverage
+    frame_to_crop = to_template * pixels
+    # Template point CENTER falls on the crop's centre, (size - 1) / 2 because pixel centres are integers.
+    frame_to_crop[:, 2] += (size - 1) / 2 - np.array(CENTER) * pixels
+    return Alignment(frame_to_crop.astype(np.float32), size)
+
+
+def rescale(alignment: Alignment, from_coverage: float, size: int, coverage: float) -> Alignment:
+    """The same crop's alignment at another size and coverage: what a recipe cuts out of a stored face."""
+    factor = (size / coverage) / (alignment.size / from_coverage)
+    matrix = alignment.frame_to_crop.astype(np.float64) * factor
+    matrix[:, 2] += (size - 1) / 2 - factor * (alignment.size - 1) / 2
+    return Alignment(matrix.astype(np.float32), size)
+
+
+def crop(image: np.ndarray, alignment: Alignment, *, interpolation: int | None = None) -> np.ndarray:
+    """Cut the crop out of ``image`` (any channels, dtype kept). Area-like filtering when it shrinks a lot."""
+    side = (alignment.size, alignment.size)
+    if interpolation is None:
+        interpolation = cv2.INTER_LINEAR
+        if alignment.scale < 0.6:  # linear sampling would alias: shrink the surrounding region first
+            return _crop_shrunk(image, alignment)
+    return cv2.warpAffine(
+        image, alignment.frame_to_crop, side, flags=interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _crop_shrunk(image: np.ndarray, alignment: Alignment) -> np.ndarray:
+    """Average down by a whole factor around the crop, then sample linearly."""
+    step = max(2, round(1 / alignment.scale))
+    s = alignment.size
+    corners = transform(np.array([[0, 0], [s, 0], [0, s], [s, s]], np.float32), alignment.crop_to_frame)
+    h, w = image.shape[:2]
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 2 * step, 0, (w - 1, h - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2 * step, (x0 + 1, y0 + 1), (w, h))
+    region = image[y0:y1, x0:x1]
+    size_wh = (max(1, round(region.shape[1] / step)), max(1, round(region.shape[0] / step)))
+    small = cv2.resize(region, size_wh, interpolation=cv2.INTER_AREA)
+    gx, gy = region.shape[1] / size_wh[0], region.shape[0] / size_wh[1]
+    # small pixel u sits at frame pixel x0 + (u + 0.5) * g - 0.5
+    small_to_frame = np.array([[gx, 0, x0 + 0.5 * gx - 0.5], [0, gy, y0 + 0.5 * gy - 0.5], [0, 0, 1]])
+    matrix = alignment.frame_to_crop.astype(np.float64) @ small_to_frame
+    return cv2.warpAffine(small, matrix, (s, s), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply an affine (2, 3) to points (n, 2 or 3); z, if any, is scaled with the picture."""
+    xy = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    if points.shape[1] == 2:
+        return xy.astype(points.dtype)
+    z = points[:, 2:] * np.hypot(matrix[0, 0], matrix[0, 1])
+    return np.concatenate([xy, z], axis=1).astype(points.dtype)
+
+
+def pose_degrees(points_xyz: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees from the mesh's own depth, relative to the mean face.
+
+    Yaw > 0: nose towards the picture's left. Pitch > 0: looking down. Roll > 0: clockwise in the picture.
+    Rotation by orthogonal Procrustes on the rigid points (Kabsch 1976).
+    """
+    rigid = list(RIGID)
+    a = mean_mesh().points_xyz[rigid].astype(np.float64)
+    b = points_xyz[rigid].astype(np.float64)
+    u, _, vt = np.linalg.svd((a - a.mean(0)).T @ (b - b.mean(0)))
+    sign = np.sign(np.linalg.det(u @ vt))
+    r = (u @ np.diag([1.0, 1.0, sign]) @ vt).T  # b = r a
+    x, y, z = r[:, 2]  # where the face's back axis points (the nose points along -z)
+    yaw = np.degrees(np.arctan2(x, z))
+    pitch = np.degrees(np.arctan2(-y, np.hypot(x, z)))
+    roll = np.degrees(np.arctan2(r[1, 0], r[0, 0]))
+    return float(yaw), float(pitch), float(roll)

@@ -1,0 +1,157 @@
+"""A checkpoint: a folder that holds a model and its training state, in generations that are whole or absent.
+
+``NAME/generations/000123/{model.json, state/, swap.onnx, preview.png}`` and ``NAME/history.jsonl``. A generation
+is written into a temporary folder, hashed (``model.json`` holds every other file's SHA-256), fsynced and renamed; the
+newest whose hashes hold wins; two are kept. A folder that holds ``model.json`` itself (a shipped checkpoint) is a
+generation too. Readable without jax; nothing in it is executable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from livepaste.errors import CheckpointError
+
+FORMAT = 1
+KEPT = 2  # generations
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One whole generation whose hashes hold."""
+
+    path: Path
+    number: int
+    model: dict[str, Any]  # model.json
+
+    @property
+    def onnx(self) -> Path:
+        return self.path / "swap.onnx"
+
+    @property
+    def state(self) -> Path | None:
+        """The training state's folder, or None in a shipped model."""
+        state = self.path / "state"
+        return state if state.is_dir() else None
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / "model.json")
+    return {p.relative_to(path).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill: Callable[[Path], None]) -> Generation:
+    """Write one generation: ``fill(folder)`` puts every file but ``model.json`` into it.
+
+    Until the last rename nothing under ``checkpoint`` has changed, so a kill or a full disk loses nothing.
+    """
+    generations = checkpoint / "generations"
+    generations.mkdir(parents=True, exist_ok=True)
+    for leftover in generations.glob(".tmp-*"):  # an earlier kill's
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = generations / f".tmp-{number:06d}"
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        record = {"format": FORMAT, **model, "files": _hashes(temporary)}
+        (temporary / "model.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        if os.name == "posix":
+            for item in [*temporary.rglob("*"), temporary]:
+                _fsync(item)
+        final = generations / f"{number:06d}"
+        if final.exists():  # an unfinished or damaged one of the same number
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+        if os.name == "posix":
+            _fsync(generations)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for old in sorted(generations.glob("[0-9]*"))[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return Generation(final, number, record)
+
+
+def read_generation(path: Path, number: int = 0) -> Generation:
+    """Read and check one generation folder. Raises CheckpointError naming the first thing that is wrong."""
+    try:
+        record = json.loads((path / "model.json").read_text("utf-8"))
+        if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+            raise ValueError("not a model.json")
+        if not isinstance(record.get("format"), int):
+            raise ValueError("no format number")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no model.json; is this a checkpoint that `livepaste train` wrote?") from error
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path / 'model.json'}: damaged ({error})") from error
+    if record["format"] > FORMAT:
+        raise CheckpointError(f"{path}: checkpoint format {record['format']} is newer than {FORMAT}; update livepaste")
+    for name, wanted in record["files"].items():
+        file = path / name
+        if path.resolve() not in file.resolve().parents:
+            raise CheckpointError(f"{path}: model.json names {name!r}, outside the checkpoint")
+        if not file.is_file():
+            raise CheckpointError(f"{path}: {name} is missing; copy the whole folder again")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != wanted:
+            raise CheckpointError(f"{path}: {name} was altered (its hash does not match model.json); copy it again")
+    return Generation(path, number, record)
+
+
+def newest_generation(checkpoint: Path | str) -> Generation:
+    """The newest generation that is whole. Raises CheckpointError, with the newest one's fault, when none is."""
+    checkpoint = Path(checkpoint)
+    if not checkpoint.is_dir():
+        raise CheckpointError(f"{checkpoint}: no such checkpoint; train one with `livepaste train … --to {checkpoint}`")
+    if (checkpoint / "model.json").exists():
+        return read_generation(checkpoint)
+    fault: CheckpointError | None = None
+    for path in sorted((checkpoint / "generations").glob("[0-9]*"), reverse=True):
+        try:
+            return read_generation(path, int(path.name))
+        except CheckpointError as error:
+            fault = fault or error
+        except ValueError:
+            continue
+    raise fault or CheckpointError(f"{checkpoint}: holds no generation; is this a checkpoint that `livepaste train` wrote?")
+
+
+def append_history(checkpoint: Path, record: dict[str, Any]) -> None:
+    """Add one line to ``history.jsonl``."""
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    with (checkpoint / "history.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, separators=(",", ":")) + "\n")
+
+
+def read_history(checkpoint: Path) -> list[dict[str, Any]]:
+    """Every whole line of ``history.jsonl``; a line cut short by a kill is left out."""
+    path, records = checkpoint / "history.jsonl", []
+    if path.exists():
+        for line in path.read_text("utf-8", errors="replace").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+    return records
+
+
+def cut_history(checkpoint: Path, step: int) -> None:
+    """Drop what was recorded after ``step``, the one a resume starts from."""
+    kept = [r for r in read_history(checkpoint) if r.get("step", 0) <= step]
+    temporary = checkpoint / ".history.tmp"
+    temporary.write_text("".join(json.dumps(r, separators=(",", ":")) + "\n" for r in kept), "utf-8")
+    os.replace(temporary, checkpoint / "history.jsonl")
