@@ -1,0 +1,251 @@
+"""Finds faces in frames and follows them: frame -> tuple of faces with 478 points each.
+
+A face that was there in the last frame is looked for where it was (mesh only, 4 to 7 ms each). When one is lost, or
+more may appear, the full-range detector looks at the whole frame and, in turn, at overlapping squares of it, so that
+faces from 60 px upward are found; the mesh is then put on what it saw. A face that comes back near where it was lost
+keeps its track number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import TracebackType
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from livepaste.mediapipe_graphs import Detection, DetectionGraph, MeshGraph, Square
+from livepaste.options import FACE_CHOICES, one_of
+from livepaste.types import Face, Frame
+
+_RIGHT_EYE, _LEFT_EYE = 33, 263  # outer corners
+_ROOM = 1.5  # side of the square the mesh looks at, in units of the face's longer side: what the model was trained with
+_TILE = 640  # pixels; a 60 px face is 18 of the detector's 192 input pixels in such a square
+_DISCOVER_EVERY = 8  # frames between two looks for newcomers while others are followed: 3.75 a second at 30 fps
+_REMEMBER = Fraction(1)  # seconds a lost track may still be taken up again
+_MAX_FACES = 8  # never more than this many meshes a frame: crowds are not what this is for
+_MIN_PRESENCE = 0.5
+
+
+@dataclass(eq=False)
+class _Track:
+    number: int
+    points: np.ndarray  # float32 (478, 3), the last seen
+    seen: Fraction  # time of the frame it was last seen in
+    score: float = 1.0
+
+
+@dataclass
+class Finder:
+    """Call it with each frame in order; ``face`` says which one comes first in the answer.
+
+    auto: the one that continues (at first, and after it was gone for a second, the largest). largest, left, right: by
+    size or place in this frame, as seen in the picture. all: largest first. With ``max_faces`` = 1 the answer
+    holds that one only. One finder belongs to one clip or camera and one thread.
+    """
+
+    max_faces: int = 1
+    face: str = "auto"
+    _tracks: list[_Track] = field(default_factory=list, init=False)
+    _lost: list[_Track] = field(default_factory=list, init=False)
+    _numbers: int = field(default=0, init=False)
+    _calls: int = field(default=0, init=False)
+    _main: int | None = field(default=None, init=False)  # track that `auto` follows
+
+    def __post_init__(self) -> None:
+        one_of("face", self.face, FACE_CHOICES)
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+        self._mesh, self._detect = MeshGraph(), DetectionGraph()
+        # To say which is largest or leftmost, all must be known; `auto` needs only the one it follows.
+        self._wanted = 1 if self.face == "auto" and self.max_faces == 1 else max(4, self.max_faces)
+
+    def __call__(self, frame: Frame) -> tuple[Face, ...]:
+        """The faces in this frame, chosen one first; empty when there is none."""
+        image, time = frame.image, frame.time
+        before = len(self._tracks)
+        self._follow(image, time)
+        lost = len(self._tracks) < before
+        if not self._tracks or lost or (len(self._tracks) < self._wanted and self._calls % _DISCOVER_EVERY == 0):
+            self._discover(image, time)
+        self._calls += 1
+        self._lost = [t for t in self._lost if abs(time - t.seen) <= _REMEMBER]
+        faces = [Face(t.points, t.score, t.number) for t in self._tracks]
+        return tuple(self._in_order(faces, time)[: self.max_faces])
+
+    def reset(self) -> None:
+        """Forget every track: the next frame has nothing to do with the last."""
+        self._tracks, self._lost, self._main = [], [], None
+
+    def close(self) -> None:
+        self._mesh.close()
+        self._detect.close()
+
+    def __enter__(self) -> Finder:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _follow(self, image: np.ndarray, time: Fraction) -> None:
+        kept: list[_Track] = []
+        for track, result in zip(self._tracks, self._mesh(image, [square_around(t.points) for t in self._tracks])):
+            if _is_face(result, image) and not any(_same_place(result[0], other.points) for other in kept):
+                track.points, track.score, track.seen = result[0], result[1], time
+                kept.append(track)
+            else:
+                self._lost.append(track)
+        self._tracks = kept
+
+    def _discover(self, image: np.ndarray, time: Fraction) -> None:
+        """Look for faces that are not followed: the whole frame, and if it shows none, one square of it."""
+        detections = self._new(self._detect(image))
+        tiles = tile_boxes(image.shape[1], image.shape[0])
+        if not detections and tiles:
+            detections = self._new(detect_in_tile(self._detect, image, tiles[self._calls % len(tiles)]))
+        for points, score in self._admitted(mesh_on(self._mesh, image, detections)):
+            if len(self._tracks) < min(self._wanted, _MAX_FACES) and not any(
+                _same_place(points, t.points) for t in self._tracks
+            ):
+                self._tracks.append(_Track(self._number(points), points, time, score))
+
+    def _new(self, detections: list[Detection]) -> list[Detection]:
+        """Those away from the followed faces, surest first for the sake of a bound on work."""
+        fresh = [d for d in detections if not any(_holds(t.points, d) for t in self._tracks)]
+        return sorted(fresh, key=lambda d: -d.box_xywh[2] * d.score)[:_MAX_FACES]
+
+    def _admitted(self, found: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, float]]:
+        """Those that may be followed: when only one is wanted and it was just lost, not somebody else beside it.
+
+        One alone, not much smaller, is taken wherever it is: the picture was cut, or the face moved fast.
+        """
+        if self._wanted > 1 or not self._lost:
+            return found
+        last = self._lost[-1].points
+        near = [r for r in found if distance(r[0], last) <= 1.0]
+        if near:
+            return [min(near, key=lambda r: distance(r[0], last))]
+        return found if len(found) == 1 and width(found[0][0]) > 0.5 * width(last) else []
+
+    def _number(self, points: np.ndarray) -> int:
+        """The number of the lost track that was nearest, if within a face's width; else a new one."""
+        near = [(distance(points, t.points), t) for t in self._lost]
+        best = min(near, key=lambda pair: pair[0], default=None)
+        if best is not None and best[0] <= 1.0:
+            self._lost.remove(best[1])
+            return best[1].number
+        self._numbers += 1
+        return self._numbers - 1
+
+    def _in_order(self, faces: list[Face], time: Fraction) -> list[Face]:
+        faces.sort(key=lambda f: -width(f.points_xyz))
+        if self.face in ("left", "right"):
+            side = 1 if self.face == "left" else -1
+            faces.sort(key=lambda f: side * float(f.points_xyz[:, 0].mean()))
+        elif self.face == "auto" and faces:
+            waiting = any(t.number == self._main for t in self._lost)
+            if not waiting and all(f.track != self._main for f in faces):
+                self._main = faces[0].track
+            faces.sort(key=lambda f: f.track != self._main)
+        return faces
+
+
+def find_in_photo(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
+    """Every face of a still picture, largest first, the small ones in a large picture included."""
+    shrink = max(1.0, max(image.shape[:2]) / 4096)  # beyond that it only takes longer
+    size_wh = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
+    small = image if shrink == 1 else cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    mesh, detect = MeshGraph(), DetectionGraph()
+    try:
+        detections = detect(small)
+        for box in tile_boxes(small.shape[1], small.shape[0]):
+            detections += detect_in_tile(detect, small, box)
+        kept: list[Face] = []
+        for points, score in mesh_on(mesh, small, detections):
+            if not any(_same_place(points, other.points_xyz) for other in kept):
+                kept.append(Face(points, score, len(kept)))
+    finally:
+        mesh.close()
+        detect.close()
+    scaled = [Face((f.points_xyz * np.float32(shrink)).astype(np.float32), f.score, f.track) for f in kept]
+    return tuple(sorted(scaled, key=lambda f: -width(f.points_xyz)))
+
+
+def tile_boxes(width_px: int, height_px: int) -> list[tuple[int, int, int]]:
+    """Overlapping squares x, y, side that cover a frame larger than one; none for a small frame."""
+    side = min(_TILE, width_px, height_px)
+    if max(width_px, height_px) <= side * 1.1:
+        return []
+    return [(x, y, side) for y in _starts(height_px, side) for x in _starts(width_px, side)]
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Evenly spread beginnings, each square overlapping the next by at least a quarter."""
+    count = 1 + -(-(length - side) // (side * 3 // 4))
+    return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+
+
+def detect_in_tile(detect: DetectionGraph, image: np.ndarray, box: tuple[int, int, int]) -> list[Detection]:
+    """The detector on one square, its answers in frame pixels."""
+    x, y, side = box
+    found = []
+    for d in detect(image[y : y + side, x : x + side]):
+        bx, by, bw, bh = d.box_xywh
+        found.append(Detection((bx + x, by + y, bw, bh), d.eyes_xy + np.float32([x, y]), d.score))
+    return found
+
+
+def mesh_on(mesh: MeshGraph, image: np.ndarray, detections: list[Detection]) -> list[tuple[np.ndarray, float]]:
+    """The mesh on detected faces, twice: a detector's box is rough, the first mesh says where to look exactly."""
+    first = [r for r in mesh(image, [square_of(d) for d in detections]) if _is_face(r, image)]
+    return [r for r in mesh(image, [square_around(points) for points, _ in first]) if _is_face(r, image)]
+
+
+def square_of(detection: Detection) -> Square:
+    """Where the mesh should look for a detected face."""
+    x, y, w, h = detection.box_xywh
+    dx, dy = detection.eyes_xy[1] - detection.eyes_xy[0]
+    return Square(x + w / 2, y + h / 2, _ROOM * max(w, h), float(np.arctan2(dy, dx)))
+
+
+def square_around(points: Float32[np.ndarray, "478 3"]) -> Square:
+    """Where to look for a face that was here: a square turned with its eyes, around all of its points."""
+    dx, dy = points[_LEFT_EYE, :2] - points[_RIGHT_EYE, :2]
+    angle = float(np.arctan2(dy, dx))
+    c, s = np.cos(angle), np.sin(angle)
+    turned = points[:, :2].astype(np.float64) @ np.array([[c, -s], [s, c]])  # the face made upright
+    low, high = turned.min(0), turned.max(0)
+    x, y = np.array([[c, -s], [s, c]]) @ ((low + high) / 2)
+    return Square(float(x), float(y), _ROOM * float((high - low).max()), angle)
+
+
+def width(points: np.ndarray) -> float:
+    """Longer side of the points' bounding box, pixels: a turned head is narrow but not small."""
+    return float(np.ptp(points[:, :2], axis=0).max())
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between two faces' centres, in units of the larger one's size."""
+    return float(np.linalg.norm(a[:, :2].mean(0) - b[:, :2].mean(0))) / max(width(a), width(b), 1e-6)
+
+
+def _same_place(a: np.ndarray, b: np.ndarray) -> bool:
+    return distance(a, b) < 0.35
+
+
+def _holds(points: np.ndarray, detection: Detection) -> bool:
+    """Whether the middle of a detection lies on a followed face."""
+    x, y, w, h = detection.box_xywh
+    centre = points[:, :2].mean(0)
+    return float(np.hypot(*(centre - (x + w / 2, y + h / 2)))) < 0.6 * max(width(points), w)
+
+
+def _is_face(result: tuple[np.ndarray, float] | None, image: np.ndarray) -> bool:
+    """Present, of a size that can be a face, and more than half inside the frame."""
+    if result is None or result[1] < _MIN_PRESENCE:
+        return False
+    points, (h, w) = result[0][:, :2], image.shape[:2]
+    inside = ((points >= 0) & (points < (w, h))).all(1).mean()
+    return bool(np.isfinite(points).all() and width(points) >= 12 and inside > 0.5)
