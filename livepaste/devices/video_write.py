@@ -1,0 +1,148 @@
+"""Clips out: a plain constant-rate one, and one that keeps everything of another but its pictures.
+
+`ClipWriter` encodes in segments, each a finished file of its own beside the output (`OUT.part/`), so that a killed
+run goes on from the last whole one; at the end they are joined without encoding again, the sound packets of the
+original laid beside them, and only then does the output appear under its name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import struct
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from jaxtyping import Float32, UInt8
+
+from livepaste.devices.video_read import ClipReader, Color, open_container
+from livepaste.errors import ClipError
+from livepaste.options import one_of
+
+logger = logging.getLogger(__name__)
+
+# IPTC NewsCodes, "composite including generative AI elements": a captured picture with a face a model has drawn
+SYNTHETIC_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+_NOTE = "Synthetic media: a face in this clip was replaced (livepaste)"
+
+_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP  # as in reading
+# File ending to FFmpeg's format. Only containers that keep a time with every frame.
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".nut": "nut"}
+# No reordered frames: each segment then starts and ends cleanly, and every container keeps the times as they are.
+_ENCODERS = {
+    "h264": ("libx264", {"preset": "veryfast", "bf": "0"}),
+    "hevc": ("libx265", {"preset": "fast", "x265-params": "bframes=0:log-level=none"}),
+    "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "b": "0", "row-mt": "1"}),
+    "av1": ("libsvtav1", {"preset": "9"}),
+}
+CODECS = tuple(_ENCODERS)
+
+
+def write_video(
+    path: Path | str,
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    fps: Fraction,
+    size_wh: tuple[int, int],
+    audio: Float32[np.ndarray, " n"] | None = None,
+    *,
+    crf: int = 14,
+) -> None:
+    """Write RGB frames of a constant rate as H.264, with mono sound at 48 kHz (AAC) if given.
+
+    The file appears under its name when it is complete. The default quality leaves the pictures looking unchanged.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    rate = Fraction(fps)
+    try:
+        with av.open(str(part), "w", format=_format_of(path)) as out:
+            video = _video_stream(out, "h264", size_wh, crf, Color(), 1 / rate)
+            sound = None if audio is None else out.add_stream("aac", rate=48_000, layout="mono")
+            paint = _Painter(Color(), size_wh[1], video.codec_context.pix_fmt)
+            sent = 0  # of the sound, samples: kept level with the pictures so that a player need not seek
+            for index, image in enumerate(frames):
+                if image.shape != (size_wh[1], size_wh[0], 3):
+                    raise ValueError(f"frame must be {(size_wh[1], size_wh[0], 3)}, got {image.shape}")
+                out.mux(video.encode(paint(image, index, 1 / rate)))
+                if sound is not None and audio is not None:
+                    until = min(len(audio), int((index + 1) / rate * 48_000))
+                    sent = _send_sound(out, sound, audio, sent, until)
+            out.mux(video.encode(None))
+            if sound is not None:
+                out.mux(sound.encode(None))
+        _settle(part, path)
+    except av.error.FFmpegError as error:
+        raise ClipError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _send_sound(out: Any, stream: Any, audio: np.ndarray, start: int, stop: int) -> int:
+    if stop > start:
+        frame = av.AudioFrame.from_ndarray(audio[None, start:stop].astype(np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
+        out.mux(stream.encode(frame))
+    return max(start, stop)
+
+
+class _Painter:
+    """RGB arrays to the encoder's pixel format, by the same matrix and range that reading would use."""
+
+    def __init__(self, color: Color, height: int, pixel_format: str) -> None:
+        self._color, self._height, self._format = color, height, pixel_format
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, image: np.ndarray, pts: int, time_base: Fraction) -> Any:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+        frame = self._reformatter.reformat(
+            frame,
+            format=self._format,
+            dst_colorspace=self._color.swscale_matrix(self._height),
+            dst_color_range=self._color.swscale_range,
+            interpolation=_EXACT,
+            threads=1,
+        )
+        frame.colorspace = self._color.matrix  # the tag; the conversion is done
+        frame.pts, frame.time_base = pts, time_base
+        return frame
+
+
+def _video_stream(out: Any, codec: str, size_wh: tuple[int, int], crf: int, color: Color, time_base: Fraction) -> Any:
+    encoder, options = _ENCODERS[codec]
+    stream = out.add_stream(encoder, options={**options, "crf": str(crf)})
+    context = stream.codec_context
+    context.width, context.height = size_wh
+    # 4:2:0 needs even sides; an odd picture keeps its size by keeping all of its colour.
+    context.pix_fmt = "yuv420p" if size_wh[0] % 2 == size_wh[1] % 2 == 0 else "yuv444p"
+    context.time_base = stream.time_base = time_base
+    context.framerate = 1 / time_base if time_base > Fraction(1, 1000) else Fraction(30)  # for the rate control only
+    context.color_range = color.swscale_range
+    context.colorspace, context.color_primaries, context.color_trc = color.matrix, color.primaries, color.transfer
+    context.flags |= int(av.codec.context.Flags.global_header)
+    return stream
+
+
+def _format_of(path: Path) -> str:
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        known = " ".join(FORMATS)
+        raise ClipError(f"{path}: cannot write {path.suffix or 'a file without ending'}; use one of {known}") from None
+
+
+def _settle(part: Path, path: Path) -> None:
+    """Make sure the bytes are on the disk, then give them their name."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
