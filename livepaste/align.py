@@ -106,9 +106,7 @@ def crop(image: np.ndarray, alignment: Alignment, *, interpolation: int | None =
         interpolation = cv2.INTER_LINEAR
         if alignment.scale < 0.6:  # linear sampling would alias: shrink the surrounding region first
             return _crop_shrunk(image, alignment)
-    return cv2.warpAffine(
-        image, alignment.frame_to_crop, side, flags=interpolation, borderMode=cv2.BORDER_REPLICATE
-    )
+    return cv2.warpAffine(image, alignment.frame_to_crop, side, flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _crop_shrunk(image: np.ndarray, alignment: Alignment) -> np.ndarray:

@@ -127,7 +127,9 @@ def newest_generation(checkpoint: Path | str) -> Generation:
             fault = fault or error
         except ValueError:
             continue
-    raise fault or CheckpointError(f"{checkpoint}: holds no generation; is this a checkpoint that `livepaste train` wrote?")
+    raise fault or CheckpointError(
+        f"{checkpoint}: holds no generation; is this a checkpoint that `livepaste train` wrote?"
+    )
 
 
 def append_history(checkpoint: Path, record: dict[str, Any]) -> None:

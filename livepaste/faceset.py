@@ -96,7 +96,9 @@ class FaceSet:
         path = picture_path(self.path, row.name)
         image = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None or image.shape[:2] != (self.info.size, self.info.size):
-            raise FaceSetError(f"{self.path / 'faces' / row.name}: not a {self.info.size} px picture; delete it or extract again")
+            raise FaceSetError(
+                f"{self.path / 'faces' / row.name}: not a {self.info.size} px picture; delete it or extract again"
+            )
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     def mask(self, row: FaceRow) -> np.ndarray | None:
@@ -149,7 +151,9 @@ def read_info(path: Path) -> FaceSetInfo:
         if record["format"] > FORMAT:
             raise FaceSetError(f"{path}: face set format {record['format']} is newer than {FORMAT}; update livepaste")
         if record["template"] != TEMPLATE:
-            raise FaceSetError(f"{path}: aligned to template {record['template']!r}, this version uses {TEMPLATE!r}; extract again")
+            raise FaceSetError(
+                f"{path}: aligned to template {record['template']!r}, this version uses {TEMPLATE!r}; extract again"
+            )
         known = {key: record[key] for key in FaceSetInfo.__dataclass_fields__ if key in record}
         known["center"] = tuple(known.get("center", CENTER))
         info = FaceSetInfo(**known)
@@ -157,7 +161,9 @@ def read_info(path: Path) -> FaceSetInfo:
             raise ValueError("size or coverage out of range")
         return info
     except FileNotFoundError as error:
-        raise FaceSetError(f"{path}: no face set here (no faceset.json); make one with `livepaste extract … --to {path}`") from error
+        raise FaceSetError(
+            f"{path}: no face set here (no faceset.json); make one with `livepaste extract … --to {path}`"
+        ) from error
     except FaceSetError:
         raise
     except (ValueError, KeyError, TypeError, OSError) as error:

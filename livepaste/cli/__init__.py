@@ -72,8 +72,14 @@ def _command(name: str, options_class: type) -> Callable[..., None]:
         if meta.get("positional"):
             kind = inspect.Parameter.POSITIONAL_ONLY
             if typing.get_origin(hint) is list:
-                kind, default, hint = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.empty, typing.get_args(hint)[0]
-        parameters.append(inspect.Parameter(field.name, kind, default=default, annotation=Annotated[hint, Parameter(**about)]))
+                kind, default, hint = (
+                    inspect.Parameter.VAR_POSITIONAL,
+                    inspect.Parameter.empty,
+                    typing.get_args(hint)[0],
+                )
+        parameters.append(
+            inspect.Parameter(field.name, kind, default=default, annotation=Annotated[hint, Parameter(**about)])
+        )
     parameters.sort(key=lambda p: (p.kind, p.default is not inspect.Parameter.empty))
 
     def command(*args: Any, **kwargs: Any) -> None:
@@ -106,7 +112,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     verbose = "--verbose" in argv
     argv = [word for word in argv if word != "--verbose"]
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr
+    )
     try:
         _app(argv)(argv, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, OptionError) as error:

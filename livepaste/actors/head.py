@@ -1,0 +1,251 @@
+"""A textured head that performs: a frontal picture on its own mesh, moved, lit, and drawn as one backward map.
+
+Triangles are drawn far to near as their number; each pixel then knows the affine that leads back into the texture, so
+picture, mask and light are sampled once each, without a loop over triangles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from livepaste.actors.motion import LOWER_LID, UPPER_LID, Performance, deform, pose
+from livepaste.align import OUTLINE, STORED_COVERAGE, align, mean_mesh, transform
+
+RINGS = ((1.28, 0.10, 1.0), (1.65, 0.25, 0.8), (2.6, 0.4, 0.0))  # share of the outline, added depth, how far it follows
+INNER_LIPS_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+INNER_LIPS_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+NOISE_SIGMA = 2.5  # of 255: the sensor noise of every actor's frame
+AMBIENT, DIFFUSE = 0.62, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One drawn frame with its exact truth."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    mask: UInt8[np.ndarray, "h w"]  # visible face, 255 = face
+    points_xyz: Float32[np.ndarray, "478 3"]  # frame pixels
+
+
+@cache
+def _topology() -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of eyeballs (drawn first) and of skin and rings, as indices into 478 mesh points + rings."""
+    mesh = mean_mesh()
+    eyes = []
+    right = [33, *UPPER_LID, 133, *reversed(LOWER_LID)]
+    for ids, centre in ((right, 468), (list(mesh.mirror[right]), 473)):
+        eyes += [(int(ids[k]), int(ids[(k + 1) % len(ids)]), centre) for k in range(len(ids))]
+    skin = [tuple(int(v) for v in t) for t in mesh.triangles]
+    n = len(OUTLINE)
+    previous = list(OUTLINE)
+    for ring in range(len(RINGS)):
+        current = list(range(478 + ring * n, 478 + (ring + 1) * n))
+        for k in range(n):
+            j = (k + 1) % n
+            skin += [(previous[k], previous[j], current[k]), (current[k], previous[j], current[j])]
+        previous = current
+    return np.array(eyes), np.array(skin)
+
+
+def _with_rings(points: np.ndarray) -> np.ndarray:
+    """478 points and, behind them, rings around the outline that carry hair, ears and neck."""
+    outline = points[list(OUTLINE)]
+    middle = np.array([0.5, 0.40])
+    rings = []
+    for share, depth, _ in RINGS:
+        xy = middle + (outline[:, :2] - middle) * share
+        rings.append(np.column_stack([xy, np.full(len(xy), outline[:, 2].max() + depth)]))
+    # the chin's neighbours stay shallow, the neck is not behind the ears
+    return np.concatenate([points, *rings])
+
+
+_FOLLOW = np.concatenate([np.ones(478), *(np.full(len(OUTLINE), follow) for _, _, follow in RINGS)])
+
+
+class Head:
+    """A texture with the mesh that fits it.
+
+    ``texture`` uint8 (h, w, 4): RGB and visible face; ``alpha`` uint8 (h, w): the person, 0 where the background shows.
+    ``points`` (478, 3): neutral face in template units; ``texture_xy`` (478, 2): the same points in texture pixels.
+    """
+
+    def __init__(
+        self, texture: np.ndarray, alpha: np.ndarray, points: np.ndarray, texture_xy: np.ndarray, teeth: float = 0.0
+    ) -> None:
+        self.texture, self.alpha, self.points = texture, alpha, points.astype(np.float64)
+        neutral = _with_rings(self.points)
+        to_texture, *_ = np.linalg.lstsq(np.column_stack([self.points[:, :2], np.ones(478)]), texture_xy, rcond=None)
+        self.texture_xy = np.column_stack([neutral[:, :2], np.ones(len(neutral))]) @ to_texture
+        self.texture_xy[:478] = texture_xy
+        self.teeth = teeth  # height of the teeth that the texture itself shows, template units
+
+    def place(self, performance: Performance, i: int) -> np.ndarray:
+        """All points of frame ``i`` in template units, as seen from the camera."""
+        deformed = deform(self.points, performance, i)
+        return pose(_with_rings(deformed), performance, i, _FOLLOW)
+
+    def draw(
+        self, placed: np.ndarray, to_pixels: np.ndarray, size_wh: tuple[int, int], performance: Performance, i: int
+    ) -> np.ndarray:
+        """Picture, mask and alpha, float32 (h, w, 5) in [0, 255]; 0 where nothing is drawn."""
+        w, h = size_wh
+        points = transform(placed, to_pixels)
+        eyes, skin = _topology()
+        open_eyes = self._open_eyes(performance, i, to_pixels)
+        number = np.full((h, w), -1, np.int32)
+        corners = np.concatenate([open_eyes[eyes], points[skin]])  # (t, 3, 3)
+        order = np.argsort(-points[skin][:, :, 2].mean(1), kind="stable") + len(eyes)
+        area = np.cross(corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2])
+        fixed = np.rint(corners[:, :, :2] * 16).astype(np.int32)
+        for t in (*range(len(eyes)), -1, *order):
+            if t == -1:
+                self._mouth_hole(number, points, len(corners))
+            elif abs(area[t]) > 1e-3:
+                cv2.fillConvexPoly(number, fixed[t], int(t), shift=4)
+        # affine of each triangle: frame pixel -> texture pixel and shading
+        shade = self._shade(points, performance, i)
+        values = np.concatenate([self.texture_xy, shade[:, None]], 1)
+        attributes = values[np.concatenate([eyes, skin])]  # (t, 3, 3)
+        system = np.concatenate([corners[:, :, :2], np.ones((len(corners), 3, 1))], 2)
+        degenerate = np.abs(area) <= 1e-3
+        system[degenerate] = np.eye(3)
+        affine = np.linalg.solve(system, attributes).astype(np.float32)  # (t, 3, 3): rows x, y, 1
+        ys, xs = np.nonzero((number >= 0) & (number < len(corners)))
+        a = affine[number[ys, xs]]
+        mapped = a[:, 0] * xs[:, None] + a[:, 1] * ys[:, None] + a[:, 2]
+        # a sliver covers pixels that it does not contain: never look outside its own corners
+        which = number[ys, xs]
+        mapped = np.clip(mapped, attributes.min(1)[which], attributes.max(1)[which])
+        field = np.full((h, w, 3), -1e4, np.float32)
+        field[ys, xs] = mapped
+        rgba = cv2.remap(self.texture, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        alpha = cv2.remap(self.alpha, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        drawn = field[..., 0] > -1e3
+        out = np.zeros((h, w, 5), np.float32)
+        out[..., :4] = rgba
+        out[..., :3] *= np.where(drawn, field[..., 2], 1.0)[..., None]
+        out[..., 4] = alpha
+        out[~drawn] = 0
+        self._paint_mouth(out, number == len(corners), points, float(shade[13]))
+        return out
+
+    def _open_eyes(self, performance: Performance, i: int, to_pixels: np.ndarray) -> np.ndarray:
+        """Points with the lids open: the eyeball lies behind the lids, it is not squashed by a blink."""
+        from dataclasses import replace
+
+        n = len(performance)
+        still = replace(performance, blink_left=np.zeros(n, np.float32), blink_right=np.zeros(n, np.float32))
+        return transform(pose(deform(self.points, still, i), performance, i), to_pixels)
+
+    @staticmethod
+    def _mouth_hole(number: np.ndarray, points: np.ndarray, mouth: int) -> None:
+        ring = [*INNER_LIPS_UPPER, *reversed(INNER_LIPS_LOWER[1:-1])]
+        cv2.fillPoly(number, [np.rint(points[ring, :2] * 16).astype(np.int32)], mouth, shift=4)
+
+    def _paint_mouth(self, out: np.ndarray, hole: np.ndarray, points: np.ndarray, shade: float) -> None:
+        """Dark, a tongue, and teeth that hang from the upper jaw; the mouth's inside is visible face."""
+        ys, xs = np.nonzero(hole)
+        if not len(ys):
+            return
+        unit = np.linalg.norm(points[263, :2] - points[33, :2]) / 0.746
+        top = np.interp(
+            xs,
+            np.sort(points[list(INNER_LIPS_UPPER), 0]),
+            points[list(INNER_LIPS_UPPER), 1][np.argsort(points[list(INNER_LIPS_UPPER), 0])],
+        )
+        below = (ys - top) / unit  # template units under the upper lip
+        middle = points[13, 0] + 0 * xs
+        across = np.abs(xs - middle) / unit
+        teeth = 1 / (1 + np.exp((below - 0.065) / 0.006)) / (1 + np.exp((across - 0.15) / 0.01))
+        gaps = 0.94 + 0.06 * np.cos(2 * np.pi * across / 0.042) ** 2
+        tongue = 1 / (1 + np.exp((0.15 - below) / 0.015)) / (1 + np.exp((across - 0.11) / 0.02))
+        color = np.array([48, 20, 20]) * (1 - tongue[:, None]) + np.array([150, 72, 74]) * tongue[:, None]
+        color = color * (1 - teeth[:, None]) + np.array([222, 214, 200]) * (teeth * gaps)[:, None]
+        dim = np.clip(0.55 + 6 * below, 0.55, 1.0)  # the upper lip's shadow
+        out[ys, xs, :3] = color * dim[:, None] * shade
+        out[ys, xs, 3:] = 255
+
+    def _shade(self, points: np.ndarray, performance: Performance, i: int) -> np.ndarray:
+        """Light on each point relative to the texture's own: Lambert with an ambient part, from the turned normals."""
+        triangles = _topology()[1]
+        p = points[triangles]
+        normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+        normal *= np.where(normal[:, 2:] > 0, -1, 1)
+        at_points = np.zeros_like(points)
+        np.add.at(at_points, triangles.ravel(), np.repeat(normal, 3, 0))
+        at_points /= np.linalg.norm(at_points, axis=1, keepdims=True) + 1e-9
+        lit = AMBIENT + DIFFUSE * np.maximum(at_points @ performance.light_dir[i].astype(np.float64), 0)
+        lit[478:] = lit[list(OUTLINE)].mean()
+        return lit * float(performance.light[i])
+
+    def render_crop(
+        self, performance: Performance, i: int, size: int, coverage: float = STORED_COVERAGE, *, rng_seed: int = 0
+    ) -> Shot:
+        """The aligned crop drawn directly, as an extracted face would look; plain background."""
+        placed = self.place(performance, i)
+        alignment = align(placed[:478], size, coverage)
+        drawn = self.draw(placed, alignment.frame_to_crop, (size, size), performance, i)
+        rng = np.random.default_rng([rng_seed, i])
+        background = np.broadcast_to(rng.uniform(30, 220, 3).astype(np.float32), (size, size, 3))
+        image = _compose(drawn, background, float(performance.warmth[i]))
+        return _shot(image, drawn, transform(placed[:478], alignment.frame_to_crop))
+
+    def render(self, performance: Performance, i: int, size_wh: tuple[int, int], *, background_seed: int = 0,
+               occluders: tuple[str, ...] = (), noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0) -> Shot:  # fmt: skip
+        """The whole frame: person over a room, occluders in front, sensor noise."""
+        w, h = size_wh
+        unit = float(performance.size[i]) * h  # pixels a template unit
+        at = np.array([performance.x[i] * w, performance.y[i] * h]) - unit * np.array([0.5, 0.4])
+        to_pixels = np.array([[unit, 0, at[0]], [0, unit, at[1]]])
+        placed = self.place(performance, i)
+        drawn = self.draw(placed, to_pixels, size_wh, performance, i)
+        image = _compose(
+            drawn, room(background_seed, size_wh) * float(performance.light[i]), float(performance.warmth[i])
+        )
+        shot = _shot(image, drawn, transform(placed[:478], to_pixels))
+        if occluders:
+            from livepaste.actors.occluders import occlude
+
+            shot = occlude(shot, occluders, i / float(performance.fps))
+        if noise_sigma:
+            rng = np.random.default_rng([rng_seed, i, 99])
+            noise = rng.standard_normal((h, w, 3), np.float32) * noise_sigma
+            noisy = np.clip(np.rint(shot.image + noise), 0, 255).astype(np.uint8)
+            shot = Shot(noisy, shot.mask, shot.points_xyz)
+        return shot
+
+
+def _compose(drawn: np.ndarray, background: np.ndarray, warmth: float) -> np.ndarray:
+    alpha = drawn[..., 4:] / 255
+    image = drawn[..., :3] * alpha + background * (1 - alpha)
+    return image * np.array([1 + 0.07 * warmth, 1, 1 - 0.09 * warmth], np.float32)
+
+
+def _shot(image: np.ndarray, drawn: np.ndarray, points: np.ndarray) -> Shot:
+    mask = np.rint(np.clip(drawn[..., 3] * drawn[..., 4] / 255, 0, 255)).astype(np.uint8)
+    return Shot(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, points.astype(np.float32))
+
+
+@cache
+def room(seed: int, size_wh: tuple[int, int]) -> np.ndarray:
+    """An out-of-focus room, float32 (h, w, 3): a wall, a few upright and flat shapes, a lamp's glow."""
+    w, h = size_wh
+    rng = np.random.default_rng([11, seed])
+    wall = rng.uniform(70, 190, 3)
+    image = np.ones((h, w, 3), np.float32) * wall
+    image *= np.linspace(1.1, 0.8, h)[:, None, None]
+    for _ in range(rng.integers(4, 9)):
+        x, y = rng.uniform(0, w), rng.uniform(0, h)
+        dx, dy = rng.uniform(0.05, 0.2) * w, rng.uniform(0.1, 0.6) * h
+        color = np.clip(wall + rng.normal(0, 45, 3), 10, 245)
+        cv2.rectangle(image, (int(x), int(y)), (int(x + dx), int(y + dy)), color.tolist(), -1)
+    blur = h / 60
+    small = cv2.GaussianBlur(cv2.resize(image, (w // 4, h // 4), interpolation=cv2.INTER_AREA), (0, 0), blur / 2)
+    image = cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR)
+    texture = cv2.resize(rng.normal(0, 1, (h // 6, w // 6)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+    return image + 3 * texture[..., None]

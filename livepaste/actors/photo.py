@@ -1,0 +1,127 @@
+"""A person made of one near-frontal photograph, put on its own mesh and moved. It looks like a person."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from livepaste.actors.head import Head
+from livepaste.align import CENTER, OUTLINE, align, mean_mesh, pose_degrees, transform
+
+CANVAS = 384  # side of the texture, pixels
+CANVAS_COVERAGE = 3.4  # template units
+HAIRLINE_FURTHEST = 0.42  # template units above the mesh's upper edge
+HAIRLINE_USUAL = 0.20
+
+
+class PhotoActor(Head):
+    """``image`` uint8 (h, w, 3) RGB with one near-frontal face; ``points_xyz`` its mesh (478, 3) in picture pixels."""
+
+    def __init__(
+        self, image: UInt8[np.ndarray, "h w 3"], points_xyz: Float32[np.ndarray, "478 3"], *, name: str = ""
+    ) -> None:
+        self.name = name
+        alignment = align(points_xyz, CANVAS, CANVAS_COVERAGE)
+        flags = cv2.INTER_CUBIC if alignment.scale > 1 else cv2.INTER_AREA
+        canvas = cv2.warpAffine(
+            image, alignment.frame_to_crop, (CANVAS, CANVAS), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+        )
+        xyz = transform(points_xyz, alignment.frame_to_crop).astype(np.float64)
+        pixels = CANVAS / CANVAS_COVERAGE
+        neutral = (xyz - [(CANVAS - 1) / 2, (CANVAS - 1) / 2, 0]) / pixels
+        neutral[:, :2] += CENTER
+        # depth: the mesh's own, blended with the mean face's, whose scale and tilt are sure
+        mean = mean_mesh().points_xyz.astype(np.float64)
+        own = neutral[:, 2] - neutral[1, 2]
+        neutral[:, 2] = 0.5 * own + 0.5 * mean[:, 2]
+        self.pose = pose_degrees(points_xyz)
+        face = _visible_face(canvas, xyz[:, :2])
+        alpha = np.full((CANVAS, CANVAS), 255, np.uint8)
+        y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+        far = np.hypot((x / pixels) - CANVAS_COVERAGE / 2, (y / pixels) - CANVAS_COVERAGE / 2)
+        alpha[:] = np.clip((1.62 - far) / 0.12, 0, 1) * 255  # the picture's own background fades into the room
+        super().__init__(np.dstack([canvas, face]), alpha, neutral, xyz[:, :2])
+
+
+def hairline(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """How far the forehead goes on above the mesh at each of the outline's upper points, template units (n,).
+
+    From each upper point upwards, the first place whose colour is as far from the forehead's skin as hair is. Where none
+    is found within reach, the usual distance is taken.
+    """
+    lab = cv2.cvtColor(cv2.GaussianBlur(canvas, (5, 5), 0), cv2.COLOR_RGB2LAB).astype(np.float32)
+    upper = upper_outline()
+    forehead = xy[[151, 9, 108, 337]]
+    skin = np.median([lab[int(y), int(x)] for x, y in np.clip(forehead, 0, canvas.shape[0] - 1)], axis=0)
+    unit = np.linalg.norm(xy[263] - xy[33]) / 0.746
+    reach = np.arange(0.02, HAIRLINE_FURTHEST, 0.01)
+    found = []
+    for i in upper:
+        at = xy[OUTLINE[i]] - np.outer(reach * unit, [0, 1])
+        at = np.clip(np.rint(at).astype(int), 0, canvas.shape[0] - 1)
+        distance = np.linalg.norm((lab[at[:, 1], at[:, 0]] - skin) * [0.6, 1, 1], axis=1)
+        over = np.nonzero(distance > 24)[0]
+        found.append(reach[over[0]] if len(over) else np.nan)
+    heights = np.array(found)
+    usual = np.nanmedian(heights) if np.isfinite(heights).sum() >= 4 else HAIRLINE_USUAL
+    heights = np.clip(np.where(np.isfinite(heights), heights, usual), 0.0, usual + 0.10)
+    padded = np.pad(heights, 2, mode="edge")
+    return np.median(np.stack([padded[k : k + len(heights)] for k in range(5)]), axis=0)
+
+
+def upper_outline() -> list[int]:
+    """Positions in ``OUTLINE`` of the forehead's edge, the wearer's right to left."""
+    return [*range(29, 36), *range(0, 8)]
+
+
+def face_polygon(xy: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """The outline with its upper points raised by ``heights`` (template units) along the face's up axis, (n, 2)."""
+    up = xy[168] - xy[164]
+    unit = np.linalg.norm(xy[263] - xy[33]) / 0.746
+    up = up / (np.linalg.norm(up) + 1e-9)
+    outline = xy[list(OUTLINE)].astype(np.float64)
+    taper = np.sin(np.linspace(0, np.pi, len(heights) + 2)[1:-1]) ** 0.5
+    outline[upper_outline()] += np.outer(heights * taper * unit, up)
+    return outline
+
+
+def _visible_face(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    polygon = face_polygon(xy, hairline(canvas, xy))
+    big = np.zeros((CANVAS * 4, CANVAS * 4), np.uint8)
+    cv2.fillPoly(big, [np.rint((polygon + 0.5) * 64).astype(np.int32)], 255, shift=4)
+    return cv2.resize(big, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
+
+
+def morph(a: PhotoActor, b: PhotoActor, t: float) -> PhotoActor:
+    """Somebody between two photo actors: geometry and colours mixed on the common mesh, 0 = a, 1 = b."""
+    from livepaste.actors.head import _topology
+
+    target = (1 - t) * a.texture_xy + t * b.texture_xy
+    eyes, skin = _topology()
+    mouth = np.array([(78, 81, 178), (81, 13, 178), (178, 13, 14), (13, 311, 14), (14, 311, 402), (311, 308, 402)])
+    triangles = np.concatenate([eyes, mouth, skin])
+    number = np.full((CANVAS, CANVAS), -1, np.int32)
+    for k, corners in enumerate(np.rint(target[triangles] * 16).astype(np.int32)):
+        cv2.fillConvexPoly(number, corners, k, shift=4)
+    system = np.concatenate([target[triangles], np.ones((len(triangles), 3, 1))], 2)
+    flat = np.abs(np.linalg.det(system)) < 1e-3
+    system[flat] = np.eye(3)
+    y, x = np.mgrid[0:CANVAS, 0:CANVAS]
+    here = np.stack([x, y, np.ones_like(x)], -1).astype(np.float64)
+    parts = []
+    for actor in (a, b):
+        affine = np.linalg.solve(system, actor.texture_xy[triangles])
+        mapped = np.einsum("yxi,yxij->yxj", here, affine[number]).astype(np.float32)
+        mapped[number < 0] = here[number < 0][:, :2]
+        parts.append(
+            cv2.remap(
+                actor.texture, mapped[..., 0], mapped[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            )
+        )
+    made = object.__new__(PhotoActor)
+    made.name = f"{a.name}+{b.name}"
+    made.pose = a.pose
+    texture = np.rint((1 - t) * parts[0].astype(np.float32) + t * parts[1]).astype(np.uint8)
+    Head.__init__(made, texture, a.alpha, (1 - t) * a.points + t * b.points, target[:478])
+    return made

@@ -1,0 +1,144 @@
+"""Sampling and augmentation on the device: from packed faces to (input, target, mask) of one batch.
+
+One shared affine and flip for input and target; the random warp, colour, softness and noise on the input only: the network
+must find the undistorted face, in its own colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from livepaste.align import STORED_COVERAGE
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of stored and model crops."""
+
+    stored: int  # side of a stored crop, pixels
+    resolution: int  # side of the model's crop, pixels
+    coverage: float  # side of the model's crop, template units
+
+    @property
+    def step(self) -> float:
+        """Stored pixels per model pixel."""
+        return (self.stored / STORED_COVERAGE) / (self.resolution / self.coverage)
+
+
+def choose(key: Array, cumulative: Array, count: int) -> Array:
+    """``count`` indices drawn with the probabilities whose running sum is ``cumulative``."""
+    u = jax.random.uniform(key, (count,))
+    return jnp.minimum(jnp.searchsorted(cumulative, u * cumulative[-1]), len(cumulative) - 1)
+
+
+def _hat(n_out: int, n_nodes: int) -> Array:
+    """Linear interpolation from ``n_nodes`` control points to ``n_out`` pixels, (n_out, n_nodes)."""
+    at = jnp.linspace(0.0, n_nodes - 1.0, n_out)
+    return jnp.maximum(0.0, 1.0 - jnp.abs(at[:, None] - jnp.arange(n_nodes)))
+
+
+def random_warp(key: Array, count: int, side: int) -> Array:
+    """Displacement in pixels, (count, side, side, 2).
+
+    DeepFaceLab's distribution: cells of a half, a quarter or an eighth of the side, drawn per face; interior nodes get
+    a normal truncated at ±2.5 σ, scaled to [-1, 1], times 0.24 of the cell.
+    """
+    which, *keys = jax.random.split(key, 4)
+    fields = []
+    for k, cells in zip(keys, (2, 4, 8), strict=True):
+        nodes = jax.random.truncated_normal(k, -2.5, 2.5, (count, cells - 1, cells - 1, 2)) / 2.5
+        nodes = jnp.pad(nodes * (0.24 * side / cells), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        hat = _hat(side, cells + 1)
+        fields.append(jnp.einsum("yi,bijc,xj->byxc", hat, nodes, hat))
+    pick = jax.random.randint(which, (count, 1, 1, 1), 0, 3)
+    return jnp.select([pick == 0, pick == 1], fields[:2], fields[2])
+
+
+def random_affine(key: Array, count: int, recipe: Any) -> Array:
+    """Linear part and shift, (count, 2, 3), in units of the crop's half side: rotation, zoom, shift, flip."""
+    k = jax.random.split(key, 4)
+    angle = jnp.radians(recipe.rotate) * jax.random.uniform(k[0], (count,), minval=-1, maxval=1)
+    zoom = jnp.exp(jnp.log1p(recipe.zoom) * jax.random.uniform(k[1], (count,), minval=-1, maxval=1))
+    shift = 2 * recipe.shift * jax.random.uniform(k[2], (count, 2), minval=-1, maxval=1)
+    flip = jnp.where(jax.random.uniform(k[3], (count,)) < recipe.flip, -1.0, 1.0)
+    c, s = jnp.cos(angle) * zoom, jnp.sin(angle) * zoom
+    return jnp.stack([jnp.stack([c * flip, -s, shift[:, 0]], -1), jnp.stack([s * flip, c, shift[:, 1]], -1)], 1)
+
+
+def sample(packed: Array, index: Array, affine: Array, geometry: Geometry, displacement: Array | None = None) -> Array:
+    """Bilinear samples of stored faces, float32 (b, s, s, 4): RGB and mask in [0, 1]; the border is replicated."""
+    s, stored = geometry.resolution, geometry.stored
+    axis = jnp.arange(s, dtype=jnp.float32) - (s - 1) / 2
+    grid = jnp.stack(jnp.meshgrid(axis, axis), -1)[None]  # x, y in model pixels from the centre
+    if displacement is not None:
+        grid = grid + displacement
+    at = jnp.einsum("byxj,bij->byxi", jnp.broadcast_to(grid, (len(index), s, s, 2)), affine[:, :, :2])
+    at = (at + affine[:, None, None, :, 2] * s / 2) * geometry.step + (stored - 1) / 2
+    at = jnp.clip(at, 0.0, stored - 1.0)
+    low = jnp.minimum(at.astype(jnp.int32), stored - 2)
+    f = at - low
+    flat = packed.reshape(-1)
+    base = (index[:, None, None] * stored + low[..., 1]) * stored + low[..., 0]
+
+    def tap(offset: int) -> Array:
+        v = jnp.take(flat, base + offset, mode="clip")
+        return jnp.stack([(v >> shift) & 255 for shift in (0, 8, 16, 24)], -1).astype(jnp.float32)
+
+    fx, fy = f[..., :1], f[..., 1:]
+    top = tap(0) * (1 - fx) + tap(1) * fx
+    bottom = tap(stored) * (1 - fx) + tap(stored + 1) * fx
+    return (top * (1 - fy) + bottom * fy) / 255.0
+
+
+def _box(x: Array, axis: int) -> Array:
+    """Mean of three neighbours along an axis, the border replicated."""
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (1, 1)
+    p = jnp.pad(x, pad, mode="edge")
+    n = x.shape[axis]
+    return (jax.lax.slice_in_dim(p, 0, n, axis=axis) + x + jax.lax.slice_in_dim(p, 2, n + 2, axis=axis)) / 3
+
+
+def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
+    """Brightness, contrast, saturation and warmth of the input; then softness and noise. (b, s, s, 3) -> same."""
+    b = x.shape[0]
+    k = jax.random.split(key, 7)
+
+    def around_one(key: Array, amount: float, shape: tuple[int, ...] = (b, 1, 1, 1)) -> Array:
+        return 1 + amount * jax.random.uniform(key, shape, minval=-1, maxval=1)
+
+    grey = x.mean(-1, keepdims=True)
+    x = grey + (x - grey) * around_one(k[0], 1.5 * recipe.jitter)
+    mean = x.mean((1, 2, 3), keepdims=True)
+    x = mean + (x - mean) * around_one(k[1], recipe.jitter)
+    x = x * around_one(k[2], recipe.jitter) * around_one(k[3], recipe.jitter / 3, (b, 1, 1, 3))
+    blurred = _box(_box(x, 1), 2)
+    blurred = jnp.where(
+        jax.random.uniform(k[4], (b, 1, 1, 1)) < 0.5, blurred, _box(_box(_box(_box(blurred, 1), 2), 1), 2)
+    )
+    x = jnp.where(jax.random.uniform(k[5], (b, 1, 1, 1)) < recipe.soften, blurred, x)
+    kn, ka = jax.random.split(k[6])
+    x = x + recipe.noise * jax.random.uniform(ka, (b, 1, 1, 1)) * jax.random.normal(kn, x.shape)
+    return jnp.clip(x, 0.0, 1.0)
+
+
+def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out: Array, geometry: Geometry, recipe: Any,
+          strength: Array) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Input (b, s, s, 3), target (b, s, s, 3) and its mask (b, s, s, 1).
+
+    ``strength`` in [0, 1] scales the warp. Inputs and targets are the same faces but for the base, where they are two
+    identities in the same performance.
+    """
+    b = len(index_in)
+    k = jax.random.split(key, 3)
+    affine = random_affine(k[0], b, recipe)
+    warp = random_warp(k[1], b, geometry.resolution) * (recipe.warp * strength)
+    source = sample(inputs, index_in, affine, geometry, warp)[..., :3]
+    target = sample(targets, index_out, affine, geometry)
+    return disturb_color(k[2], source, recipe), target[..., :3], target[..., 3:]

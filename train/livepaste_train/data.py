@@ -1,0 +1,106 @@
+"""Face sets as arrays that live on the device: packed uint8 pictures with their masks, and how to sample them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8, UInt32
+
+from livepaste.align import STORED_COVERAGE
+from livepaste.errors import FaceSetError
+from livepaste.faceset import FaceSet, read_faceset
+from livepaste.masks.hull import hull_mask
+
+FEWEST = 50  # faces; below, there is nothing to learn poses from
+MARGIN = 1.2  # stored pixels per model pixel: resampling twice at 1:1 would blur
+YAW_BINS = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Faces of one side, packed: R | G << 8 | B << 16 | mask << 24 in one uint32 a pixel, so that a tap is one read."""
+
+    packed: UInt32[np.ndarray, "n s s"]
+    weight: Float32[np.ndarray, "n"]  # sampling probability: uniform over yaw bins, sums to 1
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+
+def stored_side(resolution: int, coverage: float) -> int:
+    """Side in pixels at which faces are kept on the device, for a model's resolution and coverage."""
+    return min(512, round(resolution * STORED_COVERAGE / coverage * MARGIN / 2) * 2)
+
+
+def pack(images: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]) -> UInt32[np.ndarray, "n s s"]:
+    """Picture and mask in one uint32 a pixel."""
+    rgba = np.concatenate([images, masks[..., None]], axis=-1)
+    return np.ascontiguousarray(rgba).view("<u4")[..., 0].astype(np.uint32)
+
+
+def pose_weights(yaw: np.ndarray) -> Float32[np.ndarray, "n"]:
+    """Sampling probabilities that make yaw uniform over the bins that hold faces, half way to the set's own.
+
+    Fully uniform sampling repeats a handful of extreme faces until they are learned by heart; the geometric mean keeps both.
+    """
+    bins = np.clip(((yaw + 60) / 120 * YAW_BINS).astype(int), 0, YAW_BINS - 1)
+    weight = 1 / np.sqrt(np.bincount(bins, minlength=YAW_BINS)[bins])
+    return (weight / weight.sum()).astype(np.float32)
+
+
+def held_out(count: int, share: float) -> np.ndarray:
+    """Which faces are never trained on, bool (count,): whole runs of ten, because neighbours in time are near copies."""
+    run = 10 if count >= 200 else 1
+    period = max(2, round(1 / share))
+    return (np.arange(count) // run) % period == period // 2
+
+
+def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
+    """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks."""
+    rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
+    packed = np.empty((len(rows), side, side), np.uint32)
+    for i, row in enumerate(rows):
+        image, mask = faceset.image(row), faceset.mask(row)
+        if mask is None:
+            mask = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
+        interpolation = cv2.INTER_AREA if faceset.info.size > side else cv2.INTER_CUBIC
+        image = cv2.resize(image, (side, side), interpolation=interpolation)
+        mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+        packed[i] = pack(image[None], mask[None])[0]
+    yaw = np.array([row.pose[0] for row in rows])
+    return Faces(packed, pose_weights(yaw), tuple(row.name for row in rows))
+
+
+def join(parts: list[Faces]) -> Faces:
+    """Several wearers as one side; each gets the same share of the samples."""
+    weight = np.concatenate([part.weight / len(parts) for part in parts])
+    return Faces(np.concatenate([part.packed for part in parts]), weight, sum((part.names for part in parts), ()))
+
+
+def open_faceset(path: str | Path) -> FaceSet:
+    """Open a face set for training. Raises FaceSetError when it is too small, saying what to film."""
+    faceset = read_faceset(path)
+    if len(faceset) < FEWEST:
+        raise FaceSetError(
+            f"{path}: {len(faceset)} faces, training needs at least {FEWEST}; film a minute of talking while turning "
+            "the head slowly left, right, up and down, and extract that clip too"
+        )
+    if abs(faceset.info.coverage - STORED_COVERAGE) > 1e-6:
+        raise FaceSetError(
+            f"{path}: stored {faceset.info.coverage} template units wide, expected {STORED_COVERAGE}; extract again"
+        )
+    return faceset
+
+
+def load_side(facesets: list[FaceSet], side: int, share: float) -> tuple[Faces, Faces]:
+    """Training and held-out faces of one side."""
+    train, held = [], []
+    for faceset in facesets:
+        out = held_out(len(faceset), share)
+        train.append(load_faces(faceset, side, ~out))
+        held.append(load_faces(faceset, side, out))
+    return join(train), join(held)

@@ -1,0 +1,153 @@
+"""A trained model as ``swap.onnx``: the graph written directly, NCHW, checked on the spot against Flax.
+
+The forward pass that trained runs once more, with :class:`OnnxOps` in place of jax: what it calls becomes nodes.
+Weights may be stored as float16 (half the file); they are cast to float32 at load, inputs and outputs are float32.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from livepaste.errors import TrainingError
+
+OPSET = 17
+PARITY_LIMIT = 1e-4
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor in the graph; ``side`` and ``channels`` only where flattening needs them."""
+
+    name: str
+    side: int = 0
+    channels: int = 0
+
+
+class OnnxOps:
+    """Writes the operations of ``livepaste_train.ops`` as ONNX nodes."""
+
+    def __init__(self, *, half: bool) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.half = half
+
+    def _node(self, kind: str, inputs: list[str], side: int = 0, channels: int = 0, **attributes: Any) -> Value:
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return Value(name, side, channels)
+
+    def _weight(self, array: Any) -> str:
+        name = f"w_{len(self.initializers)}"
+        array = np.asarray(array, np.float32)
+        if not self.half:
+            self.initializers.append(numpy_helper.from_array(array, name))
+            return name
+        self.initializers.append(numpy_helper.from_array(array.astype(np.float16), name))
+        return self._node("Cast", [name], to=TensorProto.FLOAT).name
+
+    def _shape(self, *shape: int) -> str:
+        name = f"w_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+        return name
+
+    def conv(self, x: Value, kernel: Any, gain: Any, bias: Any) -> Value:
+        kernel = np.asarray(kernel) * np.asarray(gain)  # the gain is the kernel's last axis: folded
+        p = kernel.shape[0] // 2
+        weight = self._weight(kernel.transpose(3, 2, 0, 1))
+        return self._node("Conv", [x.name, weight, self._weight(bias)], x.side, kernel.shape[-1], pads=[p] * 4)
+
+    def dense(self, x: Value, kernel: Any, bias: Any) -> Value:
+        kernel = np.asarray(kernel)
+        if x.side:  # flattened as channel, row, column here, as row, column, channel in training
+            kernel = kernel.reshape(x.side, x.side, x.channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
+        return self._node("Gemm", [x.name, self._weight(kernel), self._weight(bias)])
+
+    def flatten(self, x: Value) -> Value:
+        return self._node("Flatten", [x.name], x.side, x.channels, axis=1)
+
+    def unflatten(self, x: Value, side: int) -> Value:
+        rows = self._node("Reshape", [x.name, self._shape(1, side, side, -1)])
+        return self._node("Transpose", [rows.name], side, perm=[0, 3, 1, 2])
+
+    def space_to_depth(self, x: Value, n: int) -> Value:
+        return self._node("SpaceToDepth", [x.name], x.side // n, x.channels * n * n, blocksize=n)
+
+    def depth_to_space(self, x: Value, n: int) -> Value:
+        return self._node("DepthToSpace", [x.name], x.side * n, x.channels // (n * n), blocksize=n, mode="DCR")
+
+    def leaky(self, x: Value) -> Value:
+        return self._node("LeakyRelu", [x.name], x.side, x.channels, alpha=0.1)
+
+    def sigmoid(self, x: Value) -> Value:
+        return self._node("Sigmoid", [x.name], x.side, x.channels)
+
+    def add(self, x: Value, y: Value) -> Value:
+        return self._node("Add", [x.name, y.name], x.side, x.channels)
+
+
+def write_graph(model: Any, resolution: int, *, half: bool) -> onnx.ModelProto:
+    """The swap as one graph: crop -> image, persona_mask, wearer_mask, and the code beside them."""
+    ops = OnnxOps(half=half)
+    code = model.encode(Value("crop", resolution, 3), ops)
+    made = {
+        "image": model.persona.picture(code, ops),
+        "persona_mask": model.persona.mask(code, ops),
+        "wearer_mask": model.wearer.mask(code, ops),
+        "code": code,
+    }
+    nodes = [*ops.nodes, *(helper.make_node("Identity", [value.name], [name]) for name, value in made.items())]
+    side = resolution
+    shapes = {"image": [1, 3, side, side], "persona_mask": [1, 1, side, side], "wearer_mask": [1, 1, side, side]}
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes.get(name)) for name in made]
+    crop = helper.make_tensor_value_info("crop", TensorProto.FLOAT, [1, 3, side, side])
+    graph = helper.make_graph(nodes, "livepaste", [crop], outputs, ops.initializers)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="livepaste")
+    proto.ir_version = 9  # what ONNX Runtime from 1.16 on reads
+    return proto
+
+
+def _png(image: np.ndarray) -> str:
+    rgb8 = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return base64.b64encode(cv2.imencode(".png", cv2.cvtColor(rgb8, cv2.COLOR_RGB2BGR))[1].tobytes()).decode()
+
+
+def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarray, *, half: bool = False) -> float:
+    """Write ``swap.onnx`` and return its largest difference from Flax on ``parity_crop`` (s, s, 3).
+
+    ``facts`` go into ``metadata_props`` with the parity picture and its expected output, which the runtime checks at
+    load. Raises TrainingError when the difference is above 1e-4: then the file must not be used.
+    """
+    from livepaste.runtime import Session
+
+    resolution = parity_crop.shape[0]
+    crop = np.rint(parity_crop * 255).astype(np.float32) / 255  # as the PNG in the metadata will hold it
+    code = model.encode(crop[None])
+    expected = {
+        "image": model.persona.picture(code),
+        "persona_mask": model.persona.mask(code),
+        "wearer_mask": model.wearer.mask(code),
+    }
+    proto = write_graph(model, resolution, half=half)
+    image = np.asarray(expected["image"][0])
+    parity = {"input": _png(crop), "image": _png(image), "tolerance": 0.02}
+    helper.set_model_props(proto, {"livepaste": json.dumps(facts, ensure_ascii=False), "parity": json.dumps(parity)})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+    got = Session(path).run({"crop": crop.transpose(2, 0, 1)[None]})
+    difference = max(
+        float(np.abs(got[name] - np.asarray(value).transpose(0, 3, 1, 2)).max()) for name, value in expected.items()
+    )
+    if not difference <= PARITY_LIMIT:
+        raise TrainingError(
+            f"export differs from the model by {difference:.2g} (at most {PARITY_LIMIT:g}); swap.onnx was not kept"
+        )
+    return difference

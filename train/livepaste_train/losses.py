@@ -1,0 +1,38 @@
+"""Losses by name: unreduced pure functions of prediction and target (b, h, w, c), and their weighted sum."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def mae(x: Array, y: Array) -> Array:
+    """Absolute error."""
+    return jnp.abs(x - y)
+
+
+def mse(x: Array, y: Array) -> Array:
+    """Squared error."""
+    return jnp.square(x - y)
+
+
+def gradient(x: Array, y: Array) -> Array:
+    """Absolute error of the differences to the right and lower neighbour, mean of both; the last row and column are 0."""
+    d = x - y
+    dx = jnp.pad(jnp.abs(d[:, :, 1:] - d[:, :, :-1]), ((0, 0), (0, 0), (0, 1), (0, 0)))
+    dy = jnp.pad(jnp.abs(d[:, 1:] - d[:, :-1]), ((0, 0), (0, 1), (0, 0), (0, 0)))
+    return (dx + dy) / 2
+
+
+LOSSES = {
+    "mae": "livepaste_train.losses:mae",
+    "mse": "livepaste_train.losses:mse",
+    "gradient": "livepaste_train.losses:gradient",
+}
+
+
+def weighted_mean(error: Array, weight: Array) -> Array:
+    """Mean of ``error`` (b, h, w, c) under ``weight`` (b, h, w, 1), so that small faces count like large ones."""
+    return ((error * weight).sum((1, 2)) / weight.sum((1, 2))).mean()

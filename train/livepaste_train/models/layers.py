@@ -1,0 +1,78 @@
+"""Blocks that architectures share. Each holds its parameters and runs on any ``ops`` (see ``livepaste_train.ops``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+def he_normal(key: jax.Array, shape: tuple[int, ...], gain: float = 1.0) -> jax.Array:
+    """He et al. 2015 for a leaky rectifier: standard deviation gain·sqrt(2 / fan-in)."""
+    fan_in = 1
+    for n in shape[:-1]:
+        fan_in *= n
+    return gain * jnp.sqrt(2.0 / fan_in) * jax.random.normal(key, shape)
+
+
+class Conv(nnx.Module):
+    """Convolution with a gain and a bias per channel, one row of them for each identity.
+
+    With one identity it is an ordinary convolution. With several (the base), the rows are what tells people
+    apart: feature-wise modulation (Perez et al. 2018), everything else is shared.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, k: int, rngs: nnx.Rngs, *, identities: int = 1, gain: float = 1.0
+    ) -> None:
+        self.kernel = nnx.Param(he_normal(rngs.params(), (k, k, c_in, c_out)))
+        self.gain = nnx.Param(jnp.full((identities, c_out), gain))
+        self.bias = nnx.Param(jnp.zeros((identities, c_out)))
+
+    def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
+        return ops.conv(x, self.kernel[...], self.gain[...][who], self.bias[...][who])
+
+
+class Residual(nnx.Module):
+    """x + conv(leaky(conv(leaky(x)))); the second gain starts small, so that depth does not blow up without norms."""
+
+    def __init__(self, c: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
+        self.first = Conv(c, c, 3, rngs, identities=identities)
+        self.second = Conv(c, c, 3, rngs, identities=identities, gain=0.2)
+
+    def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
+        y = self.first(ops.leaky(x), ops, who)
+        return ops.add(x, self.second(ops.leaky(y), ops, who))
+
+
+class Down(nnx.Module):
+    """Halve the map: space-to-depth and a 1×1 convolution (a strided convolution's input gradient is slow on CPUs)."""
+
+    def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs) -> None:
+        self.conv = Conv(4 * c_in, c_out, 1, rngs)
+
+    def __call__(self, x: Any, ops: Any) -> Any:
+        return self.conv(ops.space_to_depth(x, 2), ops)
+
+
+class Up(nnx.Module):
+    """Double the map: 1×1 convolution and pixel shuffle."""
+
+    def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
+        self.conv = Conv(c_in, 4 * c_out, 1, rngs, identities=identities)
+
+    def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
+        return ops.depth_to_space(self.conv(x, ops, who), 2)
+
+
+class Dense(nnx.Module):
+    """Fully connected, one bias row for each identity."""
+
+    def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
+        self.kernel = nnx.Param(he_normal(rngs.params(), (c_in, c_out), gain=0.7))
+        self.bias = nnx.Param(jnp.zeros((identities, c_out)))
+
+    def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
+        return ops.dense(x, self.kernel[...], self.bias[...][who])

@@ -1,0 +1,152 @@
+"""Settings of training: the command's options and the recipe. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from livepaste.errors import OptionError
+from livepaste.options import option, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: a TOML file in ``recipes/`` or one that the user names."""
+
+    name: str = "light"
+    model: str = "light"
+    resolution: int = 112  # side of the model's crop, pixels
+    coverage: float = 1.9  # side of the model's crop, template units
+    batch: int = 32  # faces a step, half of them the persona's
+    optimizer: str = "adam"
+    lr: float = 6e-4
+    warmup: float = 0.02  # share of the steps
+    lr_floor: float = 0.03  # share of lr at the end of the cosine
+    encoder_lr: float = 0.3  # share of lr for an encoder that comes from a base
+    clip_norm: float = 1.0
+    ema: float = 0.995
+    warp: float = 1.0  # strength of the random warp; falls to 0 in the last fifth
+    rotate: float = 8.0  # degrees
+    zoom: float = 0.08  # share
+    shift: float = 0.04  # share of the crop's side
+    flip: float = 0.5  # probability
+    jitter: float = 0.15  # brightness, contrast and colour of the input
+    soften: float = 0.5  # probability of a blurred input: other cameras are softer than the training's
+    noise: float = 0.02  # standard deviation of the input's noise, at most
+    mae: float = 1.0
+    mse: float = 4.0
+    gradient: float = 1.0
+    mask: float = 0.5
+    outside: float = 0.1  # weight of the pixels outside the visible face
+    held_out: float = 0.05  # share of the faces never trained on
+    steps_per_dispatch: int = 5
+
+    def __post_init__(self) -> None:
+        if self.resolution % 16 or not 64 <= self.resolution <= 320:
+            raise OptionError(f"resolution must be a multiple of 16 from 64 to 320, got {self.resolution}")
+        if self.batch % 2 or not 2 <= self.batch <= 1024:
+            raise OptionError(f"batch must be an even number from 2 to 1024, got {self.batch}")
+        within("coverage", self.coverage, 1.0, 2.2)
+        within("lr", self.lr, 1e-8, 1.0)
+        within("ema", self.ema, 0.0, 0.99999)
+        within("held_out", self.held_out, 0.01, 0.5)
+        within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
+        for name in ("warp", "jitter", "soften", "noise", "outside", "flip", "warmup", "lr_floor", "encoder_lr"):
+            within(name, getattr(self, name), 0.0, 2.0)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the program."""
+    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
+
+
+def _folder() -> Any:
+    installed = files("livepaste_train") / "recipes"
+    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "recipes"
+
+
+def read_recipe(name: str) -> Recipe:
+    """A recipe by name, or from a TOML file's path. Raises OptionError, naming the key, for anything unknown."""
+    path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise OptionError(
+            f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, or a .toml file's path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise OptionError(f"recipe {path}: {error}") from error
+    kinds = {f.name: type(f.default) for f in fields(Recipe)}
+    values = values.get("recipe", {})
+    if not isinstance(values, dict):
+        raise OptionError(f"recipe {path}: [recipe] must be a table")
+    for key, value in values.items():
+        if key not in kinds:
+            raise OptionError(f"recipe {path}: unknown setting {key!r}; known: {', '.join(kinds)}")
+        if kinds[key] is float and isinstance(value, int) and not isinstance(value, bool):
+            values[key] = float(value)
+        elif type(value) is not kinds[key]:
+            raise OptionError(f"recipe {path}: {key} must be {kinds[key].__name__}, got {value!r}")
+    return Recipe(**{"name": Path(name).stem, **values})
+
+
+def seconds(text: str) -> float:
+    """'90', '90s', '10m' or '2h' in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise OptionError(f"for must be a time like 90s, 10m or 2h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Train a persona: one shared encoder, a decoder for the persona and one for all wearers."""
+
+    persona: str = option(help="face set of the face to show")
+    wearer: list[str] = option(help="face set(s) of whoever sits at the camera")
+    to: str = option(help="checkpoint folder to write")
+    recipe: str = option("light", help="recipe name or .toml file")
+    resolution: int | None = option(None, help="side of the model's crop in pixels (default: the recipe's)")
+    batch: int | None = option(None, help="faces a step (default: the recipe's)")
+    lr: float | None = option(None, help="learning rate (default: the recipe's)")
+    seed: int = option(0, help="seed of every random choice")
+    steps: int | None = option(None, help="train this many steps")
+    epochs: float | None = option(None, help="train this many passes over the faces")
+    for_: str | None = option(None, flag="--for", help="train about this long: 90s, 10m, 2h")
+    show_every: int = option(50, help="steps between two previews")
+    save_every: int = option(250, help="steps between two generations")
+    from_: str = option("base", flag="--from", help="start from: base, none, or a checkpoint folder")
+    resume: bool = option(False, help="go on from the newest whole generation in --to")
+
+    def __post_init__(self) -> None:
+        given = [
+            name
+            for name, value in (("--steps", self.steps), ("--epochs", self.epochs), ("--for", self.for_))
+            if value is not None
+        ]
+        if len(given) > 1:
+            raise OptionError(f"{' and '.join(given)} exclude each other; give one")
+        if self.steps is not None and self.steps < 1:
+            raise OptionError(f"steps must be at least 1, got {self.steps}")
+        if self.epochs is not None and not self.epochs > 0:
+            raise OptionError(f"epochs must be above 0, got {self.epochs}")
+        if self.for_ is not None:
+            seconds(self.for_)
+        if self.show_every < 1 or self.save_every < 1:
+            raise OptionError("show-every and save-every must be at least 1")
+        if not self.wearer:
+            raise OptionError("wearer: name at least one face set")
+
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with this command's own values over it."""
+        own = {key: value for key in ("resolution", "batch", "lr") if (value := getattr(self, key)) is not None}
+        return replace(read_recipe(self.recipe), **own)
+
+
+def as_record(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as it stands in ``model.json``."""
+    return asdict(recipe)

@@ -1,0 +1,99 @@
+"""Saving and restoring arrays: the training state through orbax, shipped weights as float16 by name."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from livepaste.errors import CheckpointError
+
+Tree = Any
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax and absl tell of each file on the root logger."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def save_state(path: Path, state: Tree) -> None:
+    """Write every array of ``state`` under ``path`` (which must not exist)."""
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(path.absolute(), jax.tree.map(np.asarray, _plain(state)))
+
+
+def load_state(path: Path, like: Tree) -> Tree:
+    """The arrays saved under ``path`` in the structure of ``like``.
+
+    Raises CheckpointError when they do not fit it: another architecture or size.
+    """
+    try:
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+            arguments = ocp.checkpoint_utils.construct_restore_args(_plain(like))
+            plain = checkpointer.restore(path.absolute(), item=_plain(like), restore_args=arguments)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: training state does not fit this model ({str(error).splitlines()[0]})"
+        ) from error
+    leaves, old = jax.tree.leaves(plain), jax.tree.leaves(like)
+    for got, wanted in zip(leaves, old, strict=True):
+        if got.shape != wanted.shape:
+            raise CheckpointError(f"{path}: training state has another size ({got.shape}, expected {wanted.shape})")
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(leaf) for leaf in leaves])
+
+
+def _plain(tree: Tree) -> dict[str, Any]:
+    """Leaves by name, so that the file says nothing about python classes."""
+    return {name: leaf for name, leaf in named(tree).items()}
+
+
+def named(tree: Tree) -> dict[str, Any]:
+    """Every array of a tree by its path, 'encoder/stem/kernel'."""
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
+    return "/".join(part for part in parts if part not in ("value", ".value"))
+
+
+def save_weights(path: Path, params: Tree) -> None:
+    """Parameters as float16 in an ``.npz`` of plain arrays."""
+    np.savez(path, **{name.replace("/", "."): np.asarray(leaf, np.float16) for name, leaf in named(params).items()})
+
+
+def load_weights(path: Path) -> dict[str, np.ndarray]:
+    """Parameters by name, float32. Raises CheckpointError for anything but plain arrays."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name.replace(".", "/"): arrays[name].astype(np.float32) for name in arrays.files}
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise CheckpointError(f"{path}: weights cannot be read ({error}); copy the checkpoint again") from error
+
+
+def with_weights(tree: Tree, weights: dict[str, np.ndarray]) -> Tree:
+    """``tree`` with every leaf replaced by the weight of its name. Raises CheckpointError when one is missing or of another shape."""
+
+    def pick(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        name = _name(path)
+        if name not in weights:
+            raise CheckpointError(f"weights lack {name}: another architecture")
+        if weights[name].shape != leaf.shape:
+            raise CheckpointError(
+                f"weights {name} have shape {weights[name].shape}, the model {leaf.shape}: another size"
+            )
+        return jnp.asarray(weights[name])
+
+    return jax.tree_util.tree_map_with_path(pick, tree)
