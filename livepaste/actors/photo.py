@@ -25,7 +25,7 @@ class PhotoActor(Head):
         alignment = align(points_xyz, CANVAS, CANVAS_COVERAGE)
         flags = cv2.INTER_CUBIC if alignment.scale > 1 else cv2.INTER_AREA
         canvas = cv2.warpAffine(
-            image, alignment.frame_to_crop, (CANVAS, CANVAS), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+            image, alignment.frame_to_crop, (CANVAS, CANVAS), flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
         xyz = transform(points_xyz, alignment.frame_to_crop).astype(np.float64)
         pixels = CANVAS / CANVAS_COVERAGE
@@ -37,10 +37,13 @@ class PhotoActor(Head):
         neutral[:, 2] = 0.5 * own + 0.5 * mean[:, 2]
         self.pose = pose_degrees(points_xyz)
         face = _visible_face(canvas, xyz[:, :2])
-        alpha = np.full((CANVAS, CANVAS), 255, np.uint8)
-        y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
-        far = np.hypot((x / pixels) - CANVAS_COVERAGE / 2, (y / pixels) - CANVAS_COVERAGE / 2)
-        alpha[:] = np.clip((1.62 - far) / 0.12, 0, 1) * 255  # the picture's own background fades into the room
+        # The picture's own background fades into the room before its edge.
+        inside = np.zeros(image.shape[:2], np.uint8)
+        margin = max(2, round(0.03 * min(inside.shape)))
+        inside[:, margin:-margin] = 255
+        inside[:margin] = 0  # hair may be cut at the top; a shirt at the bottom goes on
+        alpha = cv2.warpAffine(inside, alignment.frame_to_crop, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)
+        alpha = cv2.blur(alpha, (15, 15))
         super().__init__(np.dstack([canvas, face]), alpha, neutral, xyz[:, :2])
 
 
@@ -55,13 +58,13 @@ def hairline(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
     forehead = xy[[151, 9, 108, 337]]
     skin = np.median([lab[int(y), int(x)] for x, y in np.clip(forehead, 0, canvas.shape[0] - 1)], axis=0)
     unit = np.linalg.norm(xy[263] - xy[33]) / 0.746
-    reach = np.arange(0.02, HAIRLINE_FURTHEST, 0.01)
+    reach = np.arange(0.04, HAIRLINE_FURTHEST, 0.01)
     found = []
     for i in upper:
         at = xy[OUTLINE[i]] - np.outer(reach * unit, [0, 1])
         at = np.clip(np.rint(at).astype(int), 0, canvas.shape[0] - 1)
-        distance = np.linalg.norm((lab[at[:, 1], at[:, 0]] - skin) * [0.6, 1, 1], axis=1)
-        over = np.nonzero(distance > 24)[0]
+        distance = np.linalg.norm((lab[at[:, 1], at[:, 0]] - skin) * [0.45, 1, 1], axis=1)
+        over = np.nonzero(distance > 34)[0]
         found.append(reach[over[0]] if len(over) else np.nan)
     heights = np.array(found)
     usual = np.nanmedian(heights) if np.isfinite(heights).sum() >= 4 else HAIRLINE_USUAL

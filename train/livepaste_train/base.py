@@ -62,7 +62,6 @@ def perform_cast(job: tuple[Cast, int, dict[str, np.ndarray]]) -> np.ndarray:
     """Render one group: uint32 (identities, frames, side, side), packed."""
     import cv2
 
-    from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.motion import perform
     from livepaste.actors.photo import PhotoActor, morph
 
@@ -78,6 +77,8 @@ def perform_cast(job: tuple[Cast, int, dict[str, np.ndarray]]) -> np.ndarray:
     for i, name in enumerate(cast.identities):
         kind, *rest = name.split(":")
         if kind == "drawn":
+            from livepaste.actors.drawn import DrawnActor
+
             actor: Any = DrawnActor(int(rest[0]))
         elif kind == "photo":
             actor = photo(rest[0])

@@ -1,0 +1,32 @@
+"""``hull``: the outline of the mesh, with a forehead that goes on to the hairline."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from livepaste.align import OUTLINE
+
+# How far the usual forehead goes on above the mesh's upper edge, as a share of the distance from chin to that edge:
+# the median of the hairlines found on 150 generated stills.
+FOREHEAD = 0.08
+_UPPER = (*range(29, 36), *range(0, 8))  # positions in OUTLINE: the forehead's edge, from temple to temple
+_SHIFT = 4  # sub-pixel bits of the polygon
+
+
+def hull_polygon(points_xy: Float32[np.ndarray, "n 2"], forehead: float = FOREHEAD) -> np.ndarray:
+    """The visible face's outline, float64 (36, 2), in the points' own pixels."""
+    outline = points_xy[list(OUTLINE)].astype(np.float64)
+    up = points_xy[10].astype(np.float64) - points_xy[152]
+    taper = np.sin(np.linspace(0, np.pi, len(_UPPER) + 2)[1:-1]) ** 0.5
+    outline[list(_UPPER)] += np.outer(taper * forehead, up)
+    return outline
+
+
+def hull_mask(points_xy: Float32[np.ndarray, "n 2"], size: int) -> Float32[np.ndarray, "s s"]:
+    """Visible face by landmarks alone, in [0, 1], antialiased; ``points_xy`` in crop pixels."""
+    big = np.zeros((size * 2, size * 2), np.uint8)
+    polygon = (hull_polygon(points_xy) + 0.5) * 2 - 0.5
+    cv2.fillPoly(big, [np.rint(polygon * (1 << _SHIFT)).astype(np.int32)], 255, cv2.LINE_AA, shift=_SHIFT)
+    return cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
