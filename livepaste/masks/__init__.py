@@ -1,1 +1,51 @@
-"""Masks by name."""
+"""Masks by name, joined by ``+`` and multiplied: the persona shows where every one of them says so.
+
+Each is a function of a :class:`Context` that returns float32 (s, s) in [0, 1] in crop pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from livepaste.registry import resolve
+from livepaste.types import Swap
+
+MASKS = {
+    "hull": "livepaste.masks.hull:hull",
+    "learned": "livepaste.masks.learned:learned",
+    "rectangle": "livepaste.masks.rectangle:rectangle",
+}
+GROUP = "livepaste.masks"  # entry points
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a mask may look at."""
+
+    crop: Float32[np.ndarray, "s s 3"]  # the wearer
+    points_xy: Float32[np.ndarray, "n 2"]  # landmarks in crop pixels
+    swap: Swap
+
+    @property
+    def size(self) -> int:
+        return self.crop.shape[0]
+
+
+Mask = Callable[[Context], np.ndarray]
+
+
+def build_mask(spec: str) -> Mask:
+    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one."""
+    parts: list[Mask] = [resolve("mask", name.strip(), MASKS, group=GROUP) for name in spec.split("+")]
+
+    def product(context: Context) -> np.ndarray:
+        mask = parts[0](context)
+        for part in parts[1:]:
+            mask = mask * part(context)
+        return np.clip(mask, 0, 1).astype(np.float32)
+
+    return product

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from livepaste.align import OUTLINE
+from livepaste.masks import Context
 
 # How far the usual forehead goes on above the mesh's upper edge, as a share of the distance from chin to that edge:
 # the median of the hairlines found on 150 generated stills.
@@ -30,3 +31,8 @@ def hull_mask(points_xy: Float32[np.ndarray, "n 2"], size: int) -> Float32[np.nd
     polygon = (hull_polygon(points_xy) + 0.5) * 2 - 0.5
     cv2.fillPoly(big, [np.rint(polygon * (1 << _SHIFT)).astype(np.int32)], 255, cv2.LINE_AA, shift=_SHIFT)
     return cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def hull(context: Context) -> np.ndarray:
+    """The mask as ``--mask hull``."""
+    return hull_mask(context.points_xy, context.size)

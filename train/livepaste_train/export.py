@@ -69,7 +69,7 @@ class OnnxOps:
         kernel = np.asarray(kernel)
         if x.side:  # flattened as channel, row, column here, as row, column, channel in training
             kernel = kernel.reshape(x.side, x.side, x.channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
-        return self._node("Gemm", [x.name, self._weight(kernel), self._weight(bias)])
+        return self._node("Gemm", [x.name, self._weight(kernel), self._weight(bias)], channels=kernel.shape[1])
 
     def flatten(self, x: Value) -> Value:
         return self._node("Flatten", [x.name], x.side, x.channels, axis=1)
@@ -107,7 +107,8 @@ def write_graph(model: Any, resolution: int, *, half: bool) -> onnx.ModelProto:
     nodes = [*ops.nodes, *(helper.make_node("Identity", [value.name], [name]) for name, value in made.items())]
     side = resolution
     shapes = {"image": [1, 3, side, side], "persona_mask": [1, 1, side, side], "wearer_mask": [1, 1, side, side]}
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes.get(name)) for name in made]
+    shapes["code"] = [1, code.channels]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in made]
     crop = helper.make_tensor_value_info("crop", TensorProto.FLOAT, [1, 3, side, side])
     graph = helper.make_graph(nodes, "livepaste", [crop], outputs, ops.initializers)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="livepaste")

@@ -1,0 +1,81 @@
+"""Colour match by name: make the persona's skin answer the light that falls on the wearer.
+
+Statistics are those of the masked pixels alone (left out, not zeroed: zeros drag the mean and are a known cause of drift),
+in Oklab (Ottosson 2020), where the same step looks the same in every hue.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from livepaste.registry import resolve
+
+COLOR_MATCHES = {
+    "none": "livepaste.color:keep",
+    "mean-std": "livepaste.color:mean_std",
+}
+SMALL = 48  # side at which statistics are taken: means and deviations of a face do not need more
+_TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+                    [0.0883024619, 0.2817188376, 0.6299787005]], np.float32)  # fmt: skip
+_TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+                    [0.0259040371, 0.7827717662, -0.8086757660]], np.float32)  # fmt: skip
+_FROM_LAB, _FROM_LMS = np.linalg.inv(_TO_LAB).astype(np.float32), np.linalg.inv(_TO_LMS).astype(np.float32)
+GAMMA = 2.2  # sRGB's curve, near enough for statistics that are undone with the same curve
+
+
+def to_oklab(rgb: Float32[np.ndarray, "*s 3"]) -> Float32[np.ndarray, "*s 3"]:
+    """RGB in [0, 1] to Oklab."""
+    linear = np.power(np.maximum(rgb, 0), GAMMA)
+    return np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
+
+
+def from_oklab(lab: Float32[np.ndarray, "*s 3"]) -> Float32[np.ndarray, "*s 3"]:
+    """Oklab to RGB, clipped to [0, 1]."""
+    lms = lab @ _FROM_LAB.T
+    linear = (lms * lms * lms) @ _FROM_LMS.T
+    return np.power(np.clip(linear, 0, 1), 1 / GAMMA)
+
+
+def masked_mean_std(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and deviation of each channel under ``mask``, or None when hardly anything is under it."""
+    weight = mask.astype(np.float64)
+    total = weight.sum()
+    if total < 8:
+        return None
+    mean = (image * weight[..., None]).sum((0, 1)) / total
+    variance = (np.square(image - mean) * weight[..., None]).sum((0, 1)) / total
+    return mean, np.sqrt(variance)
+
+
+def keep(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
+    """``none``: the persona's own colours."""
+    return patch
+
+
+def mean_std(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
+    """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001).
+
+    ``memory`` filters the two statistics over time: a lamp is followed in a few frames, sensor noise is not.
+    """
+    side = (SMALL, SMALL)
+    small = [cv2.resize(a, side, interpolation=cv2.INTER_AREA) for a in (patch, target, mask)]
+    stats = [masked_mean_std(to_oklab(image), small[2]) for image in small[:2]]
+    if stats[0] is None or stats[1] is None:
+        return patch
+    (mean_a, std_a), (mean_b, std_b) = stats
+    gain = np.clip(std_b / np.maximum(std_a, 1e-4), 0.6, 1.6)
+    now = np.stack([gain, mean_b - mean_a * gain])
+    if memory is not None:
+        if "mean-std" in memory:
+            now = memory["mean-std"] + 0.25 * (now - memory["mean-std"])
+        memory["mean-std"] = now
+    gain, shift = now.astype(np.float32)
+    return from_oklab(to_oklab(patch) * gain + shift)
+
+
+def match_color(kind: str, patch: Float32[np.ndarray, "s s 3"], target: Float32[np.ndarray, "s s 3"],
+                mask: Float32[np.ndarray, "s s"], memory: dict[str, np.ndarray] | None = None) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
+    """``patch`` with the colours of ``target`` under ``mask``, by the named way."""
+    return resolve("color", kind, COLOR_MATCHES)(patch, target, mask, memory).astype(np.float32)

@@ -1,0 +1,42 @@
+"""Steadying landmarks: the One-Euro filter (Casiez et al. 2012), low jitter at rest and low lag in motion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+
+@dataclass
+class OneEuro:
+    """A low-pass filter whose cut-off rises with speed. Units: ``values`` as given per face width, time in seconds."""
+
+    min_cutoff_hz: float = 1.5
+    beta: float = 40.0  # cut-off gained per face width per second
+    speed_cutoff_hz: float = 4.0
+    _last: np.ndarray | None = None
+    _speed: np.ndarray | None = None
+    _time: Fraction | None = None
+
+    def __call__(self, values: np.ndarray, time: Fraction, scale: float) -> np.ndarray:
+        """Filtered ``values`` (n, d). ``scale`` is the face's width in the values' unit, so that near and far faces act alike."""
+        gap = None if self._time is None else float(time - self._time)
+        if self._last is None or gap is None or not 0 < gap < 0.5 or self._last.shape != values.shape:
+            self._last, self._speed, self._time = values.astype(np.float64), np.zeros(values.shape), time
+            return values
+        assert self._speed is not None
+        speed = (values - self._last) / gap
+        self._speed += _share(self.speed_cutoff_hz, gap) * (speed - self._speed)
+        # one cut-off for all points: a face moves as a whole, and points must not slide over each other
+        pace = float(np.median(np.linalg.norm(self._speed, axis=-1))) / max(scale, 1e-6)
+        share = _share(self.min_cutoff_hz + self.beta * pace, gap)
+        self._last = self._last + share * (values - self._last)
+        self._time = time
+        return self._last.astype(values.dtype)
+
+
+def _share(cutoff_hz: float, gap_s: float) -> float:
+    """How far a first-order low-pass goes towards a new value after ``gap_s``."""
+    return 1 - math.exp(-2 * math.pi * cutoff_hz * gap_s)

@@ -1,0 +1,80 @@
+"""Crop in, swap out: a checkpoint's ``swap.onnx``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from livepaste.align import CENTER, TEMPLATE
+from livepaste.checkpoint import Generation
+from livepaste.errors import CheckpointError
+from livepaste.runtime import Session
+from livepaste.types import Swap
+
+OUTPUTS = ["image", "persona_mask", "wearer_mask"]
+
+
+class Swapper:
+    """A loaded model. Checks at load that it is aligned as this program aligns and that it computes what it should."""
+
+    def __init__(self, generation: Generation, *, threads: int = 1, provider: str = "auto") -> None:
+        self.generation, self.model = generation, generation.model
+        self.session = Session(generation.onnx, threads=threads, provider=provider)
+        where = generation.path
+        missing = [name for name in OUTPUTS if name not in self.session.outputs]
+        shape = self.session.inputs.get("crop")
+        if missing or shape is None or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+            raise CheckpointError(f"{where}: swap.onnx has inputs {self.session.inputs} and outputs {self.session.outputs}, not a swap's")
+        self.size = int(shape[2])
+        if self.model.get("resolution") != self.size:
+            raise CheckpointError(f"{where}: model.json says resolution {self.model.get('resolution')}, swap.onnx {self.size}; copy it again")
+        if self.model.get("template") != TEMPLATE or tuple(self.model.get("center", ())) != CENTER:
+            raise CheckpointError(f"{where}: aligned to template {self.model.get('template')!r}, this version uses {TEMPLATE!r}; train again")
+        coverage = self.model.get("coverage")
+        if not isinstance(coverage, (int, float)) or not 0.5 <= coverage <= 8:
+            raise CheckpointError(f"{where}: coverage {coverage!r} in model.json is not usable; copy the checkpoint again")
+        self.coverage = float(coverage)
+        self._check_parity()
+
+    def __call__(self, crop: Float32[np.ndarray, "s s 3"]) -> Swap:
+        """The persona in the wearer's pose, light and expression, with both visible-face masks."""
+        batch = np.ascontiguousarray(crop.transpose(2, 0, 1))[None]
+        made = self.session.run({"crop": batch}, OUTPUTS)
+        return Swap(
+            image=np.ascontiguousarray(made["image"][0].transpose(1, 2, 0)),
+            persona_mask=made["persona_mask"][0, 0],
+            wearer_mask=made["wearer_mask"][0, 0],
+        )
+
+    def encode(self, crop: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "k"]:
+        """The code: what the face does, in a few numbers."""
+        if "code" not in self.session.outputs:
+            raise CheckpointError(f"{self.generation.path}: this model does not give its code")
+        return self.session.run({"crop": np.ascontiguousarray(crop.transpose(2, 0, 1))[None]}, ["code"])["code"][0]
+
+    def _check_parity(self) -> None:
+        """Run the picture that came with the model and compare: another runtime or provider may compute something else."""
+        try:
+            parity = json.loads(self.session.metadata["parity"])
+            crop, expected = (_picture(parity[name], self.size) for name in ("input", "image"))
+            tolerance = float(parity["tolerance"])
+        except (KeyError, ValueError, TypeError, binascii.Error) as error:
+            raise CheckpointError(f"{self.generation.path}: swap.onnx lacks its parity picture; export it again") from error
+        difference = float(np.abs(self(crop).image - expected).max())
+        if not difference <= tolerance:  # also when it is not a number
+            raise CheckpointError(
+                f"{self.generation.path}: on {self.session.provider} the model differs from what was trained by {difference:.3g} "
+                f"(at most {tolerance:g}); try --provider cpu"
+            )
+
+
+def _picture(text: str, size: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8), cv2.IMREAD_COLOR)
+    if image is None or image.shape[:2] != (size, size):
+        raise ValueError("parity picture is damaged")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / 255

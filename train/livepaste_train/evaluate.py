@@ -1,0 +1,85 @@
+"""Validation numbers and the preview, on faces that are never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from livepaste_train.augment import Geometry, sample
+from livepaste_train.data import Faces
+
+COLUMNS = 6
+_STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+
+
+def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.Array]:
+    """``count`` faces spread over the set, undistorted: pictures (n, s, s, 3) and masks (n, s, s, 1)."""
+    index = jnp.asarray(np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(np.int32))
+    made = sample(jnp.asarray(faces.packed), index, jnp.repeat(_STILL, len(index), 0), geometry)
+    return made[..., :3], made[..., 3:]
+
+
+class Validator:
+    """Holds the held-out faces on the device and the compiled forward pass."""
+
+    def __init__(self, graph: Any, persona: Faces, wearer: Faces, geometry: Geometry, count: int = 48) -> None:
+        self.persona, self.wearer = (crops(faces, geometry, count) for faces in (persona, wearer))
+
+        def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
+            model = nnx.merge(graph, params)
+            code_persona, code_wearer = model.encode(shown), model.encode(worn)
+            return {
+                "persona": model.persona.picture(code_persona),
+                "persona_mask": model.persona.mask(code_persona),
+                "wearer": model.wearer.picture(code_wearer),
+                "wearer_mask": model.wearer.mask(code_wearer),
+                "swapped": model.persona.picture(code_wearer),
+                "swapped_mask": model.persona.mask(code_wearer),
+            }
+
+        self._run: Callable[..., dict[str, jax.Array]] = jax.jit(run)
+
+    def run(self, params: Any) -> dict[str, np.ndarray]:
+        """Pictures and masks of the held-out faces."""
+        made = self._run(params, self.persona[0], self.wearer[0])
+        return {name: np.asarray(value) for name, value in made.items()}
+
+    def measure(self, made: dict[str, np.ndarray]) -> dict[str, float]:
+        """Reconstruction PSNR (dB) under the visible face and intersection over union of the mask, for both sides."""
+        out = {}
+        for side, (picture, mask) in (("persona", self.persona), ("wearer", self.wearer)):
+            picture, mask = np.asarray(picture), np.asarray(mask)
+            error = (np.square(made[side] - picture) * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))
+            out[f"{side}_psnr_db"] = float(-10 * np.log10(np.maximum(error, 1e-10)).mean())
+            a, b = made[f"{side}_mask"] > 0.5, mask > 0.5
+            out[f"{side}_mask_iou"] = float(((a & b).sum((1, 2, 3)) / np.maximum((a | b).sum((1, 2, 3)), 1)).mean())
+        return {name: round(value, 4) for name, value in out.items()}
+
+    def preview(self, made: dict[str, np.ndarray]) -> np.ndarray:
+        """Rows: wearer, swapped, swapped laid over; persona, persona again. uint8 (h, w, 3) RGB."""
+
+        def row(images: np.ndarray) -> np.ndarray:
+            pick = np.linspace(0, len(images) - 1, min(COLUMNS, len(images))).round().astype(int)
+            return np.concatenate(list(images[pick]), axis=1)
+
+        worn = np.asarray(self.wearer[0])
+        mask = made["swapped_mask"] * made["wearer_mask"]
+        laid = made["swapped"] * mask + worn * (1 - mask)
+        rows = [row(worn), row(made["swapped"]), row(laid), row(np.asarray(self.persona[0])), row(made["persona"])]
+        width = min(r.shape[1] for r in rows)
+        sheet = np.concatenate([r[:, :width] for r in rows])
+        return np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+
+
+def write_picture(path: Any, image: np.ndarray) -> None:
+    """Write RGB as PNG in one step; raises OSError when the disk is full."""
+    data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)

@@ -1,0 +1,239 @@
+"""The training loop: dispatches, progress, previews, generations, roll-back and resume."""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from livepaste.align import CENTER, TEMPLATE
+from livepaste.checkpoint import Generation, append_history, cut_history, newest_generation, write_generation
+from livepaste.errors import CheckpointError, TrainingError
+from livepaste.registry import resolve
+from livepaste_train.augment import Geometry
+from livepaste_train.data import load_side, open_faceset, stored_side
+from livepaste_train.evaluate import Validator, write_picture
+from livepaste_train.export import export
+from livepaste_train.models import MODELS
+from livepaste_train.options import Recipe, TrainOptions, as_record, seconds
+from livepaste_train.start import apply, rate_scale, starting_weights
+from livepaste_train.state import load_state, save_state, save_weights
+from livepaste_train.step import Side, TrainState, make_dispatch, new_state, pair_loss
+
+logger = logging.getLogger(__name__)
+ROLL_BACKS = 3
+PROBE_DISPATCHES = 3  # after the first, which compiles
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a dispatch has to tell."""
+
+    step: int
+    total: int  # 0 = until it is stopped
+    images_per_s: float
+    seconds_left: float | None
+    losses: dict[str, float]
+    validation: dict[str, float]
+    note: str = ""  # something that the user should know once
+
+
+def environment() -> dict[str, str | int]:
+    """What bit-exact resuming depends on."""
+    device = jax.devices()[0]
+    return {
+        "jax": jax.__version__,
+        "platform": device.platform,
+        "device": device.device_kind,
+        "machine": platform.machine(),
+        "devices": jax.device_count(),
+        "python": platform.python_version(),
+    }
+
+
+class Trainer:
+    """One training of one checkpoint. ``tell`` gets a Progress after each dispatch; ``stop`` is asked before each."""
+
+    def __init__(self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False) -> None:
+        self.options, self.tell, self.stop = options, tell, stop
+        self.recipe: Recipe = options.resolved_recipe()
+        self.checkpoint = Path(options.to)
+        self.resumed = self._newest() if options.resume else None
+        if not options.resume and (self.checkpoint / "generations").exists():
+            raise CheckpointError(f"{self.checkpoint}: holds a training already; go on with --resume or name another folder")
+        persona, wearers = open_faceset(options.persona), [open_faceset(path) for path in options.wearer]
+        self.people = {
+            "persona": {"person": persona.info.person, "consent": persona.info.consent},
+            "wearers": [{"person": w.info.person, "consent": w.info.consent} for w in wearers],
+        }
+        stored = stored_side(self.recipe.resolution, self.recipe.coverage)
+        self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
+        sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
+        self.faces = sum(len(train) for train, _ in sides)
+        self.data = tuple(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides)
+        model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
+        model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
+        self.graph, params = nnx.split(model, nnx.Param)
+        self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry)
+        facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
+        weights, self.start_note = (None, "") if self.resumed else starting_weights(options.from_, facts)
+        if self.resumed:
+            from_base = bool(self.resumed.model.get("from_base"))
+        else:
+            from_base, params = weights is not None, apply(params, weights)
+        self.from_base = from_base
+        compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        scale = rate_scale(params, from_base, self.recipe.encoder_lr)
+        loss = pair_loss(self.geometry, self.recipe, compute)
+        self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
+        self.state = new_state(params, self.recipe, options.seed, self._planned())
+        self.validation: dict[str, float] = {}
+        self.spent_s = 0.0
+        if self.resumed:
+            self._restore(self.resumed)
+
+    def _newest(self) -> Generation:
+        generation = newest_generation(self.checkpoint)
+        if generation.state is None:
+            raise CheckpointError(f"{self.checkpoint}: holds no training state, so it cannot be resumed; start a new one with --from")
+        theirs = generation.model.get("recipe")
+        if theirs != as_record(self.recipe):
+            changed = sorted(k for k, v in as_record(self.recipe).items() if not isinstance(theirs, dict) or theirs.get(k) != v)
+            raise CheckpointError(f"{self.checkpoint}: was trained with another {', '.join(changed)}; resume with the same recipe")
+        return generation
+
+    def _planned(self) -> int:
+        """Steps, rounded up to whole dispatches; 0 = not known yet."""
+        if self.options.steps:
+            wanted = self.options.steps
+        elif self.options.epochs:
+            wanted = math.ceil(self.options.epochs * self.faces / self.recipe.batch)
+        else:
+            return 0
+        return math.ceil(wanted / self.recipe.steps_per_dispatch) * self.recipe.steps_per_dispatch
+
+    def _restore(self, generation: Generation) -> None:
+        assert generation.state is not None
+        self.state = load_state(generation.state, self.state)
+        if planned := self._planned():
+            self.state = self.state._replace(total=jnp.int32(planned))
+        self.spent_s = float(generation.model.get("seconds", 0.0))
+        cut_history(self.checkpoint, int(self.state.step))
+        self.start_note = f"resumed at step {int(self.state.step)}"
+        if generation.model.get("environment") != environment():
+            self.start_note += "; another machine or version than before, so not bit-exact"
+
+    def _save(self) -> None:
+        """Write a generation: training state, averaged weights, swap.onnx checked against Flax, preview."""
+        made = self.validator.run(self.state.ema)
+        self.validation = self.validator.measure(made)
+        step = int(self.state.step)
+        facts = {
+            "model": self.recipe.model,
+            "resolution": self.recipe.resolution,
+            "coverage": self.recipe.coverage,
+            "center": list(CENTER),
+            "template": TEMPLATE,
+            "color_order": "RGB",
+            "range": [0, 1],
+            "mask": "visible face, 1 = face",
+            **self.people,
+            "steps": step,
+            "planned_steps": int(self.state.total),
+            "validation": self.validation,
+        }
+        record = {
+            **facts,
+            "recipe": as_record(self.recipe),
+            "from_base": self.from_base,
+            "seed": self.options.seed,
+            "faces": self.faces,
+            "parameters": sum(p.size for p in jax.tree.leaves(self.state.params)),
+            "seconds": round(self.spent_s, 1),
+            "environment": environment(),
+        }
+
+        def fill(folder: Path) -> None:
+            save_state(folder / "state", self.state)
+            save_weights(folder / "weights.npz", self.state.ema)
+            model = nnx.merge(self.graph, self.state.ema)
+            export(folder / "swap.onnx", model, facts, np.asarray(self.validator.wearer[0][0]))
+            write_picture(folder / "preview.png", self.validator.preview(made))
+
+        write_generation(self.checkpoint, step, record, fill)
+        self._show(made)
+
+    def _show(self, made: dict[str, np.ndarray] | None = None) -> None:
+        made = made or self.validator.run(self.state.ema)
+        self.validation = self.validator.measure(made)
+        write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
+
+    def run(self) -> TrainState:
+        """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
+        per = self.recipe.steps_per_dispatch
+        show, save = (math.ceil(n / per) * per for n in (self.options.show_every, self.options.save_every))
+        good, roll_backs = jax.tree.map(np.asarray, self.state), 0
+        self.checkpoint.mkdir(parents=True, exist_ok=True)
+        done = int(self.state.step)
+        saved = done if self.resumed else -1
+        began, timed, timed_from, note = time.monotonic(), 0.0, 0, self.start_note
+        dispatches = 0
+        while not (self.stop() or 0 < int(self.state.total) <= done):
+            started = time.monotonic()
+            self.state, metrics = self.dispatch(self.state, self.data)
+            losses = {name: float(value) for name, value in metrics.items()}
+            took = time.monotonic() - started
+            dispatches += 1
+            if dispatches > 1:  # the first one compiles
+                timed, timed_from = timed + took, timed_from + per
+            self.spent_s += took
+            if not all(math.isfinite(value) for value in losses.values()):
+                roll_backs += 1
+                if roll_backs > ROLL_BACKS:
+                    raise TrainingError(f"the loss was not finite {roll_backs} times; lower --lr (now {self.recipe.lr:g}) or look for broken pictures")
+                self.state = jax.tree.map(jnp.asarray, good)
+                self.state = self.state._replace(rate=self.state.rate * 0.5**roll_backs)
+                note = f"loss not finite: back to step {int(self.state.step)} with rate × {0.5**roll_backs:g}"
+                done = int(self.state.step)
+                cut_history(self.checkpoint, done)
+                self.tell(Progress(done, int(self.state.total), 0.0, None, losses, self.validation, note))
+                note = ""
+                continue
+            done = int(self.state.step)
+            if self.options.for_ and not int(self.state.total) and dispatches > PROBE_DISPATCHES:
+                note = self._plan(timed / timed_from, time.monotonic() - began)
+            if done % save == 0:
+                self._save()
+                saved, good = done, jax.tree.map(np.asarray, self.state)
+            elif done % show == 0:
+                self._show()
+            if done % show == 0 or done % save == 0:
+                append_history(self.checkpoint, {"step": done, "seconds": round(self.spent_s, 1), **losses, **self.validation})
+            rate = self.recipe.batch * timed_from / timed if timed else 0.0
+            total = int(self.state.total)
+            left = (total - done) * timed / timed_from if total and timed_from else None
+            self.tell(Progress(done, total, rate, left, losses, self.validation, note))
+            note = ""
+        if done != saved and done:
+            self._save()
+            append_history(self.checkpoint, {"step": done, "seconds": round(self.spent_s, 1), **self.validation})
+        return self.state
+
+    def _plan(self, per_step: float, gone: float) -> str:
+        """How many steps fit into the time asked for; the schedules follow the step count from here on."""
+        per = self.recipe.steps_per_dispatch
+        # a generation and its previews take a few seconds each; measured, not guessed, where one was written already
+        left = max(0.0, 0.95 * seconds(self.options.for_ or "1s") - gone)
+        steps = int(self.state.step) + max(per, int(left / per_step) // per * per)
+        self.state = self.state._replace(total=jnp.int32(steps))
+        return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step"
