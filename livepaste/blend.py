@@ -19,7 +19,9 @@ def bounding_box(alignment: Alignment, size_wh: tuple[int, int]) -> tuple[int, i
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def to_frame(crop: np.ndarray, alignment: Alignment, box: tuple[int, int, int, int], *, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+def to_frame(
+    crop: np.ndarray, alignment: Alignment, box: tuple[int, int, int, int], *, interpolation: int = cv2.INTER_LINEAR
+) -> np.ndarray:
     """A crop-sized array brought into the frame's pixels of ``box``; 0 outside the crop."""
     x0, y0, x1, y1 = box
     matrix = alignment.crop_to_frame.copy()

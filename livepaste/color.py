@@ -49,12 +49,16 @@ def masked_mean_std(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np
     return mean, np.sqrt(variance)
 
 
-def keep(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
+def keep(
+    patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None
+) -> np.ndarray:
     """``none``: the persona's own colours."""
     return patch
 
 
-def mean_std(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
+def mean_std(
+    patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None
+) -> np.ndarray:
     """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001).
 
     ``memory`` filters the two statistics over time: a lamp is followed in a few frames, sensor noise is not.

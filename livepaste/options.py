@@ -55,3 +55,42 @@ class BlendOptions:
         within("scale", self.scale, 0.5, 2.0)
         for value in self.offset:
             within("offset", value, -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardOptions:
+    """What leaves when there is no swapped frame."""
+
+    on_lost: str = option(
+        "hold", help="hold (the last frame for 0.3 s, then the cover), cover, or pass (the RAW camera)"
+    )
+    cover: str = option("slate", help="slate, blur, or a picture file")
+    others: str = option("leave", help="other people's faces: blur or leave")
+
+    def __post_init__(self) -> None:
+        one_of("on-lost", self.on_lost, ("hold", "cover", "pass"))
+        one_of("others", self.others, ("blur", "leave"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """Swap the face in a recorded clip."""
+
+    source: str = option(help="clip to read", positional=True)
+    to: str = option(help="clip to write", positional=True)
+    model: str | None = option(None, help="checkpoint folder (default: the persona that comes with livepaste)")
+    masks_to: str | None = option(None, help="write the blend mask of every frame here, 000000.png ...")
+    face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
+    codec: str = option("h264", help="h264, hevc, vp9 or av1")
+    crf: int = option(18, help="quality, lower is better and larger")
+    mark: bool = option(True, help="say in the file that it is synthetic (container tag, IPTC source type)")
+    resume: bool = option(False, help="go on where a killed run stopped")
+    overwrite: bool = option(False, help="replace an existing output")
+    threads: int = option(1, help="CPU threads of the network")
+    blend: BlendOptions = option(BlendOptions(), help="")
+    guard: GuardOptions = option(GuardOptions(), help="")
+
+    def __post_init__(self) -> None:
+        one_of("face", self.face, FACE_CHOICES)
+        within("crf", self.crf, 0, 51)
+        within("threads", self.threads, 1, 64)

@@ -29,15 +29,23 @@ class Swapper:
         missing = [name for name in OUTPUTS if name not in self.session.outputs]
         shape = self.session.inputs.get("crop")
         if missing or shape is None or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
-            raise CheckpointError(f"{where}: swap.onnx has inputs {self.session.inputs} and outputs {self.session.outputs}, not a swap's")
+            raise CheckpointError(
+                f"{where}: swap.onnx has inputs {self.session.inputs} and outputs {self.session.outputs}, not a swap's"
+            )
         self.size = int(shape[2])
         if self.model.get("resolution") != self.size:
-            raise CheckpointError(f"{where}: model.json says resolution {self.model.get('resolution')}, swap.onnx {self.size}; copy it again")
+            raise CheckpointError(
+                f"{where}: model.json says resolution {self.model.get('resolution')}, swap.onnx {self.size}; copy it again"
+            )
         if self.model.get("template") != TEMPLATE or tuple(self.model.get("center", ())) != CENTER:
-            raise CheckpointError(f"{where}: aligned to template {self.model.get('template')!r}, this version uses {TEMPLATE!r}; train again")
+            raise CheckpointError(
+                f"{where}: aligned to template {self.model.get('template')!r}, this version uses {TEMPLATE!r}; train again"
+            )
         coverage = self.model.get("coverage")
         if not isinstance(coverage, (int, float)) or not 0.5 <= coverage <= 8:
-            raise CheckpointError(f"{where}: coverage {coverage!r} in model.json is not usable; copy the checkpoint again")
+            raise CheckpointError(
+                f"{where}: coverage {coverage!r} in model.json is not usable; copy the checkpoint again"
+            )
         self.coverage = float(coverage)
         self._check_parity()
 
@@ -51,7 +59,7 @@ class Swapper:
             wearer_mask=made["wearer_mask"][0, 0],
         )
 
-    def encode(self, crop: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "k"]:
+    def encode(self, crop: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, k]:
         """The code: what the face does, in a few numbers."""
         if "code" not in self.session.outputs:
             raise CheckpointError(f"{self.generation.path}: this model does not give its code")
@@ -64,7 +72,9 @@ class Swapper:
             crop, expected = (_picture(parity[name], self.size) for name in ("input", "image"))
             tolerance = float(parity["tolerance"])
         except (KeyError, ValueError, TypeError, binascii.Error) as error:
-            raise CheckpointError(f"{self.generation.path}: swap.onnx lacks its parity picture; export it again") from error
+            raise CheckpointError(
+                f"{self.generation.path}: swap.onnx lacks its parity picture; export it again"
+            ) from error
         difference = float(np.abs(self(crop).image - expected).max())
         if not difference <= tolerance:  # also when it is not a number
             raise CheckpointError(

@@ -30,23 +30,23 @@ class Performance:
     """One entry per frame; signs of the angles as in ``align.pose_degrees``."""
 
     fps: Fraction
-    yaw: Float32[np.ndarray, "n"]  # degrees
-    pitch: Float32[np.ndarray, "n"]
-    roll: Float32[np.ndarray, "n"]
-    x: Float32[np.ndarray, "n"]  # face centre, share of the frame's width
-    y: Float32[np.ndarray, "n"]  # share of the frame's height
-    size: Float32[np.ndarray, "n"]  # template unit, share of the frame's height
-    mouth: Float32[np.ndarray, "n"]  # 0 closed to 1 wide open
-    smile: Float32[np.ndarray, "n"]  # -1 to 1
-    wide: Float32[np.ndarray, "n"]  # -1 pucker to 1 wide
-    blink_right: Float32[np.ndarray, "n"]  # 0 open to 1 closed, the wearer's right eye
-    blink_left: Float32[np.ndarray, "n"]
-    brow: Float32[np.ndarray, "n"]  # -1 frown to 1 raised
-    gaze_x: Float32[np.ndarray, "n"]  # -1 to 1, picture's left to right
-    gaze_y: Float32[np.ndarray, "n"]
+    yaw: Float32[np.ndarray, n]  # degrees
+    pitch: Float32[np.ndarray, n]
+    roll: Float32[np.ndarray, n]
+    x: Float32[np.ndarray, n]  # face centre, share of the frame's width
+    y: Float32[np.ndarray, n]  # share of the frame's height
+    size: Float32[np.ndarray, n]  # template unit, share of the frame's height
+    mouth: Float32[np.ndarray, n]  # 0 closed to 1 wide open
+    smile: Float32[np.ndarray, n]  # -1 to 1
+    wide: Float32[np.ndarray, n]  # -1 pucker to 1 wide
+    blink_right: Float32[np.ndarray, n]  # 0 open to 1 closed, the wearer's right eye
+    blink_left: Float32[np.ndarray, n]
+    brow: Float32[np.ndarray, n]  # -1 frown to 1 raised
+    gaze_x: Float32[np.ndarray, n]  # -1 to 1, picture's left to right
+    gaze_y: Float32[np.ndarray, n]
     light_dir: Float32[np.ndarray, "n 3"]  # towards the light, unit length; (0, 0, -1) is the camera
-    light: Float32[np.ndarray, "n"]  # brightness, 1 = as painted
-    warmth: Float32[np.ndarray, "n"]  # -1 blue to 1 orange
+    light: Float32[np.ndarray, n]  # brightness, 1 = as painted
+    warmth: Float32[np.ndarray, n]  # -1 blue to 1 orange
 
     def __len__(self) -> int:
         return len(self.yaw)

@@ -32,7 +32,7 @@ from livepaste_train.models.light import LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS as _OPS
 from livepaste_train.options import Recipe, read_recipe, seconds
 from livepaste_train.state import named, save_weights
-from livepaste_train.step import TrainState, losses_of, make_dispatch, new_state
+from livepaste_train.step import losses_of, make_dispatch, new_state
 
 MAKER = 1  # version of what is made here, kept in the model card
 

@@ -24,7 +24,7 @@ class Faces:
     """Faces of one side, packed: R | G << 8 | B << 16 | mask << 24 in one uint32 a pixel, so that a tap is one read."""
 
     packed: UInt32[np.ndarray, "n s s"]
-    weight: Float32[np.ndarray, "n"]  # sampling probability: uniform over yaw bins, sums to 1
+    weight: Float32[np.ndarray, n]  # sampling probability: uniform over yaw bins, sums to 1
     names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ def pack(images: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
     return np.ascontiguousarray(rgba).view("<u4")[..., 0].astype(np.uint32)
 
 
-def pose_weights(yaw: np.ndarray) -> Float32[np.ndarray, "n"]:
+def pose_weights(yaw: np.ndarray) -> Float32[np.ndarray, n]:
     """Sampling probabilities that make yaw uniform over the bins that hold faces, half way to the set's own.
 
     Fully uniform sampling repeats a handful of extreme faces until they are learned by heart; the geometric mean keeps both.

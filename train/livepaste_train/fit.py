@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,13 +63,17 @@ def environment() -> dict[str, str | int]:
 class Trainer:
     """One training of one checkpoint. ``tell`` gets a Progress after each dispatch; ``stop`` is asked before each."""
 
-    def __init__(self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
+    ) -> None:
         self.options, self.tell, self.stop = options, tell, stop
         self.recipe: Recipe = options.resolved_recipe()
         self.checkpoint = Path(options.to)
         self.resumed = self._newest() if options.resume else None
         if not options.resume and (self.checkpoint / "generations").exists():
-            raise CheckpointError(f"{self.checkpoint}: holds a training already; go on with --resume or name another folder")
+            raise CheckpointError(
+                f"{self.checkpoint}: holds a training already; go on with --resume or name another folder"
+            )
         persona, wearers = open_faceset(options.persona), [open_faceset(path) for path in options.wearer]
         self.people = {
             "persona": {"person": persona.info.person, "consent": persona.info.consent},
@@ -105,11 +108,17 @@ class Trainer:
     def _newest(self) -> Generation:
         generation = newest_generation(self.checkpoint)
         if generation.state is None:
-            raise CheckpointError(f"{self.checkpoint}: holds no training state, so it cannot be resumed; start a new one with --from")
+            raise CheckpointError(
+                f"{self.checkpoint}: holds no training state, so it cannot be resumed; start a new one with --from"
+            )
         theirs = generation.model.get("recipe")
         if theirs != as_record(self.recipe):
-            changed = sorted(k for k, v in as_record(self.recipe).items() if not isinstance(theirs, dict) or theirs.get(k) != v)
-            raise CheckpointError(f"{self.checkpoint}: was trained with another {', '.join(changed)}; resume with the same recipe")
+            changed = sorted(
+                k for k, v in as_record(self.recipe).items() if not isinstance(theirs, dict) or theirs.get(k) != v
+            )
+            raise CheckpointError(
+                f"{self.checkpoint}: was trained with another {', '.join(changed)}; resume with the same recipe"
+            )
         return generation
 
     def _planned(self) -> int:
@@ -200,7 +209,9 @@ class Trainer:
             if not all(math.isfinite(value) for value in losses.values()):
                 roll_backs += 1
                 if roll_backs > ROLL_BACKS:
-                    raise TrainingError(f"the loss was not finite {roll_backs} times; lower --lr (now {self.recipe.lr:g}) or look for broken pictures")
+                    raise TrainingError(
+                        f"the loss was not finite {roll_backs} times; lower --lr (now {self.recipe.lr:g}) or look for broken pictures"
+                    )
                 self.state = jax.tree.map(jnp.asarray, good)
                 self.state = self.state._replace(rate=self.state.rate * 0.5**roll_backs)
                 note = f"loss not finite: back to step {int(self.state.step)} with rate × {0.5**roll_backs:g}"
@@ -218,7 +229,9 @@ class Trainer:
             elif done % show == 0:
                 self._show()
             if done % show == 0 or done % save == 0:
-                append_history(self.checkpoint, {"step": done, "seconds": round(self.spent_s, 1), **losses, **self.validation})
+                append_history(
+                    self.checkpoint, {"step": done, "seconds": round(self.spent_s, 1), **losses, **self.validation}
+                )
             rate = self.recipe.batch * timed_from / timed if timed else 0.0
             total = int(self.state.total)
             left = (total - done) * timed / timed_from if total and timed_from else None

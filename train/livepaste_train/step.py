@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose
 from livepaste_train.losses import LOSSES, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
-from livepaste.registry import resolve
 
 Array = jax.Array
 Tree = Any

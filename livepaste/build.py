@@ -1,0 +1,86 @@
+"""The one composition root: options in, finder, swapper, pipeline and guard out. Used by the verbs and by ``load``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from livepaste.checkpoint import newest_generation
+from livepaste.errors import CheckpointError
+from livepaste.finder import Finder
+from livepaste.options import BlendOptions
+from livepaste.pipeline import Pipeline
+from livepaste.swapper import Swapper
+from livepaste.types import Face, Frame
+
+Choose = Callable[[tuple[Face, ...]], tuple[Face, ...]]
+
+
+def shipped(name: str) -> Path:
+    """A checkpoint that comes with livepaste: in the wheel, or in a checkout. Raises CheckpointError when there is none."""
+    for path in (
+        Path(str(files("livepaste"))) / "_checkpoints" / name,
+        Path(__file__).resolve().parents[1] / "checkpoints" / name,
+    ):
+        if (path / "model.json").exists():
+            return path
+    raise CheckpointError(f"no {name} came with this livepaste; name a checkpoint with --model")
+
+
+def load_swapper(model: str | Path | None, *, threads: int = 1, provider: str = "auto") -> Swapper:
+    """The newest whole generation of a checkpoint, or the persona that comes with livepaste."""
+    path = Path(model) if model is not None else shipped("persona")
+    return Swapper(newest_generation(path), threads=threads, provider=provider)
+
+
+def make_finder(face: str) -> Finder:
+    """A finder that follows the chosen face, or all."""
+    return Finder(max_faces=8, face="auto" if face == "all" else face)
+
+
+def chooser(face: str) -> tuple[Choose, Choose]:
+    """Which of the found faces (chosen first) are swapped, and which are the others."""
+    if face == "all":
+        return (lambda faces: faces), (lambda faces: ())
+    return (lambda faces: faces[:1]), (lambda faces: faces[1:])
+
+
+class FrameSwapper:
+    """What ``livepaste.load`` returns: call it with frames in order."""
+
+    def __init__(self, swapper: Swapper, options: BlendOptions, face: str = "auto") -> None:
+        self.swapper = swapper
+        self._finder = make_finder(face)
+        self._pipeline = Pipeline(swapper, options, choose=chooser(face)[0])
+        self._index = 0
+
+    def __call__(
+        self, frame_rgb: UInt8[np.ndarray, "h w 3"], time: Fraction | None = None
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """The frame with the persona over the face; the same pixels when no face is found. ``time`` in seconds, default 30 a second."""
+        frame = Frame(frame_rgb, Fraction(self._index, 30) if time is None else time, self._index)
+        self._index += 1
+        return self._pipeline(frame, self._finder(frame)).image
+
+    def encode(self, crop: np.ndarray) -> np.ndarray:
+        """The code of one aligned crop, float32 (s, s, 3) in [0, 1]."""
+        return self.swapper.encode(crop)
+
+    def close(self) -> None:
+        """Give the finder's graphs back."""
+        self._finder.close()
+
+
+def load(
+    checkpoint: str | Path | None = None, *, options: BlendOptions | None = None, face: str = "auto", threads: int = 1
+) -> FrameSwapper:
+    """A swapper for frames from a checkpoint folder (default: the persona that comes with livepaste).
+
+    Note for calls: unlike the command line, this hands frames without a face back as they are.
+    """
+    return FrameSwapper(load_swapper(checkpoint, threads=threads), options or BlendOptions(), face)

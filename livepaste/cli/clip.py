@@ -1,0 +1,84 @@
+"""``livepaste clip``: swap the face in a recorded clip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from livepaste.errors import ClipError
+from livepaste.options import ClipOptions
+
+
+def run(options: ClipOptions) -> None:
+    source, out = Path(options.source), Path(options.to)
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ClipError(f"{out}: output and input are the same file; name another output")
+    if out.exists() and not options.overwrite:
+        raise ClipError(f"{out}: exists; name another output or give --overwrite")
+    if not out.parent.is_dir():
+        raise ClipError(f"{out}: the folder {out.parent} does not exist")
+    import cv2
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from livepaste import build
+    from livepaste.clip_run import Summary, bridge, find, swap, threaded
+    from livepaste.devices.video import ClipReader, ClipWriter
+    from livepaste.guard import Guard
+    from livepaste.pipeline import Pipeline
+
+    cv2.setNumThreads(1)
+    swapper = build.load_swapper(options.model, threads=options.threads)
+    key = {**asdict(options), "model": swapper.generation.model["files"], "resume": None, "overwrite": None}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+    console = Console(stderr=True)
+    summary, began = Summary(), time.monotonic()
+    masks = Path(options.masks_to) if options.masks_to else None
+    if masks:
+        masks.mkdir(parents=True, exist_ok=True)
+    chosen, others = build.chooser(options.face)
+    hidden = others if options.guard.others == "blur" else (lambda faces: ())
+    with (
+        ClipReader(source) as reader,
+        ClipWriter(
+            out, reader, codec=options.codec, crf=options.crf, mark=options.mark, resume=options.resume, key=digest
+        ) as writer,
+        build.make_finder(options.face) as finder,
+        Progress(
+            TextColumn("swapping"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        ) as bar,
+    ):
+        task = bar.add_task("", total=reader.frames_estimate or None, completed=writer.resume_at)
+        pipeline = Pipeline(swapper, options.blend, choose=chosen, want_mask=masks is not None)
+        guard = Guard(options.guard, reader.size_wh)
+        first = writer.resume_at
+        frames = threaded(reader.frames(skip=first), 3)
+        found = threaded(find(frames, finder, finder.reset), 3)
+        made = threaded(swap(bridge(found), pipeline, pipeline.reset, guard, hidden), 3)
+        for count, item in enumerate(made, first):
+            writer.write(item.image, item.frame.time)
+            if masks:
+                mask = (
+                    np.zeros(item.image.shape[:2], np.uint8)
+                    if item.mask is None
+                    else np.rint(item.mask * 255).astype(np.uint8)
+                )
+                if not cv2.imwrite(str(masks / f"{count:06d}.png"), mask, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+                    raise ClipError(f"{masks / f'{count:06d}.png'}: cannot be written; is the disk full?")
+            summary.add(item)
+            bar.advance(task)
+        damaged = reader.damaged_frames
+        length = summary.frames / float(reader.rate)
+    took = time.monotonic() - began
+    print(f"{out}: {summary.frames} frames: {summary.marks['swapped']} swapped, {summary.marks['held']} held, "
+          f"{summary.marks['cover']} covered, {summary.marks['passed']} passed; real-time factor {length / took:.2f}")  # fmt: skip
+    if first:
+        print(f"resumed after {first} frames")
+    if damaged:
+        print(f"{damaged} damaged frames of the input were skipped")
+    for start, end in summary.spans:
+        print(f"covered {float(start):.2f}-{float(end):.2f} s: no face found; --on-lost pass shows the original there")

@@ -1,0 +1,134 @@
+"""What may leave: swapped frames, for a moment the last one again, else the cover. One place, fail-closed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from livepaste.errors import ClipError
+from livepaste.options import GuardOptions
+from livepaste.types import Face, Mark
+
+HOLD_S = 0.3
+CELLS_WH = (24, 14)  # of `--cover blur`: too few to know anybody by
+DARKER = 0.45
+Picture = UInt8[np.ndarray, "h w 3"]
+Cover = Callable[[Picture | None, tuple[int, int]], Picture]
+
+
+def slate(raw: Picture | None, size_wh: tuple[int, int]) -> Picture:
+    """The default cover: a still picture that holds no camera pixel."""
+    w, h = size_wh
+    image = np.empty((h, w, 3), np.uint8)
+    image[:] = np.linspace((44, 50, 60), (24, 27, 33), h)[:, None]
+    centre, r = (w // 2, int(h * 0.42)), int(h * 0.13)
+    cv2.circle(image, centre, r, (98, 108, 124), -1, cv2.LINE_AA)
+    cv2.ellipse(
+        image, (w // 2, int(h * 0.86)), (int(h * 0.26), int(h * 0.26)), 0, 180, 360, (98, 108, 124), -1, cv2.LINE_AA
+    )
+    return image
+
+
+def cells(raw: Picture | None, size_wh: tuple[int, int]) -> Picture:
+    """``blur``: the frame as a few darkened cells; the slate while there is no frame."""
+    if raw is None:
+        return slate(None, size_wh)
+    small = cv2.resize(raw, CELLS_WH, interpolation=cv2.INTER_AREA)
+    small = (small * DARKER).astype(np.uint8)
+    return cv2.resize(small, size_wh, interpolation=cv2.INTER_LINEAR)
+
+
+def make_cover(name: str) -> Cover:
+    """``slate``, ``blur``, or a picture file. Raises ClipError when the file is no picture."""
+    if name in ("slate", "blur"):
+        return slate if name == "slate" else cells
+    picture = cv2.imread(name, cv2.IMREAD_COLOR) if Path(name).is_file() else None
+    if picture is None:
+        raise ClipError(f"cover {name!r} is no picture that can be read; give slate, blur or a picture's path")
+    rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return lambda raw, size_wh: fit(rgb, size_wh)
+
+
+def fit(image: Picture, size_wh: tuple[int, int]) -> Picture:
+    """Letterbox: the whole picture in its own proportions, black beside it."""
+    (w, h), (ih, iw) = size_wh, image.shape[:2]
+    if (iw, ih) == (w, h):
+        return image
+    scale = min(w / iw, h / ih)
+    inner = (max(1, round(iw * scale)), max(1, round(ih * scale)))
+    resized = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    out = np.zeros((h, w, 3), np.uint8)
+    x, y = (w - inner[0]) // 2, (h - inner[1]) // 2
+    out[y : y + inner[1], x : x + inner[0]] = resized
+    return out
+
+
+def hide_faces(image: Picture, faces: Iterable[Face]) -> Picture:
+    """A copy with every given face under a blurred ellipse that covers hairline to chin."""
+    out = image.copy()
+    h, w = image.shape[:2]
+    for face in faces:
+        low, high = face.points_xyz[:, :2].min(0), face.points_xyz[:, :2].max(0)
+        centre, radii = (low + high) / 2 - [0, 0.08 * (high - low)[1]], 0.72 * (high - low) + 2
+        x0, y0 = np.clip(np.floor(centre - radii), 0, (w, h)).astype(int)
+        x1, y1 = np.clip(np.ceil(centre + radii) + 1, 0, (w, h)).astype(int)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        region = out[y0:y1, x0:x1]
+        blurred = cv2.resize(cv2.resize(region, (5, 6), interpolation=cv2.INTER_AREA), (x1 - x0, y1 - y0))
+        inside = np.zeros(region.shape[:2], np.uint8)
+        at = (int(centre[0]) - x0, int(centre[1]) - y0)
+        cv2.ellipse(inside, (int(at[0]), int(at[1])), (int(radii[0]), int(radii[1])), 0, 0, 360, 255, -1)
+        region[inside > 0] = blurred[inside > 0]
+    return out
+
+
+class Guard:
+    """Asked for every frame that leaves. ``offer`` what was made, then take the ``answer``.
+
+    Times are in seconds on any one clock. A frame counts as safe only when it is offered as safe; nothing else the
+    camera saw is ever handed on, except with ``on_lost="pass"``.
+    """
+
+    def __init__(self, options: GuardOptions, size_wh: tuple[int, int], cover: Cover | None = None) -> None:
+        self.options, self.size_wh = options, size_wh
+        self.cover = cover or make_cover(options.cover)
+        self.counts: Counter[Mark] = Counter()
+        self.covered = False  # the user's own wish, by key
+        self._good: Picture | None = None
+        self._good_at = float("-inf")
+        self._raw: Picture | None = None  # only for pass and for a cover that is made of it
+        self._fresh = False
+
+    def offer(self, image: Picture | None, now: float, *, safe: bool, raw: Picture | None = None) -> None:
+        """A finished frame (``safe`` = swapped and nobody else bare), or a failed one (``image`` None)."""
+        self._raw = raw
+        self._fresh = safe and image is not None
+        if self._fresh:
+            self._good, self._good_at = image, now
+
+    def answer(self, now: float) -> tuple[Picture, Mark]:
+        """The picture to send at ``now``, and what it is."""
+        image, mark = self._decide(now)
+        self._fresh = False
+        self.counts[mark] += 1
+        return image, mark
+
+    def _decide(self, now: float) -> tuple[Picture, Mark]:
+        if not self.covered:
+            if self._fresh and self._good is not None:
+                return self._good, Mark.SWAPPED
+            if self.options.on_lost == "hold" and self._good is not None and now - self._good_at <= HOLD_S:
+                return self._good, Mark.HELD
+            if self.options.on_lost == "pass" and self._raw is not None:
+                return self._raw, Mark.PASSED
+        return fit(self.cover(self._raw, self.size_wh), self.size_wh), Mark.COVER
+
+    def forget(self) -> None:
+        """Drop what could be held: after a model exchange or a cut the last frame is another picture's."""
+        self._good, self._good_at, self._fresh = None, float("-inf"), False
