@@ -1,6 +1,7 @@
-"""Clips in and out: one import for what `video_read` and `video_write` hold."""
+"""Clips in and out: one import for `video_read`, `video_write` and `clip_write`."""
 
+from livepaste.devices.clip_write import SYNTHETIC_SOURCE_TYPE, ClipWriter
 from livepaste.devices.video_read import ClipReader, Color
-from livepaste.devices.video_write import SYNTHETIC_SOURCE_TYPE, write_video
+from livepaste.devices.video_write import CODECS, FORMATS, write_video
 
-__all__ = ["SYNTHETIC_SOURCE_TYPE", "ClipReader", "Color", "write_video"]
+__all__ = ["CODECS", "FORMATS", "SYNTHETIC_SOURCE_TYPE", "ClipReader", "ClipWriter", "Color", "write_video"]

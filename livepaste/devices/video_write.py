@@ -1,24 +1,11 @@
-"""Clips out: a plain constant-rate one, and one that keeps everything of another but its pictures.
-
-`ClipWriter` encodes in segments, each a finished file of its own beside the output (`OUT.part/`), so that a killed
-run goes on from the last whole one; at the end they are joined without encoding again, the sound packets of the
-original laid beside them, and only then does the output appear under its name.
-"""
+"""Clips out at a constant rate, and what both writers share: encoders, formats, colour, the last rename."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import shutil
-import struct
-import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -26,27 +13,19 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
-from livepaste.devices.video_read import ClipReader, Color, open_container
+from livepaste.devices.video_read import Color
 from livepaste.errors import ClipError
-from livepaste.options import one_of
-
-logger = logging.getLogger(__name__)
-
-# IPTC NewsCodes, "composite including generative AI elements": a captured picture with a face a model has drawn
-SYNTHETIC_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-_NOTE = "Synthetic media: a face in this clip was replaced (livepaste)"
 
 _EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP  # as in reading
 # File ending to FFmpeg's format. Only containers that keep a time with every frame.
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".nut": "nut"}
 # No reordered frames: each segment then starts and ends cleanly, and every container keeps the times as they are.
-_ENCODERS = {
+ENCODERS = {
     "h264": ("libx264", {"preset": "veryfast", "bf": "0"}),
     "hevc": ("libx265", {"preset": "fast", "x265-params": "bframes=0:log-level=none"}),
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "b": "0", "row-mt": "1"}),
-    "av1": ("libsvtav1", {"preset": "9"}),
 }
-CODECS = tuple(_ENCODERS)
+CODECS = tuple(ENCODERS)
 
 
 def write_video(
@@ -66,10 +45,10 @@ def write_video(
     part = path.with_name(path.name + ".part")
     rate = Fraction(fps)
     try:
-        with av.open(str(part), "w", format=_format_of(path)) as out:
-            video = _video_stream(out, "h264", size_wh, crf, Color(), 1 / rate)
+        with av.open(str(part), "w", format=format_of(path)) as out:
+            video = video_stream(out, "h264", size_wh, crf, Color(), 1 / rate)
             sound = None if audio is None else out.add_stream("aac", rate=48_000, layout="mono")
-            paint = _Painter(Color(), size_wh[1], video.codec_context.pix_fmt)
+            paint = Painter(Color(), size_wh[1], video.codec_context.pix_fmt)
             sent = 0  # of the sound, samples: kept level with the pictures so that a player need not seek
             for index, image in enumerate(frames):
                 if image.shape != (size_wh[1], size_wh[0], 3):
@@ -81,7 +60,7 @@ def write_video(
             out.mux(video.encode(None))
             if sound is not None:
                 out.mux(sound.encode(None))
-        _settle(part, path)
+        settle(part, path)
     except av.error.FFmpegError as error:
         raise ClipError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -96,7 +75,7 @@ def _send_sound(out: Any, stream: Any, audio: np.ndarray, start: int, stop: int)
     return max(start, stop)
 
 
-class _Painter:
+class Painter:
     """RGB arrays to the encoder's pixel format, by the same matrix and range that reading would use."""
 
     def __init__(self, color: Color, height: int, pixel_format: str) -> None:
@@ -118,8 +97,9 @@ class _Painter:
         return frame
 
 
-def _video_stream(out: Any, codec: str, size_wh: tuple[int, int], crf: int, color: Color, time_base: Fraction) -> Any:
-    encoder, options = _ENCODERS[codec]
+def video_stream(out: Any, codec: str, size_wh: tuple[int, int], crf: int, color: Color, time_base: Fraction) -> Any:
+    """An encoder's track, in ``out``, of upright RGB pictures; times are counted in ``time_base``."""
+    encoder, options = ENCODERS[codec]
     stream = out.add_stream(encoder, options={**options, "crf": str(crf)})
     context = stream.codec_context
     context.width, context.height = size_wh
@@ -133,7 +113,8 @@ def _video_stream(out: Any, codec: str, size_wh: tuple[int, int], crf: int, colo
     return stream
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """FFmpeg's name of the container that the file's ending asks for."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
@@ -141,7 +122,7 @@ def _format_of(path: Path) -> str:
         raise ClipError(f"{path}: cannot write {path.suffix or 'a file without ending'}; use one of {known}") from None
 
 
-def _settle(part: Path, path: Path) -> None:
+def settle(part: Path, path: Path) -> None:
     """Make sure the bytes are on the disk, then give them their name."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())

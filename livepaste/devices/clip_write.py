@@ -1,0 +1,245 @@
+"""A clip that keeps everything of another but its pictures: times, sound packets, colour tags, chapters.
+
+It is encoded in segments, each a finished file beside the output (in ``OUT.part/``), so that a killed run goes on
+after the last whole one. At the end they are joined without encoding again, the original's sound packets are
+laid beside them untouched, and only then does the output appear under its name.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import logging
+import os
+import shutil
+import struct
+import uuid
+from collections.abc import Iterator
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from livepaste.devices.video_read import ClipReader, open_container
+from livepaste.devices.video_write import CODECS, FORMATS, Painter, format_of, settle, video_stream
+from livepaste.errors import ClipError
+from livepaste.options import one_of
+
+logger = logging.getLogger(__name__)
+
+# IPTC NewsCodes, digital source type: a captured picture of which a trained model drew a part
+SYNTHETIC_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+_NOTE = "Synthetic media: a face in this clip was replaced (livepaste)"
+_XMP_BOX = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")  # XMP specification part 3, MPEG-4
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">\
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" \
+xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType="{source_type}"/>\
+</rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
+_OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # a container's about itself
+
+
+class ClipWriter:
+    """Write the frames of a new clip in order; leave the ``with`` block without an error and it is there.
+
+    ``like`` is the clip it is made from. ``resume`` takes up what a killed run with the same ``key`` (whatever the
+    result depends on) left behind: ``resume_at`` says how many frames are done, so the next one written must be
+    that index. Memory does not grow with length. Raises ClipError before any work when the container cannot hold the
+    codec or one of the sound tracks, naming one that can.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        like: ClipReader,
+        *,
+        codec: str = "h264",
+        crf: int = 18,
+        mark: bool = True,
+        segment: int = 300,
+        resume: bool = False,
+        key: str = "",
+    ) -> None:
+        one_of("codec", codec, CODECS)
+        self.path, self._like, self._codec, self._crf, self._mark = Path(path), like, codec, crf, mark
+        self._segment = segment  # frames in each
+        self._format = format_of(self.path)
+        self._check()
+        self.folder = self.path.with_name(self.path.name + ".part")
+        self._segments = self._take_up(resume, key)
+        self.resume_at = sum(int(p.stem.split("-")[1]) for p in self._segments)
+        self._out: Any = None  # the segment being written
+        self._written = 0  # frames in it
+
+    def write(self, image: UInt8[np.ndarray, "h w 3"], pts: Fraction | int, time_base: Fraction | int = 1) -> None:
+        """Encode the next frame; it is shown at exactly ``pts * time_base`` seconds (``write(image, frame.time)``)."""
+        w, h = self._like.size_wh
+        if image.shape != (h, w, 3):
+            raise ValueError(f"frame must be {(h, w, 3)}, got {image.shape}")
+        try:
+            if self._out is None:
+                self._open_segment()
+            unit = self._like.time_base
+            frame = self._paint(image, round(Fraction(pts) * time_base / unit), unit)
+            self._out.mux(self._track.encode(frame))
+            self._written += 1
+            if self._written == self._segment:
+                self._close_segment()
+        except av.error.FFmpegError as error:
+            raise self._failed(error) from error
+
+    def finish(self) -> None:
+        """Join everything and give the output its name."""
+        try:
+            self._close_segment()
+            if not self._segments:
+                raise ClipError(f"{self.path}: no frame was written")
+            part = self.folder / f"joined{self.path.suffix}"
+            self._join(part)
+            settle(part, self.path)
+        except av.error.FFmpegError as error:
+            raise self._failed(error) from error
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.finish()
+        elif self._out is not None:  # the unfinished segment is of no use; the others wait for a resume
+            unfinished, self._out = self._out, None
+            try:
+                unfinished.close()
+            except av.error.FFmpegError as failure:
+                logger.debug("closing the unfinished segment: %s", failure)
+
+    def _failed(self, error: av.error.FFmpegError) -> ClipError:
+        reason = error.strerror or error
+        return ClipError(f"{self.path}: cannot be written ({reason}); {self.resume_at} frames are kept for --resume")
+
+    def _check(self) -> None:
+        """Refuse what cannot end well, before work starts."""
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise ClipError(f"{self.path}: there is no folder {folder}")
+        if not os.access(folder, os.W_OK) or self.path.is_dir():
+            raise ClipError(f"{self.path}: cannot be written there; name another output")
+        if self.path.exists() and self._like.path.exists() and self.path.samefile(self._like.path):
+            raise ClipError(f"{self.path}: output and input are the same file; name another output")
+        with open_container(self._like.path) as source:
+            fault = self._refusal(self._format, source)
+            if fault is None:
+                return
+            fitting = (ending for ending, name in FORMATS.items() if self._refusal(name, source) is None)
+            advice = next(fitting, None)
+        able = f"{advice} can" if advice else "no container known here can"
+        raise ClipError(f"{self.path}: {self.path.suffix} cannot hold {fault}; {able}")
+
+    def _refusal(self, container_format: str, source: Any) -> str | None:
+        """What this container cannot hold, tried on an empty one in memory; None when it holds everything."""
+        what = f"{self._codec} pictures"
+        try:
+            with av.open(BytesIO(), "w", format=container_format) as trial:
+                like = self._like
+                video_stream(trial, self._codec, like.size_wh, self._crf, like.color, like.time_base)
+                for number, track in enumerate(source.streams.audio):
+                    what = f"sound track {number} ({track.codec_context.name})"
+                    trial.add_stream_from_template(track, opaque=True)
+                trial.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            logger.debug("%s: %s", container_format, error)
+            return what
+        return None
+
+    def _take_up(self, resume: bool, key: str) -> list[Path]:
+        """The finished segments of an earlier run, in order, if they are wanted and belong to this work."""
+        stat = self._like.path.stat()
+        work = {"input": [self._like.path.name, stat.st_size, stat.st_mtime_ns], "codec": self._codec,
+                "crf": self._crf, "segment": self._segment, "key": key}  # fmt: skip
+        note = self.folder / "work.json"
+        if resume and note.exists() and note.read_text("utf-8") == json.dumps(work):
+            found = {int(p.stem.split("-")[0]): p for p in self.folder.glob("[0-9]*-[0-9]*.nut")}
+            return [found[i] for i in range(len(found)) if i in found]
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        note.write_text(json.dumps(work), "utf-8")
+        return []
+
+    def _open_segment(self) -> None:
+        # NUT: holds any codec with any unit of time, and a file of it is whole without an index.
+        self._unfinished = self.folder / "unfinished.nut"
+        self._out = av.open(str(self._unfinished), "w", format="nut")
+        like = self._like
+        self._track = video_stream(self._out, self._codec, like.size_wh, self._crf, like.color, like.time_base)
+        self._track.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
+        self._paint = Painter(like.color, like.size_wh[1], self._track.codec_context.pix_fmt)
+        self._written = 0
+
+    def _close_segment(self) -> None:
+        if self._out is None:
+            return
+        self._out.mux(self._track.encode(None))
+        self._out.close()
+        self._out = None
+        final = self.folder / f"{len(self._segments):06d}-{self._written}.nut"
+        settle(self._unfinished, final)
+        self._segments.append(final)
+        self.resume_at += self._written
+
+    def _join(self, part: Path) -> None:
+        with open_container(self._like.path) as source, open_container(self._segments[0]) as first:
+            # A negative start (the run-in of AAC sound) is kept where the container can, not made up for by a shift.
+            with av.open(str(part), "w", format=self._format, options={"avoid_negative_ts": "disabled"}) as out:
+                out.metadata.update(self._tags())
+                video = out.add_stream_from_template(first.streams.video[0], opaque=True)
+                sound = {}
+                for track in source.streams.audio:
+                    sound[track.index] = out.add_stream_from_template(track, opaque=True)
+                    sound[track.index].metadata.update(track.metadata)
+                    sound[track.index].disposition = track.disposition
+                out.set_chapters(source.chapters())
+                # By time, so that players find sound and picture side by side; one packet of each in memory.
+                streams = [self._pictures(video), _sound_packets(source, sound)]
+                for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
+                    out.mux_one(packet)
+        if self._mark and self._format == "mp4":
+            with part.open("ab") as file:
+                data = _XMP_BOX.bytes + _XMP.format(source_type=SYNTHETIC_SOURCE_TYPE).encode()
+                file.write(struct.pack(">I4s", len(data) + 8, b"uuid") + data)
+
+    def _pictures(self, stream: Any) -> Iterator[tuple[Fraction, int, Any]]:
+        for path in self._segments:
+            with open_container(path) as segment:
+                for packet in segment.demux(video=0):
+                    if packet.dts is not None:  # the last one only flushes
+                        time = packet.dts * Fraction(packet.time_base)
+                        packet.stream = stream
+                        yield time, 0, packet
+
+    def _tags(self) -> dict[str, str]:
+        tags = {k: v for k, v in self._like.metadata.items() if k.lower() not in _OWN_TAGS}
+        if self._mark:
+            comment = tags.pop("comment", tags.pop("COMMENT", ""))
+            tags["comment"] = "; ".join(filter(None, [_NOTE, f"digital source type {SYNTHETIC_SOURCE_TYPE}", comment]))
+            tags["digital_source_type"] = SYNTHETIC_SOURCE_TYPE  # where a container takes any tag (mkv, webm, nut)
+        return tags
+
+
+def _sound_packets(source: Any, streams: dict[int, Any]) -> Iterator[tuple[Fraction, int, Any]]:
+    """The original's sound packets with their bytes and times; nothing is decoded, damaged ones are left out."""
+    if not streams:
+        return
+    try:
+        for packet in source.demux(*source.streams.audio):
+            if packet.dts is None or packet.is_corrupt:
+                continue
+            time = packet.dts * Fraction(packet.time_base)
+            packet.stream = streams[packet.stream.index]
+            yield time, 1, packet
+    except (av.error.FFmpegError, OSError) as error:
+        logger.info("the sound ends early: %s", error)
