@@ -1,0 +1,1 @@
+"""Cameras, virtual cameras, clips, windows and pipes: one file each."""
