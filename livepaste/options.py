@@ -5,6 +5,7 @@ Imports nothing heavy, so that ``livepaste --help`` is instant. Training's are i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,3 +95,53 @@ class ClipOptions:
         one_of("face", self.face, FACE_CHOICES)
         within("crf", self.crf, 0, 51)
         within("threads", self.threads, 1, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorsOptions:
+    """Make a truth folder: two people who do not exist, one performance."""
+
+    to: str = option(help="folder to write")
+    seed: int = option(9000, help="number of the persona; the wearer is the next; also the performance")
+    photos: list[str] | None = option(None, help="two near-frontal photos instead: PERSONA WEARER")
+    seconds: float = option(10.0, help="length of the clip to swap")
+    train_seconds: float = option(24.0, help="length of each film to train on")
+    fps: int = option(25, help="frames per second")
+    size: str = option("640x360", help="of the pictures, WIDTHxHEIGHT")
+
+    def __post_init__(self) -> None:
+        if self.photos is not None and len(self.photos) != 2:
+            raise OptionError(f"photos needs two pictures, PERSONA and WEARER, got {len(self.photos)}")
+        size_wh("size", self.size)
+        within("fps", self.fps, 1, 120)
+        within("seconds", self.seconds, 0.2, 600)
+        within("train-seconds", self.train_seconds, 0.2, 3600)
+        within("seed", self.seed, 0, 2**31 - 1)
+
+
+def size_wh(what: str, text: str) -> tuple[int, int]:
+    """'1280x720' as (1280, 720). Raises OptionError for anything else, odd sizes included (4:2:0 needs even ones)."""
+    match = re.fullmatch(r"(\d{2,5})x(\d{2,5})", text)
+    if (
+        not match
+        or int(match[1]) % 2
+        or int(match[2]) % 2
+        or not (64 <= int(match[1]) <= 8192 and 64 <= int(match[2]) <= 8192)
+    ):
+        raise OptionError(f"{what} must be WIDTHxHEIGHT with even numbers from 64 to 8192, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """Compare a finished output with its truth folder."""
+
+    out: str = option(help="the swapped clip", positional=True)
+    truth: str = option(help="truth folder")
+    masks: str | None = option(None, help="folder of the masks that were blended with (clip --masks-to)")
+    colored: str | None = option(None, help="the same swap with the default color, for the seam")
+    persona_faces: str | None = option(None, help="the persona's face set, for the mean-face baseline")
+    resolution: int = option(112, help="of the model, for the ceiling")
+    coverage: float = option(1.9, help="of the model, for the ceiling")
+    feather: float = option(0.06, help="that the output was blended with")
+    json: str | None = option(None, help="write the numbers here")

@@ -14,8 +14,26 @@ from livepaste.align import CENTER, OUTLINE, RIGID, fit_similarity, mean_mesh
 SIDE = 512  # of the texture, pixels
 COVERAGE = 4.2  # template units
 SUPER = 2  # painted this much larger, then reduced: smooth edges
-SKINS = ((241, 205, 182), (232, 188, 158), (222, 172, 138), (204, 150, 112), (174, 120, 84), (138, 92, 64), (104, 68, 48), (80, 52, 38))
-HAIRS = ((34, 26, 22), (58, 40, 28), (92, 62, 38), (140, 98, 56), (198, 160, 96), (122, 52, 28), (128, 128, 130), (210, 208, 204))
+SKINS = (
+    (241, 205, 182),
+    (232, 188, 158),
+    (222, 172, 138),
+    (204, 150, 112),
+    (174, 120, 84),
+    (138, 92, 64),
+    (104, 68, 48),
+    (80, 52, 38),
+)
+HAIRS = (
+    (34, 26, 22),
+    (58, 40, 28),
+    (92, 62, 38),
+    (140, 98, 56),
+    (198, 160, 96),
+    (122, 52, 28),
+    (128, 128, 130),
+    (210, 208, 204),
+)
 IRISES = ((82, 52, 30), (104, 74, 42), (70, 96, 66), (74, 104, 136), (96, 112, 122))
 _UNIT = SIDE * SUPER / COVERAGE
 _OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
@@ -145,7 +163,9 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
     if some_hair:
         layers.append(c.mask(_hull(back), 0.02))
         c.lay(layers[-1], look.hair * 0.8 * strands)
-    body = np.array([(-1.3, 2.6), (-1.1, 1.95), (-0.5, 1.66), (0.2, 1.50), (0.8, 1.50), (1.5, 1.66), (2.1, 1.95), (2.3, 2.6)])
+    body = np.array(
+        [(-1.3, 2.6), (-1.1, 1.95), (-0.5, 1.66), (0.2, 1.50), (0.8, 1.50), (1.5, 1.66), (2.1, 1.95), (2.3, 2.6)]
+    )
     layers.append(c.mask(body, 0.02))
     c.lay(layers[-1], look.shirt * (0.9 + 0.1 * strands))
     texture = _skin_texture(rng, c.side, look.freckles)
@@ -208,7 +228,17 @@ def _features(c: _Canvas, look: _Look, rng: np.random.Generator, skin: np.ndarra
         angle = np.arctan2(ys - at[1], xs - at[0])
         rays = 0.85 + 0.15 * np.sin(angle * 23 + 3 * np.sin(angle * 7))
         c.lay(iris, look.iris * rays[..., None])
-        c.lay(inside * np.clip(c.mask(_ellipse(centre, (radius, radius)), 0.01) - c.mask(_ellipse(centre, (radius - 0.012,) * 2), 0.01), 0, 1) * 0.7, look.iris * 0.4)
+        c.lay(
+            inside
+            * np.clip(
+                c.mask(_ellipse(centre, (radius, radius)), 0.01)
+                - c.mask(_ellipse(centre, (radius - 0.012,) * 2), 0.01),
+                0,
+                1,
+            )
+            * 0.7,
+            look.iris * 0.4,
+        )
         c.lay(inside * c.mask(_ellipse(centre, (0.027, 0.027)), 0.004), (12, 10, 10))
         c.lay(inside * c.mask(_ellipse(centre + [-0.018, -0.022], (0.012, 0.012)), 0.004) * 0.9, (250, 250, 250))
         lid = p[[*pick((33,)), *pick(UPPER_LID), *pick((133,))], :2]
@@ -234,7 +264,9 @@ def _features(c: _Canvas, look: _Look, rng: np.random.Generator, skin: np.ndarra
 
 def _strands(rng: np.random.Generator, side: int) -> np.ndarray:
     """Hair-like streaks, a factor (side, side, 1)."""
-    noise = cv2.resize(rng.normal(0, 1, (24, side // 4)).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    noise = cv2.resize(
+        rng.normal(0, 1, (24, side // 4)).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR
+    )
     return np.clip(1 + 0.16 * noise, 0.5, 1.6)[..., None]
 
 

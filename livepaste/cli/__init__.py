@@ -55,6 +55,10 @@ def _build(options_class: type, values: dict[str, Any]) -> Any:
     return options_class(**kwargs)
 
 
+def _is_list(hint: Any) -> bool:
+    return any(typing.get_origin(kind) is list for kind in (hint, *typing.get_args(hint)))
+
+
 def _command(name: str, options_class: type) -> Callable[..., None]:
     """A function whose signature is the dataclass: what cyclopts reads, and runs with the parsed values."""
     parameters = []
@@ -69,6 +73,8 @@ def _command(name: str, options_class: type) -> Callable[..., None]:
         if meta.get("flag"):
             about["name"] = meta["flag"]
         kind = inspect.Parameter.KEYWORD_ONLY
+        if _is_list(hint):
+            about["consume_multiple"] = True
         if meta.get("positional"):
             kind = inspect.Parameter.POSITIONAL_ONLY
             if typing.get_origin(hint) is list:

@@ -14,10 +14,9 @@ def run(options: TrainOptions) -> None:
     # Big buffers are kept instead of given back after every step: 10 to 20 % of the time on CPUs. glibc reads these at
     # start, so they help only what is started from here on; see the README for setting them beforehand.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from livepaste_train import fit
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
-
-    from livepaste_train import fit
 
     console = Console(stderr=True)
     stopping = False
@@ -30,7 +29,11 @@ def run(options: TrainOptions) -> None:
         console.print("stopping after this dispatch; the generation is being saved")
 
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), console=console, transient=not console.is_terminal
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+        transient=not console.is_terminal,
     ) as bar:
         task = bar.add_task("reading faces", total=None, text="")
 

@@ -1,0 +1,57 @@
+"""``livepaste actors``: a truth folder of two people who do not exist."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from livepaste.errors import ClipError, TruthError
+from livepaste.options import ActorsOptions
+
+
+def run(options: ActorsOptions) -> None:
+    path = Path(options.to)
+    if (path / "truth.json").exists():
+        raise TruthError(f"{path}: holds a truth folder already; name another folder")
+    import cv2
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from livepaste.actors.drawn import DrawnActor
+    from livepaste.actors.head import Head
+    from livepaste.actors.photo import PhotoActor
+    from livepaste.actors.truth import write_truth
+    from livepaste.devices.video import write_video
+
+    def photo(name: str) -> Head:
+        from livepaste.finder import find_in_photo
+
+        picture = cv2.imread(name, cv2.IMREAD_COLOR) if Path(name).is_file() else None
+        if picture is None:
+            raise ClipError(f"{name}: no picture that can be read")
+        image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        faces = find_in_photo(image)
+        if not faces:
+            raise ClipError(f"{name}: no face found; give a sharp, near-frontal photo")
+        return PhotoActor(image, faces[0].points_xyz, name=Path(name).stem)
+
+    actors: list[Head] = (
+        [photo(name) for name in options.photos]
+        if options.photos
+        else [DrawnActor(options.seed), DrawnActor(options.seed + 1)]
+    )
+    names = (Path(options.photos[0]).stem, Path(options.photos[1]).stem) if options.photos else ("persona", "wearer")
+    if names[0] == names[1]:
+        names = ("persona", "wearer")
+    w, h = (int(n) for n in options.size.split("x"))
+    frames, train = round(options.seconds * options.fps), round(options.train_seconds * options.fps)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
+    ) as bar:
+        tasks = {
+            name: bar.add_task(name, total=total)
+            for name, total in (("clip", frames), ("persona", train), ("wearer_train", train))
+        }
+        write_truth(path, actors[0], actors[1], seed=options.seed, frames=frames, train_frames=train, fps=Fraction(options.fps), size_wh=(w, h),
+                    names=names, write_video=write_video, tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
+    print(f"{path}: {frames} frames to swap, {train} of each person to train on")
