@@ -1,0 +1,253 @@
+"""Compare a finished output with its truth folder, whoever drew it, frame by frame in constant memory."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from livepaste import measures
+from livepaste.align import Alignment, align, crop, pose_degrees
+from livepaste.blend import blend, soften
+from livepaste.errors import TruthError
+from livepaste.faceset import FaceSet
+from livepaste.masks.hull import hull_mask
+from livepaste.types import Face, Frame
+
+Find = Callable[[np.ndarray], tuple[Face, ...]]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What ``truth.json`` says."""
+
+    path: Path
+    frames: int
+    fps: Fraction
+    noise_sigma: float
+    made_by: str
+
+
+def open_truth(path: Path) -> Truth:
+    """Read ``truth.json``; raises TruthError when something is missing."""
+    try:
+        record = json.loads((path / "truth.json").read_text("utf-8"))
+        if record["format"] > 1:
+            raise TruthError(f"{path}: truth format {record['format']} is newer than 1; update livepaste")
+        truth = Truth(
+            path,
+            int(record["frames"]),
+            Fraction(record["fps"]),
+            float(record.get("noise_sigma", 2.5)),
+            str(record.get("made_by", "?")),
+        )
+    except FileNotFoundError as error:
+        raise TruthError(f"{path}: no truth.json; make a truth folder with `livepaste actors --to {path}`") from error
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise TruthError(f"{path / 'truth.json'}: damaged ({error})") from error
+    for name in ("wearer.mp4", "truth", "mask", "truth_mask"):
+        if not (path / name).exists():
+            raise TruthError(f"{path}: {name} is missing from the truth folder")
+    return truth
+
+
+def read_picture(path: Path, flags: int) -> np.ndarray:
+    """A picture of the truth folder, RGB or grey."""
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise TruthError(f"{path}: missing or damaged")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if flags == cv2.IMREAD_COLOR else image
+
+
+def mean_face(faces: FaceSet, size: int = 256) -> np.ndarray:
+    """The persona's mean aligned face, float32 (size, size, 3) in [0, 1]: the baseline to beat."""
+    total = np.zeros((size, size, 3), np.float64)
+    step = max(1, len(faces) // 300)
+    rows = faces.rows[::step]
+    for row in rows:
+        total += cv2.resize(faces.image(row), (size, size), interpolation=cv2.INTER_AREA)
+    return (total / max(1, len(rows)) / 255).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What is compared. ``colored`` is the same swap with the default colour, for the seam; without it ``out`` is used."""
+
+    truth: Truth
+    out: Iterable[Frame]
+    wearer: Iterable[Frame]
+    colored: Iterable[Frame] | None
+    masks: Path | None
+    persona: FaceSet | None
+    resolution: int
+    coverage: float
+    feather: float
+
+
+def compare(
+    inputs: Inputs, find: tuple[Find, Find, Find], tell: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Any]:
+    """Every measure of the design that the inputs allow, by its name; None stands for 'not measured'.
+
+    ``find`` are three finders of their own, for wearer, output and truth pictures. Raises TruthError when the output
+    has another number or size of frames than the truth.
+    """
+    sums: dict[str, list[float]] = defaultdict(list)
+    mean = mean_face(inputs.persona) if inputs.persona is not None else None
+    last: dict[str, np.ndarray] = {}
+    count = 0
+    streams = [
+        inputs.wearer,
+        inputs.out,
+        inputs.colored if inputs.colored is not None else [None] * inputs.truth.frames,
+    ]
+    for i, (worn, out, colored) in enumerate(zip(*streams, strict=False)):
+        if i >= inputs.truth.frames:
+            break
+        count += 1
+        folder = inputs.truth.path
+        truth = read_picture(folder / "truth" / f"{i:06d}.png", cv2.IMREAD_COLOR)
+        true_mask = (
+            np.minimum(
+                *(read_picture(folder / n / f"{i:06d}.png", cv2.IMREAD_GRAYSCALE) for n in ("mask", "truth_mask"))
+            )
+            > 127
+        )
+        if out.image.shape != truth.shape:
+            raise TruthError(
+                f"the output is {out.image.shape[1]}x{out.image.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
+            )
+        faces = find[0](worn.image)
+        tell(i + 1, inputs.truth.frames)
+        if not faces:
+            sums["_faceless"].append(1.0)
+            last = {"out": out.image, "truth": truth, "mask": true_mask}
+            continue
+        points = faces[0].points_xyz
+        face_px = float(np.linalg.norm(points[454, :2] - points[234, :2]))
+        region = measures.erode_px(true_mask, inputs.feather * face_px)
+        pictures = {"swap": out.image, "unswapped": worn.image, "ceiling": _ceiling(worn.image, truth, points, inputs)}
+        if mean is not None:
+            pictures["mean_face"] = _pasted_mean(worn.image, mean, points)
+        if colored is not None:
+            pictures["colored"] = colored.image
+        for name, picture in pictures.items():
+            sums[f"{name}_mse"].append(measures.squared_error(picture, truth, region))
+            if name != "colored":
+                sums[f"{name}_ssim"].append(measures.swap_ssim(picture, truth, region))
+        _landmarks(sums, find, out.image, truth)
+        used = _mask(inputs.masks, i, truth.shape[:2])
+        if used is not None:
+            sums["mask_iou"].append(measures.mask_iou(used, true_mask))
+            sums["mask_boundary_f"].append(measures.mask_boundary_f(used, true_mask, face_px))
+            shown = colored.image if colored is not None else out.image
+            added, sharp = measures.seam(shown, worn.image, used, face_px)
+            sums["seam"].append(added)
+            sums["band_sharpness"].append(sharp)
+            box, pasted = _rectangle(worn.image, truth, points)
+            sums["seam_rectangle"].append(measures.seam(pasted, worn.image, box, face_px)[0])
+        if last:
+            both = region & last["mask"]
+            change = measures.noise_change(inputs.truth.noise_sigma)
+            sums["flicker"].append(measures.flicker((last["out"], out.image), (last["truth"], truth), both) / change)
+            sums["flicker_unswapped"].append(
+                measures.flicker((last["worn"], worn.image), (last["truth"], truth), both) / change
+                if "worn" in last
+                else np.nan
+            )
+        last = {"out": out.image, "truth": truth, "mask": true_mask, "worn": worn.image}
+    if count != inputs.truth.frames:
+        raise TruthError(
+            f"the output has {count} frames, the truth {inputs.truth.frames}; measure the clip made from its wearer.mp4"
+        )
+    return _summary(sums, inputs, count)
+
+
+def _summary(sums: dict[str, list[float]], inputs: Inputs, count: int) -> dict[str, Any]:
+    def mean(name: str) -> float | None:
+        values = np.array(sums[name])
+        values = values[np.isfinite(values)]
+        return round(float(values.mean()), 4) if len(values) else None
+
+    def db(name: str) -> float | None:
+        value = mean(f"{name}_mse")
+        return None if value is None else round(measures.psnr_db(value), 2)
+
+    return {
+        "frames": count,
+        "faceless_frames": len(sums["_faceless"]),
+        "swap_psnr_db": db("swap"),
+        "swap_psnr_db_unswapped": db("unswapped"),
+        "swap_psnr_db_mean_face": db("mean_face"),
+        "swap_psnr_db_ceiling": db("ceiling"),
+        "swap_psnr_db_default_color": db("colored"),
+        "swap_ssim": mean("swap_ssim"),
+        "swap_ssim_unswapped": mean("unswapped_ssim"),
+        "swap_ssim_mean_face": mean("mean_face_ssim"),
+        "mask_iou": mean("mask_iou"),
+        "mask_boundary_f": mean("mask_boundary_f"),
+        "seam": mean("seam"),
+        "seam_rectangle": mean("seam_rectangle"),
+        "band_sharpness": mean("band_sharpness"),
+        "flicker": mean("flicker"),
+        "flicker_unswapped": mean("flicker_unswapped"),
+        "expression_error": mean("expression_error"),
+        "pose_error_deg": mean("pose_error_deg"),
+        "made_by": inputs.truth.made_by,
+    }
+
+
+def _landmarks(sums: dict[str, list[float]], find: tuple[Find, Find, Find], out: np.ndarray, truth: np.ndarray) -> None:
+    seen, wanted = find[1](out), find[2](truth)
+    if seen and wanted:
+        sums["expression_error"].append(measures.expression_error(seen[0].points_xyz, wanted[0].points_xyz))
+        sums["pose_error_deg"].append(
+            measures.pose_error_deg(pose_degrees(seen[0].points_xyz), pose_degrees(wanted[0].points_xyz))
+        )
+
+
+def _mask(folder: Path | None, i: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    if folder is None:
+        return None
+    mask = read_picture(folder / f"{i:06d}.png", cv2.IMREAD_GRAYSCALE)
+    if mask.shape != shape:
+        raise TruthError(
+            f"{folder / f'{i:06d}.png'}: {mask.shape[1]}x{mask.shape[0]}, the frames are {shape[1]}x{shape[0]}"
+        )
+    return mask > 127
+
+
+def _laid(worn: np.ndarray, patch: np.ndarray, points: np.ndarray, alignment: Alignment) -> np.ndarray:
+    xy = points[:, :2] @ alignment.frame_to_crop[:, :2].T + alignment.frame_to_crop[:, 2]
+    return blend(worn, patch.astype(np.float32), hull_mask(xy.astype(np.float32), alignment.size), alignment)
+
+
+def _pasted_mean(worn: np.ndarray, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The persona's mean aligned face, put onto the frame by its alignment."""
+    return _laid(worn, mean, points, align(points, mean.shape[0]))
+
+
+def _ceiling(worn: np.ndarray, truth: np.ndarray, points: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """The truth itself, down to the model's resolution and back, blended with the same feather."""
+    alignment = align(points, inputs.resolution, inputs.coverage)
+    patch = crop(truth, alignment).astype(np.float32) / 255
+    xy = points[:, :2] @ alignment.frame_to_crop[:, :2].T + alignment.frame_to_crop[:, 2]
+    width = inputs.feather * float(np.linalg.norm(xy[454] - xy[234]))
+    return blend(worn, patch, soften(hull_mask(xy.astype(np.float32), inputs.resolution), width), alignment)
+
+
+def _rectangle(worn: np.ndarray, truth: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The predecessor's way with the best picture it could have: the truth's own rectangle around the face."""
+    h, w = worn.shape[:2]
+    x0, y0 = np.clip(points[:, :2].min(0), 0, (w - 1, h - 1)).astype(int)
+    x1, y1 = np.clip(points[:, :2].max(0) + 1, 1, (w, h)).astype(int)
+    box = np.zeros((h, w), bool)
+    box[y0:y1, x0:x1] = True
+    return box, np.where(box[..., None], truth, worn)

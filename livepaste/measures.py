@@ -1,0 +1,134 @@
+"""Numbers for what the eye judges. Pure functions; pictures are uint8 or float RGB of one frame, masks bool (h, w)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+
+BAND = 0.02  # half the width of the seam's band, as a share of the face's width
+EDGE_PX = 2.0  # tolerance of the boundary measure on a face of 256 px
+# Inner face: brows, eyes, nose and lips of the mesh, where expression shows.
+INNER_FACE = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+              61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178)  # fmt: skip
+EYE_CORNERS = (33, 263)
+
+
+def squared_error(image: np.ndarray, truth: np.ndarray, region: Bool[np.ndarray, "h w"]) -> float:
+    """Mean squared error over the region's pixels and channels, on the scale of 0 to 255; NaN for an empty region."""
+    if not region.any():
+        return float("nan")
+    return float(np.square(image[region].astype(np.float64) - truth[region]).mean())
+
+
+def psnr_db(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio for a peak of 255."""
+    return float(10 * np.log10(255.0**2 / max(mean_squared_error, 1e-9)))
+
+
+def swap_ssim(image: np.ndarray, truth: np.ndarray, region: Bool[np.ndarray, "h w"]) -> float:
+    """Structural similarity of the lumas (Wang et al. 2004: Gaussian σ 1.5, K 0.01 and 0.03), mean over the region."""
+    if not region.any():
+        return float("nan")
+    ys, xs = np.nonzero(region)
+    box = np.s_[max(0, ys.min() - 6) : ys.max() + 7, max(0, xs.min() - 6) : xs.max() + 7]
+    x, y = (cv2.cvtColor(np.ascontiguousarray(a[box]), cv2.COLOR_RGB2GRAY).astype(np.float64) for a in (image, truth))
+
+    def blur(a: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(a, (11, 11), 1.5)
+
+    mx, my = blur(x), blur(y)
+    vx, vy, vxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    ssim = ((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return float(ssim[region[box]].mean())
+
+
+def mask_iou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """Intersection over union; 1 when both are empty."""
+    union = np.count_nonzero(mask | truth)
+    return 1.0 if union == 0 else np.count_nonzero(mask & truth) / union
+
+
+def edge(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The mask's own pixels that touch the outside."""
+    eroded = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
+    return mask & (eroded == 0)
+
+
+def mask_boundary_f(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], face_px: float) -> float:
+    """Boundary F measure (Perazzi et al. 2016): edges within 2 px on a face of 256 px count as met."""
+    a, b = edge(mask), edge(truth)
+    if not a.any() or not b.any():
+        return float(not a.any() and not b.any())
+    reach = EDGE_PX * face_px / 256
+
+    def near(of: np.ndarray, to: np.ndarray) -> float:
+        distance = cv2.distanceTransform((~to).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return float((distance[of] <= max(reach, 1.0)).mean())
+
+    precision, recall = near(a, b), near(b, a)
+    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+
+
+def gradient_size(image: np.ndarray) -> Float[np.ndarray, "h w"]:
+    """Length of the luma's gradient by central differences."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    dx = cv2.filter2D(grey, -1, np.array([[-0.5, 0, 0.5]], np.float32))
+    dy = cv2.filter2D(grey, -1, np.array([[-0.5], [0], [0.5]], np.float32))
+    return np.hypot(dx, dy)
+
+
+def seam(
+    image: np.ndarray, unswapped: np.ndarray, mask: Bool[np.ndarray, "h w"], face_px: float
+) -> tuple[float, float]:
+    """Added gradient in the band around the mask's border ÷ the unswapped gradient there, and the band's sharpness.
+
+    0 added is invisible; a sharpness far below 1 is a blur, which would hide a seam too. NaN without a border.
+    """
+    border = edge(mask)
+    if not border.any():
+        return float("nan"), float("nan")
+    distance = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    band = distance <= max(1.0, BAND * face_px)
+    out, before = gradient_size(image)[band], gradient_size(unswapped)[band]
+    base = max(float(before.mean()), 1e-6)
+    return float(np.maximum(0, out - before).mean()) / base, float(out.mean()) / base
+
+
+def flicker(
+    out: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], region: Bool[np.ndarray, "h w"]
+) -> float:
+    """Mean |(out_t − out_{t−1}) − (truth_t − truth_{t−1})| over the region, on the scale of 0 to 255."""
+    if not region.any():
+        return float("nan")
+    moved = [a[1][region].astype(np.float64) - a[0][region] for a in (out, truth)]
+    return float(np.abs(moved[0] - moved[1]).mean())
+
+
+def noise_change(sigma: float) -> float:
+    """Mean absolute difference of two frames' independent normal noise: 2σ/√π."""
+    return 2 * sigma / float(np.sqrt(np.pi))
+
+
+def expression_error(found: np.ndarray, truth: np.ndarray) -> float:
+    """Mean distance of the inner-face landmarks (n, 2+) in units of the distance between the outer eye corners."""
+    ids, (a, b) = list(INNER_FACE), EYE_CORNERS
+    unit = np.linalg.norm(truth[a, :2] - truth[b, :2])
+    return float(np.linalg.norm(found[ids, :2] - truth[ids, :2], axis=1).mean() / unit)
+
+
+def pose_error_deg(found: tuple[float, float, float], truth: tuple[float, float, float]) -> float:
+    """Mean absolute difference of yaw, pitch and roll, degrees."""
+    return float(np.abs(np.subtract(found, truth)).mean())
+
+
+def erode_px(mask: Bool[np.ndarray, "h w"], width_px: float) -> Bool[np.ndarray, "h w"]:
+    """The mask without a rim of the given width."""
+    k = max(1, round(width_px))
+    return (
+        cv2.erode(
+            mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * k + 1, 2 * k + 1)), borderValue=0
+        )
+        > 0
+    )
