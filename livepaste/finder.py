@@ -152,6 +152,17 @@ class Finder:
         return faces
 
 
+def choose(faces: tuple[Face, ...], face: str) -> tuple[Face, ...]:
+    """Of a still picture's faces, those that ``face`` asks for: one, or with "all" every one, largest first."""
+    one_of("face", face, FACE_CHOICES)
+    if face == "all" or len(faces) < 2:
+        return faces
+    if face in ("left", "right"):
+        side = 1 if face == "left" else -1
+        return (min(faces, key=lambda f: side * float(f.points_xyz[:, 0].mean())),)
+    return (max(faces, key=lambda f: width(f.points_xyz)),)
+
+
 def find_in_photo(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
     """Every face of a still picture, largest first, the small ones in a large picture included."""
     shrink = max(1.0, max(image.shape[:2]) / 4096)  # beyond that it only takes longer
@@ -174,11 +185,19 @@ def find_in_photo(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
 
 
 def tile_boxes(width_px: int, height_px: int) -> list[tuple[int, int, int]]:
-    """Overlapping squares x, y, side that cover a frame larger than one; none for a small frame."""
-    side = min(_TILE, width_px, height_px)
-    if max(width_px, height_px) <= side * 1.1:
-        return []
-    return [(x, y, side) for y in _starts(height_px, side) for x in _starts(width_px, side)]
+    """Squares x, y, side to look at when the whole frame shows no face.
+
+    A large frame is covered with overlapping squares, in which small faces are larger. Around a nearly square frame
+    there is one with a margin: a face that fills the frame is found only with some room about it.
+    """
+    longer, side = max(width_px, height_px), min(_TILE, width_px, height_px)
+    boxes = [(x, y, side) for y in _starts(height_px, side) for x in _starts(width_px, side)]
+    if longer <= side * 1.1:
+        boxes = []
+    if longer < 1.4 * min(width_px, height_px):
+        around = round(1.3 * longer)
+        boxes.insert(0, ((width_px - around) // 2, (height_px - around) // 2, around))
+    return boxes
 
 
 def _starts(length: int, side: int) -> list[int]:
@@ -188,10 +207,15 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def detect_in_tile(detect: DetectionGraph, image: np.ndarray, box: tuple[int, int, int]) -> list[Detection]:
-    """The detector on one square, its answers in frame pixels."""
+    """The detector on one square, its answers in frame pixels; grey where it reaches beyond the frame."""
     x, y, side = box
+    h, w = image.shape[:2]
+    part = image[max(0, y) : y + side, max(0, x) : x + side]
+    if x < 0 or y < 0:
+        beyond = (max(0, -y), max(0, y + side - h), max(0, -x), max(0, x + side - w))
+        part = cv2.copyMakeBorder(part, *beyond, cv2.BORDER_CONSTANT, value=(110, 110, 110))
     found = []
-    for d in detect(image[y : y + side, x : x + side]):
+    for d in detect(part):
         bx, by, bw, bh = d.box_xywh
         found.append(Detection((bx + x, by + y, bw, bh), d.eyes_xy + np.float32([x, y]), d.score))
     return found

@@ -74,6 +74,42 @@ class GuardOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """Make a face set, aligned faces of one person, out of clips and photos."""
+
+    sources: list[str] = option(help="clips, photos, or folders of them", positional=True)
+    to: str = option(help="face set folder; an existing one of the same person is gone on with")
+    person: str = option(help="whose face this is, a name")
+    consent: str = option(help="on what basis it is used: self, given, licensed, public-domain or synthetic")
+    truth_masks: str | None = option(None, help="folder of the clip's own masks, 000000.png ... (made clips)")
+    animate: int = option(0, help="perform ONE photo into this many faces instead")
+    seed: int = option(1, help="of the performance, with --animate")
+    face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
+    every: int = option(1, help="look at every n-th frame only")
+    max: int = option(0, help="keep at most this many faces, spread over the sources; 0 = no limit")
+    size: int = option(256, help="side of the stored faces, pixels")
+    min_width: int = option(48, help="leave out faces narrower than this in their source, pixels")
+    keep_alike: bool = option(False, help="keep near-duplicates too")
+
+    def __post_init__(self) -> None:
+        one_of("consent", self.consent, CONSENT)
+        one_of("face", self.face, FACE_CHOICES)
+        within("every", self.every, 1, 10_000)
+        within("max", self.max, 0, 1_000_000)
+        within("animate", self.animate, 0, 100_000)
+        within("size", self.size, 64, 1024)
+        within("min-width", self.min_width, 16, 2000)
+        if not self.sources:
+            raise OptionError("name at least one clip or photo")
+        if not self.person.strip():
+            raise OptionError("person must be a name")
+        if self.truth_masks and len(self.sources) != 1:
+            raise OptionError(f"truth-masks belong to one clip, got {len(self.sources)} sources")
+        if self.animate and (len(self.sources) != 1 or self.truth_masks):
+            raise OptionError("animate takes exactly one photo and nothing else")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipOptions:
     """Swap the face in a recorded clip."""
 

@@ -1,0 +1,178 @@
+"""``livepaste extract``: clips and photos to a face set."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livepaste.errors import ClipError, FaceSetError
+from livepaste.options import ExtractOptions
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from livepaste.extract import Collector, Tally
+
+PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def run(options: ExtractOptions) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from livepaste.extract import Collector, Limits
+
+    paths = list(_files(options.sources))
+    if options.animate and (len(paths) != 1 or not _is_photo(paths[0])):
+        raise ClipError(f"{options.sources[0]}: --animate takes one photo ({' '.join(sorted(PHOTOS))})")
+    began = time.monotonic()
+    limits = Limits(options.size, options.min_width, options.keep_alike)
+    collector = Collector(options.to, options.person, options.consent, limits)
+    before = len(collector)
+    tallies: dict[str, Tally] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    faults: list[ClipError] = []
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        for number, path in enumerate(paths):
+            share = _share(options.max, len(collector), len(paths) - number)
+            try:
+                key, tally = collector.source(path.name, path.stat().st_size if path.is_file() else 0)
+                tallies[key] = tally
+                if tally.done:
+                    continue
+                if options.animate:
+                    _animate(path, key, tally, collector, options, bar)
+                elif _is_photo(path):
+                    _photo(path, key, tally, collector, options, share)
+                else:
+                    _clip(path, key, tally, collector, options, share, bar)
+            except ClipError as error:
+                faults.append(error)  # the other sources are not lost by it
+    _report(collector, tallies, len(collector) - before, time.monotonic() - began)
+    faceless = [key for key, tally in tallies.items() if tally.done and tally.faces == 0]
+    if faults:
+        raise faults[0]
+    if faceless:
+        raise FaceSetError(f"{', '.join(faceless)}: no face found in it at all; is it upright and lit?")
+
+
+def _files(sources: list[str]) -> Iterator[Path]:
+    """The named files, folders opened, each once."""
+    seen = set()
+    for source in map(Path, sources):
+        inside = (
+            sorted(p for p in source.iterdir() if p.is_file() and p.name[0] != ".") if source.is_dir() else [source]
+        )
+        if not inside:
+            raise ClipError(f"{source}: an empty folder")
+        for path in inside:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTOS
+
+
+def _share(most: int, have: int, sources_left: int) -> int | None:
+    """How many faces the next source may give, so that the later ones get their part."""
+    return None if not most else max(0, most - have) // sources_left
+
+
+def _clip(
+    path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, share: int | None, bar: Progress
+) -> None:
+    from livepaste.devices.video import ClipReader
+    from livepaste.extract import masks_from
+    from livepaste.finder import Finder
+
+    mask_of = masks_from(options.truth_masks) if options.truth_masks else None
+    with ClipReader(path) as reader, Finder(4 if options.face == "all" else 1, options.face) as find:
+        task = bar.add_task(key, total=reader.frames_estimate or None, completed=tally.frames)
+        frames = reader.frames(skip=tally.frames)
+        pace = reader.frames_estimate
+        for state in collector.take(
+            key, tally, frames, find, every=options.every, most=share, pace=pace, mask_of=mask_of
+        ):
+            bar.update(task, completed=state.frames)
+        if reader.damaged_frames:
+            tally.skipped["damaged"] = reader.damaged_frames
+        bar.update(task, total=tally.frames, completed=tally.frames)
+    tally.done = True
+    collector.note(key, tally)
+
+
+def _photo(
+    path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, share: int | None
+) -> None:
+    from livepaste.extract import read_photo
+    from livepaste.finder import choose, find_in_photo
+
+    frame = read_photo(path)
+    for _ in collector.take(
+        key, tally, [frame], lambda frame: choose(find_in_photo(frame.image), options.face), most=share
+    ):
+        pass
+    tally.done = True
+    collector.note(key, tally)
+
+
+def _animate(path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, bar: Progress) -> None:
+    """One photo performs: poses, speech, blinks and light, drawn straight into aligned faces with exact masks."""
+    from livepaste.actors.motion import perform
+    from livepaste.actors.photo import PhotoActor
+    from livepaste.extract import performed_row, read_photo
+    from livepaste.finder import choose, find_in_photo
+
+    frame = read_photo(path)
+    faces = choose(find_in_photo(frame.image), options.face)
+    if not faces:
+        raise ClipError(f"{path}: no face found in it at all; is it upright and lit?")
+    actor = PhotoActor(frame.image, faces[0].points_xyz, name=path.stem)
+    step = 3  # frames of the performance between two faces: neighbours would be alike
+    performance = perform(options.seed, options.animate * step)
+    task = bar.add_task(key, total=options.animate, completed=tally.frames)
+    for index in range(tally.frames, options.animate):
+        shot = actor.render_crop(performance, index * step, collector.info.size, rng_seed=options.seed)
+        row = performed_row(key, index, float(index * step / performance.fps), shot)
+        if not collector.has(row.name):
+            collector.add(row, shot.image, shot.mask)
+        tally.frames, tally.faces, tally.kept = index + 1, index + 1, index + 1
+        if index % 100 == 99:
+            collector.note(key, tally)
+        bar.update(task, completed=index + 1)
+    tally.done = True
+    collector.note(key, tally)
+
+
+def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds: float) -> None:
+    """The two pictures beside the faces, and the summary on stdout."""
+    import cv2
+
+    from livepaste.coverage import contact_sheet, coverage_picture, missing, tables
+    from livepaste.faceset import read_faceset
+
+    faces = read_faceset(collector.path)
+    if len(faces):
+        for name, picture in (("contact.png", contact_sheet(faces)), ("coverage.png", coverage_picture(faces))):
+            data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+            (collector.path / name).write_bytes(data.tobytes())
+    reasons: Counter[str] = sum((tally.skipped for tally in tallies.values()), Counter())
+    frames = sum(tally.frames for tally in tallies.values())
+    without = reasons["no face"]
+    print(
+        f"{collector.path}: {len(faces)} faces of {faces.info.person} ({added} new) "
+        f"from {frames} frames in {seconds:.1f} s"
+    )
+    if frames:
+        print(f"  a face in {100 * (1 - without / frames):.1f} % of the frames")
+    for reason, count in reasons.most_common():
+        print(f"  left out {count}: {reason}")
+    if len(faces):
+        for words in missing(*tables(faces.rows, faces.info.size)):
+            print(f"  missing: {words}")
+        print(f"  look at {collector.path / 'contact.png'} and {collector.path / 'coverage.png'}")

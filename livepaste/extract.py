@@ -1,0 +1,308 @@
+"""Frames of a clip or a photo to faces of a face set: which are kept, which are not and why.
+
+Knows frames and a finder by their shape only; where frames come from and who shows progress is up to the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from livepaste.actors.head import Shot
+from livepaste.align import OUTLINE, STORED_COVERAGE, align, crop, mean_mesh, pose_degrees, transform
+from livepaste.coverage import expression
+from livepaste.errors import ClipError, FaceSetError
+from livepaste.faceset import FaceRow, FaceSetInfo, append_face, read_faceset, read_info, write_info
+from livepaste.types import Face, Frame
+
+_SAVE_EVERY = 100  # frames between two notes of how far a source has been read
+_BLURRED = 0.25  # of the sharpness usual in the same source (median of the last faces looked at)
+_DARK, _BRIGHT = 0.04, 0.97  # mean luma of a face of which nothing can be learnt
+_CUT_OFF = 0.10  # share of the face's outline outside the picture
+# What a face may differ by from a kept one and still be the same to training; each is about the mesh's own noise.
+_SAME_POSE = 1.0  # degrees, yaw, pitch and roll each
+_SAME_EXPRESSION = 0.012  # template units or eye widths, the largest of the measures
+_SAME_PICTURE = 2.0  # mean difference of 16 × 16 luma thumbnails
+_FACE_WIDTH = float(np.ptp(mean_mesh().points_xyz[:, 0]))  # template units
+
+
+@dataclass
+class Tally:
+    """What became of one source."""
+
+    frames: int = 0  # read so far
+    faces: int = 0  # seen, whether kept or not
+    kept: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> frames or faces
+    done: bool = False
+    bytes: int = 0  # of the file: another one of the same name is another source
+
+    def to_record(self) -> dict[str, Any]:
+        return {**vars(self), "skipped": dict(self.skipped)}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Tally:
+        known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
+        return cls(**{**known, "skipped": Counter(known.get("skipped", {}))})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which faces are wanted."""
+
+    size: int = 256  # side of a stored crop, pixels
+    min_width: int = 48  # pixels across the face in its source
+    keep_alike: bool = False  # keep near-duplicates too
+
+
+class Collector:
+    """A face set that is being filled. Opening an existing one goes on with it, if it is the same person's."""
+
+    def __init__(self, path: Path | str, person: str, consent: str, limits: Limits) -> None:
+        self.path, self.limits = Path(path), limits
+        self.info = self._open(person, consent)
+        self._names: set[str] = set()
+        self._kept = _Kept()
+        if (self.path / "rows.jsonl").exists():
+            known = read_faceset(self.path)
+            for row in known.rows:
+                self._names.add(row.name)
+                self._kept.add(_features(row.crop_points(), row.pose, known.image(row), self.info.size))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def has(self, name: str) -> bool:
+        """Whether a face of this name is stored."""
+        return name in self._names
+
+    def _open(self, person: str, consent: str) -> FaceSetInfo:
+        wanted = FaceSetInfo(person=person, consent=consent, size=self.limits.size)
+        if not (self.path / "faceset.json").exists():
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise FaceSetError(f"{self.path}: exists and is no face set; name an empty or new folder")
+            write_info(self.path, wanted)
+            return wanted
+        info = read_info(self.path)
+        for what in ("person", "consent", "size"):
+            was, asked = getattr(info, what), getattr(wanted, what)
+            if was != asked:
+                raise FaceSetError(f"{self.path}: holds {what} {was!r}, asked for {asked!r}; use another folder")
+        return info
+
+    def source(self, name: str, size_bytes: int) -> tuple[str, Tally]:
+        """The name a file goes by in this set, and what is known of it from an earlier run."""
+        number, key = 1, name
+        while key in self.info.sources:
+            tally = Tally.from_record(self.info.sources[key])
+            if tally.bytes == size_bytes:
+                return key, tally
+            number += 1
+            key = f"{name} ({number})"
+        return key, Tally(bytes=size_bytes)
+
+    def note(self, key: str, tally: Tally) -> None:
+        """Write down how far a source has been read."""
+        self.info = replace(self.info, sources={**self.info.sources, key: tally.to_record()})
+        write_info(self.path, self.info)
+
+    def take(
+        self,
+        key: str,
+        tally: Tally,
+        frames: Iterable[Frame],
+        find: Callable[[Frame], tuple[Face, ...]],
+        *,
+        every: int = 1,
+        most: int | None = None,
+        pace: int = 0,
+        mask_of: Callable[[Frame], UInt8[np.ndarray, "h w"]] | None = None,
+    ) -> Iterator[Tally]:
+        """Add the faces of a source; yields the running tally after each frame (which is what a progress bar needs).
+
+        ``most`` faces at the most; with ``pace``, the number of frames to come, they are spread over all of them.
+        """
+        usual: list[float] = []  # sharpness of the last faces
+        for frame in frames:
+            if frame.index % every == 0:
+                room = None if most is None else most
+                if most is not None and pace:
+                    room = min(most, int(most * (frame.index + 1) / pace) + 1)
+                self._take_frame(key, tally, frame, find(frame), usual, room, mask_of)
+            tally.frames = frame.index + 1
+            if tally.frames % _SAVE_EVERY == 0:
+                self.note(key, tally)
+            yield tally
+            if most is not None and tally.kept >= most:
+                break
+
+    def _take_frame(
+        self,
+        key: str,
+        tally: Tally,
+        frame: Frame,
+        faces: tuple[Face, ...],
+        usual: list[float],
+        room: int | None,
+        mask_of: Callable[[Frame], np.ndarray] | None,
+    ) -> None:
+        if not faces:
+            tally.skipped["no face"] += 1
+        for number, face in enumerate(faces):
+            tally.faces += 1
+            name = _name(key, frame.index) + (f"_{number}" if number else "")
+            if name in self._names:  # stored by a run that was killed before it could note how far it was
+                tally.kept += 1
+                continue
+            alignment = align(face.points_xyz, self.info.size)
+            picture = crop(frame.image, alignment)
+            row = _row(name, key, frame, face, alignment.frame_to_crop, alignment.scale, picture)
+            reason = self._fault(row, frame, picture, usual)
+            if reason is None and room is not None and tally.kept >= room:
+                reason = "more than --max"
+            if reason:
+                tally.skipped[reason] += 1
+                continue
+            mask = None if mask_of is None else crop(mask_of(frame), alignment)
+            self.add(row, picture, mask)
+            tally.kept += 1
+
+    def add(self, row: FaceRow, picture: UInt8[np.ndarray, "s s 3"], mask: UInt8[np.ndarray, "s s"] | None) -> None:
+        """Store one face."""
+        append_face(self.path, row, picture, mask)
+        self._names.add(row.name)
+        self._kept.add(_features(row.crop_points(), row.pose, picture, self.info.size))
+
+    def _fault(self, row: FaceRow, frame: Frame, picture: np.ndarray, usual: list[float]) -> str | None:
+        """Why a face is not wanted; None when it is."""
+        if row.width_px < self.limits.min_width:
+            return "too small"
+        h, w = frame.image.shape[:2]
+        outline = row.points_xyz[list(OUTLINE), :2]
+        if ((outline < 0) | (outline > (w - 1, h - 1))).any(1).mean() > _CUT_OFF:
+            return "cut off by the picture's edge"
+        if not _DARK <= row.exposure <= _BRIGHT:
+            return "too dark" if row.exposure < _DARK else "too bright"
+        usual.append(row.sharpness)
+        del usual[:-151]
+        if len(usual) >= 15 and row.sharpness < _BLURRED * float(np.median(usual)):
+            return "blurred"
+        features = _features(row.crop_points(), row.pose, picture, self.info.size)
+        if not self.limits.keep_alike and self._kept.has_alike(features):
+            return "near-duplicate"
+        return None
+
+
+def _name(source: str, index: int) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', source)}_{index:06d}"
+
+
+def performed_row(source: str, index: int, time_s: float, shot: Shot) -> FaceRow:
+    """The row of a face that an actor drew straight into the crop: its frame is the crop."""
+    frame = Frame(shot.image, Fraction(time_s), index)
+    matrix = np.eye(2, 3, dtype=np.float32)
+    return _row(_name(source, index), source, frame, Face(shot.points_xyz), matrix, 1.0, shot.image)
+
+
+def _row(
+    name: str,
+    source: str,
+    frame: Frame,
+    face: Face,
+    frame_to_crop: Float32[np.ndarray, "2 3"],
+    scale: float,
+    picture: UInt8[np.ndarray, "s s 3"],
+) -> FaceRow:
+    size = len(picture)
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    points = transform(face.points_xyz, frame_to_crop)
+    inner = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(inner, cv2.convexHull(points[:, :2].round().astype(np.int32)), 1)
+    edges = cv2.Laplacian(luma, cv2.CV_32F)[cv2.erode(inner, np.ones((5, 5), np.uint8)) > 0]
+    return FaceRow(
+        name=name,
+        source=source,
+        time_s=float(frame.time),
+        points_xyz=face.points_xyz,
+        frame_to_crop=frame_to_crop,
+        pose=pose_degrees(face.points_xyz),
+        sharpness=float(edges.var()) if edges.size else 0.0,
+        exposure=float(luma[inner > 0].mean()) / 255 if inner.any() else 0.0,
+        width_px=_FACE_WIDTH * size / STORED_COVERAGE / scale,
+    )
+
+
+def _features(points: np.ndarray, pose: tuple[float, float, float], picture: np.ndarray, size: int) -> np.ndarray:
+    """What likeness is judged by, each divided by what may differ: float32 (3 + 8 + 256,)."""
+    faces = expression(points, size)
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    quarter = size // 4  # the middle: the room around the face says nothing about it
+    thumb = cv2.resize(
+        luma[quarter // 2 : -quarter // 2, quarter // 2 : -quarter // 2], (16, 16), interpolation=cv2.INTER_AREA
+    )
+    return np.concatenate(
+        [np.float32(pose) / _SAME_POSE, faces / _SAME_EXPRESSION, thumb.ravel().astype(np.float32) / _SAME_PICTURE]
+    ).astype(np.float32)
+
+
+class _Kept:
+    """Features of all kept faces, in an array that grows by doubling."""
+
+    def __init__(self) -> None:
+        self._array = np.zeros((256, 0), np.float32)
+        self._count = 0
+
+    def add(self, features: np.ndarray) -> None:
+        if self._array.shape[1] == 0:
+            self._array = np.zeros((256, len(features)), np.float32)
+        if self._count == len(self._array):
+            self._array = np.concatenate([self._array, np.zeros_like(self._array)])
+        self._array[self._count] = features
+        self._count += 1
+
+    def has_alike(self, features: np.ndarray) -> bool:
+        if not self._count:
+            return False
+        geometry = len(features) - 256
+        kept = self._array[: self._count]
+        near = (np.abs(kept[:, :geometry] - features[:geometry]) <= 1).all(1)
+        pictures = kept[near][:, geometry:]
+        return bool((np.abs(pictures - features[geometry:]).mean(1) <= 1).any())
+
+
+def masks_from(folder: Path | str) -> Callable[[Frame], UInt8[np.ndarray, "h w"]]:
+    """Reads a frame's own mask, ``000000.png`` …, as drawn by whoever made the clip."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ClipError(f"{folder}: no such folder of masks")
+
+    def mask_of(frame: Frame) -> np.ndarray:
+        path = folder / f"{frame.index:06d}.png"
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise ClipError(f"{path}: no mask for frame {frame.index}; the masks must be of this clip, one a frame")
+        if mask.shape != frame.image.shape[:2]:
+            raise ClipError(f"{path}: mask is {mask.shape[::-1]}, the clip's frames {frame.image.shape[1::-1]}")
+        return mask
+
+    return mask_of
+
+
+def read_photo(path: Path) -> Frame:
+    """A photo as a frame, turned upright as its camera noted. Raises ClipError when it cannot be read."""
+    if not path.exists():
+        raise ClipError(f"{path}: no such file")
+    data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every name on Windows
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ClipError(f"{path}: {'empty file' if not data.size else 'not a picture that can be read'}")
+    return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), Fraction(0), 0)
