@@ -1,15 +1,39 @@
-PYTHON ?= python3.11
+# Everything sets itself up: `make demo` and `make test` need Python 3.11 or 3.12 with venv, and nothing else that pip cannot bring.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: test setup
+.PHONY: help setup demo test lint clean
+
+help:
+	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
+	@echo "make test                                              the tests"
+	@echo "make lint                                              ruff"
+
 setup: $(VENV)/installed
 
 $(VENV)/installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 12)))' 2>/dev/null || \
+	  { echo "livepaste needs Python 3.11 or 3.12 with venv; install it (Debian: apt install python3-venv) or name it: make PYTHON=python3.11 …"; exit 1; }
+	@if [ "$$(uname)" = Linux ]; then for lib in libGL.so.1 libglib-2.0.so.0; do \
+	  $(PYTHON) -c "import ctypes; ctypes.CDLL('$$lib')" 2>/dev/null || \
+	  { echo "$$lib is missing; install it (Debian: apt install libgl1 libglib2.0-0, Fedora: dnf install mesa-libGL glib2)"; exit 1; }; done; fi
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) --require-hashes --no-deps -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m livepaste.cli.demo $(if $(QUICK),--quick) $(if $(PHOTOS),--photos $(PHOTOS))
 
 test: setup
+	$(BIN)/ruff check
 	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+clean:
+	rm -rf demo bench look build dist

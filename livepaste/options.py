@@ -181,3 +181,49 @@ class MeasureOptions:
     coverage: float = option(1.9, help="of the model, for the ceiling")
     feather: float = option(0.06, help="that the output was blended with")
     json: str | None = option(None, help="write the numbers here")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveGuardOptions(GuardOptions):
+    """The guard's options with live's default for other people."""
+
+    others: str = option("blur", help="other people's faces: blur or leave")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """Swap the face at the camera into a virtual camera."""
+
+    camera: str = option("0", help="number or name of a camera, a clip's path (played at its own pace), or pipe:-")
+    model: str | None = option(None, help="checkpoint folder (default: the persona that comes with livepaste)")
+    sink: list[str] = option(
+        ["virtualcam"], help="virtualcam, window, clip:OUT.mp4, pipe:-, memory, null; several may be given"
+    )
+    size: str = option("1280x720", help="asked of camera and virtual camera, WIDTHxHEIGHT")
+    fps: float = option(30.0, help="frames per second asked of camera and virtual camera")
+    mirror: bool = option(False, help="mirror what leaves (the preview window is always mirrored)")
+    face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
+    settings: str | None = option(
+        None, help="TOML file read again whenever it changes: mask, feather, color, opacity, offset, scale"
+    )
+    follow: bool = option(False, help="take up each new generation of a training that is still running")
+    stats: str | None = option(None, help="write one JSON line a second here")
+    duration: float | None = option(None, help="end after so many seconds")
+    threads: int = option(1, help="CPU threads of the network")
+    blend: BlendOptions = option(BlendOptions(), help="")
+    guard: LiveGuardOptions = option(LiveGuardOptions(), help="")
+
+    def __post_init__(self) -> None:
+        size_wh("size", self.size)
+        within("fps", self.fps, 1, 240)
+        one_of("face", self.face, FACE_CHOICES)
+        within("threads", self.threads, 1, 64)
+        if not self.sink:
+            raise OptionError("sink: name at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicesOptions:
+    """What this machine has."""
+
+    jax: bool = option(True, help="also ask jax for its devices (takes seconds)")

@@ -59,6 +59,11 @@ class OnnxOps:
         self.initializers.append(numpy_helper.from_array(np.array(shape, np.int64), name))
         return name
 
+    def _constant(self, value: float) -> str:
+        name = f"w_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        return name
+
     def conv(self, x: Value, kernel: Any, gain: Any, bias: Any) -> Value:
         kernel = np.asarray(kernel) * np.asarray(gain)  # the gain is the kernel's last axis: folded
         p = kernel.shape[0] // 2
@@ -86,6 +91,12 @@ class OnnxOps:
 
     def leaky(self, x: Value) -> Value:
         return self._node("LeakyRelu", [x.name], x.side, x.channels, alpha=0.1)
+
+    def norm(self, x: Value) -> Value:
+        square = self._node("Mul", [x.name, x.name])
+        mean = self._node("ReduceMean", [square.name], axes=[1], keepdims=1)
+        root = self._node("Sqrt", [self._node("Add", [mean.name, self._constant(1e-6)]).name])
+        return self._node("Div", [x.name, root.name], x.side, x.channels)
 
     def sigmoid(self, x: Value) -> Value:
         return self._node("Sigmoid", [x.name], x.side, x.channels)

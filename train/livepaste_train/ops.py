@@ -86,6 +86,10 @@ class JaxOps:
         """Leaky rectifier, slope 0.1."""
         return jnp.where(x > 0, x, 0.1 * x)
 
+    def norm(self, x: jax.Array) -> jax.Array:
+        """Unit mean square over the channels of each pixel (pixel norm, Karras et al. 2018)."""
+        return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
+
     def sigmoid(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 

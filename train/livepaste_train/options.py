@@ -34,8 +34,8 @@ class Recipe:
     zoom: float = 0.08  # share
     shift: float = 0.04  # share of the crop's side
     flip: float = 0.5  # probability
-    jitter: float = 0.15  # brightness, contrast and colour of the input
-    soften: float = 0.5  # probability of a blurred input: other cameras are softer than the training's
+    jitter: float = 0.08  # brightness, contrast and colour of the input
+    soften: float = 0.35  # probability of a blurred input: other cameras are softer than the training's
     noise: float = 0.02  # standard deviation of the input's noise, at most
     mae: float = 1.0
     mse: float = 4.0

@@ -36,14 +36,14 @@ class Conv(nnx.Module):
 
 
 class Residual(nnx.Module):
-    """x + conv(leaky(conv(leaky(x)))); the second gain starts small, so that depth does not blow up without norms."""
+    """x + conv(leaky(conv(leaky(norm(x))))); the second gain starts small, so the block starts near the identity."""
 
     def __init__(self, c: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
         self.first = Conv(c, c, 3, rngs, identities=identities)
         self.second = Conv(c, c, 3, rngs, identities=identities, gain=0.2)
 
     def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
-        y = self.first(ops.leaky(x), ops, who)
+        y = self.first(ops.leaky(ops.norm(x)), ops, who)
         return ops.add(x, self.second(ops.leaky(y), ops, who))
 
 

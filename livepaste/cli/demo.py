@@ -1,0 +1,177 @@
+"""``make demo``: the whole main job without camera, data or download, each step timed.
+
+``python -m livepaste.cli.demo [--quick] [--photos PERSONA WEARER] [--to DIR]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from livepaste.devices.video import ClipReader, write_video
+from livepaste.errors import CheckpointError
+
+BUDGET_S, QUICK_S = 300.0, 60.0
+LABELS = ("before", "swapped", "truth", "mask", "shipped persona")
+
+
+class Demo:
+    """One run in one folder; a step is one command as the user would type it."""
+
+    def __init__(self, folder: Path, quick: bool) -> None:
+        self.folder, self.quick = folder, quick
+        self.began = time.monotonic()
+        self.steps: list[tuple[str, float]] = []
+
+    def step(self, name: str, *words: str | Path) -> str:
+        """Run ``livepaste …``; its result goes to the terminal, an error ends the demo."""
+        print(f"\n$ livepaste {' '.join(map(str, words))}", flush=True)
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "livepaste", *map(str, words)], stdout=subprocess.PIPE, text=True, check=False
+        )
+        self.steps.append((name, time.monotonic() - began))
+        print(done.stdout, end="", flush=True)
+        if done.returncode:
+            raise SystemExit(done.returncode)
+        return done.stdout
+
+    def left(self) -> float:
+        """Seconds of the budget not used yet."""
+        return (QUICK_S if self.quick else BUDGET_S) - (time.monotonic() - self.began)
+
+    def run(self, photos: list[str] | None) -> None:
+        f, quick = self.folder, self.quick
+        truth, faces, model = f / "truth", f / "faces", f / "model"
+        size = (
+            ["--seconds", "3", "--train-seconds", "5", "--size", "480x270"]
+            if quick
+            else ["--seconds", "10", "--train-seconds", "24"]
+        )
+        self.step("make actors", "actors", "--to", truth, *size, *(["--photos", *photos] if photos else []))
+        films = {side: next((truth / side).glob("*.mp4")) for side in ("persona", "wearer_train")}
+        for side, film in films.items():
+            masks = film.with_suffix(".masks")
+            self.step(f"extract {side}", "extract", film, "--to", faces / side, "--person", film.stem, "--consent", "synthetic",
+                      "--truth-masks", masks)  # fmt: skip
+        reserve = 22 if quick else 60  # what the steps after training take
+        seconds = max(8.0, self.left() - reserve)
+        self.step(
+            "train",
+            "train",
+            "--persona",
+            faces / "persona",
+            "--wearer",
+            faces / "wearer_train",
+            "--to",
+            model,
+            "--for",
+            f"{seconds:.0f}s",
+        )
+        common = ["clip", truth / "wearer.mp4"]
+        self.step("clip", *common, f / "swapped.mp4", "--model", model)
+        self.step(
+            "clip without color",
+            *common,
+            f / "plain.mp4",
+            "--model",
+            model,
+            "--color",
+            "none",
+            "--masks-to",
+            f / "masks",
+            "--crf",
+            "8",
+        )
+        shipped = self._shipped(common)
+        self._live(truth / "wearer.mp4", model)
+        self.step("measure", "measure", f / "plain.mp4", "--truth", truth, "--masks", f / "masks", "--colored", f / "swapped.mp4",
+                  "--persona-faces", faces / "persona", "--json", f / "measures.json")  # fmt: skip
+        self._pictures(truth, shipped)
+        self._table()
+
+    def _shipped(self, common: list[str | Path]) -> Path | None:
+        from livepaste.build import shipped
+
+        try:
+            shipped("persona")
+        except CheckpointError:
+            print("no finished persona is shipped with this version", flush=True)
+            return None
+        self.step("clip with the shipped persona", *common, self.folder / "shipped.mp4")
+        return self.folder / "shipped.mp4"
+
+    def _live(self, clip: Path, model: Path) -> None:
+        stats = self.folder / "live.jsonl"
+        self.step("live into memory", "live", "--camera", clip, "--model", model, "--sink", "memory", "--stats", stats)
+
+    def _pictures(self, truth: Path, shipped: Path | None) -> None:
+        """before | swapped | truth | mask (| shipped persona) as a clip and, of three moments, a picture."""
+        began = time.monotonic()
+        rows: list[np.ndarray] = []
+        with ClipReader(truth / "wearer.mp4") as before, ClipReader(self.folder / "swapped.mp4") as after:
+            fps, count = before.rate, before.frames_estimate
+            keep = {count // 5, count // 2, (4 * count) // 5}
+            other = ClipReader(shipped) if shipped else None
+
+            def sheets():
+                extra = iter(other.frames()) if other else None
+                for i, (a, b) in enumerate(zip(before.frames(), after.frames(), strict=True)):
+                    picture = cv2.imread(str(truth / "truth" / f"{i:06d}.png"))[..., ::-1]
+                    mask = cv2.cvtColor(cv2.imread(str(self.folder / "masks" / f"{i:06d}.png"), 0), cv2.COLOR_GRAY2RGB)
+                    tiles = [a.image, b.image, picture, mask] + ([next(extra).image] if extra else [])
+                    sheet = np.hstack([_labelled(t, label) for t, label in zip(tiles, LABELS, strict=False)])
+                    if i in keep:
+                        rows.append(sheet)
+                    yield sheet
+
+            first = before.size_wh
+            width = first[0] * (5 if other else 4)
+            write_video(self.folder / "side_by_side.mp4", sheets(), Fraction(fps), (width, first[1]), crf=20)
+            if other:
+                other.close()
+        cv2.imwrite(str(self.folder / "side_by_side.png"), np.vstack(rows)[..., ::-1])
+        self.steps.append(("side by side", time.monotonic() - began))
+
+    def _table(self) -> None:
+        numbers = json.loads((self.folder / "measures.json").read_text())
+        print("\nstep                              seconds")
+        for name, seconds in self.steps:
+            print(f"{name:<32} {seconds:8.1f}")
+        print(f"{'together':<32} {time.monotonic() - self.began:8.1f}")
+        better = max(v for k in ("unswapped", "mean_face") if (v := numbers[f"swap_psnr_db_{k}"]) is not None)
+        print(f"\nswap {numbers['swap_psnr_db']} dB, the better baseline {better} dB, the ceiling {numbers['swap_psnr_db_ceiling']} dB; "
+              f"mask IoU {numbers['mask_iou']}; seam {numbers['seam']} (rectangle {numbers['seam_rectangle']})")  # fmt: skip
+        print(f"look at {self.folder / 'side_by_side.png'} and {self.folder / 'side_by_side.mp4'}")
+
+
+def _labelled(image: np.ndarray, label: str) -> np.ndarray:
+    out = image.copy()
+    for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(out, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, width, cv2.LINE_AA)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="60 s instead of 5 minutes")
+    parser.add_argument("--photos", nargs=2, metavar=("PERSONA", "WEARER"))
+    parser.add_argument("--to", type=Path, default=Path("demo"))
+    args = parser.parse_args()
+    if args.to.exists():
+        shutil.rmtree(args.to)  # its own folder, made anew by each demo
+    args.to.mkdir(parents=True)
+    Demo(args.to, args.quick).run(args.photos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""``livepaste devices``: what this machine has, and what to do where something is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from livepaste.errors import DeviceError
+from livepaste.options import DevicesOptions
+
+
+def run(options: DevicesOptions) -> None:
+    cameras = _cameras()
+    print("cameras")
+    print(
+        "\n".join(f"  {number}  {name}" for number, name in cameras)
+        or "  none found; plug one in or start it, or play a clip: --camera FILE"
+    )
+    print("virtual cameras")
+    usable = _virtual_cameras()
+    print("ONNX Runtime")
+    import onnxruntime
+
+    print(f"  {', '.join(onnxruntime.get_available_providers())}")
+    print("jax (training)")
+    if options.jax:  # in a process of its own: it takes seconds and claims the accelerator's memory
+        code = "import jax; print(', '.join(f'{d.platform} {d.device_kind}' for d in jax.devices()))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+        print(f"  {done.stdout.strip() or done.stderr.strip().splitlines()[-1]}")
+    else:
+        print("  not asked")
+    if not cameras or not usable:
+        missing = " and ".join(name for name, there in (("camera", cameras), ("virtual camera", usable)) if not there)
+        raise DeviceError(f"a live call cannot work yet: no {missing}")
+
+
+def _cameras() -> list[tuple[int, str]]:
+    """Number and name. Linux names its cameras in /sys; elsewhere the first few numbers are tried."""
+    nodes = sorted(Path("/sys/class/video4linux").glob("video*/name"))
+    if nodes:
+        return [(int(n.parent.name.removeprefix("video")), n.read_text().strip()) for n in nodes if not _is_output(n)]
+    if sys.platform == "linux":
+        return []
+    import cv2
+
+    found = []
+    for index in range(5):
+        capture = cv2.VideoCapture(index)
+        if capture.isOpened():
+            found.append((index, f"{int(capture.get(3))}x{int(capture.get(4))}"))
+        capture.release()
+    return found
+
+
+def _is_output(node: Path) -> bool:
+    return "loopback" in str((node.parent / "device").resolve()) or "v4l2loopback" in node.read_text()
+
+
+def _virtual_cameras() -> list[str]:
+    """Backends that can be opened; prints each with its reason and remedy."""
+    from pyvirtualcam import Camera
+    from pyvirtualcam.camera import BACKENDS
+
+    from livepaste.devices.virtualcam import REMEDY
+
+    usable = []
+    for name in BACKENDS:
+        try:
+            with Camera(1280, 720, 30, backend=name) as camera:
+                usable.append(name)
+                print(f"  {name}: {camera.device}")
+        except Exception as error:  # each backend raises its own
+            print(f"  {name}: {' '.join(str(error).split())}")
+            print(f"    {REMEDY.get(sys.platform, REMEDY['linux'])}")
+    if not BACKENDS:
+        print(f"  none for {sys.platform}")
+    return usable

@@ -1,0 +1,207 @@
+"""The live loop: each stage and each sink on a thread of its own with one slot between neighbours, newest wins.
+
+The output's clock drives. At every interval the guard is asked and answers with the new safe frame, the held one or the
+cover, whether or not a frame arrived, so a stalled camera or stage can neither stop the picture nor leave an old one
+standing; a frame that is ready goes out at once. Nothing grows: an unread frame is replaced by a newer one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from livepaste.errors import LivepasteError
+from livepaste.guard import Guard
+from livepaste.types import Frame, Mark
+
+logger = logging.getLogger(__name__)
+Stage = tuple[str, Callable[[Frame, Any], Any]]  # name, (frame, what the stage before made) -> what this one makes
+
+
+class Sink(Protocol):
+    """Where pictures go. ``send`` may block or raise; neither holds anybody else."""
+
+    def send(self, image: np.ndarray, mark: Mark) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Slot:
+    """Room for one item. Putting replaces an unread one; taking waits."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Condition()
+        self._item: Any = None
+        self._closed = False
+        self.dropped = 0
+
+    def put(self, item: Any) -> None:
+        with self._ready:
+            self.dropped += self._item is not None
+            self._item = item
+            self._ready.notify()
+
+    def take(self, timeout_s: float | None = None) -> Any:
+        """The newest item, or None after ``timeout_s`` or once the slot is closed and empty."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._item is not None or self._closed, timeout_s)
+            item, self._item = self._item, None
+            return item
+
+    def close(self) -> None:
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed and self._item is None
+
+
+@dataclass(eq=False)
+class Item:
+    """A frame on its way."""
+
+    frame: Frame
+    captured_s: float  # monotonic
+    value: Any = None
+    failed: bool = False
+    spent_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """What left, and how long it took."""
+
+    mark: Mark
+    now_s: float
+    item: Item | None  # the new frame behind it, if any
+    image: np.ndarray
+
+
+@dataclass
+class Live:
+    """A running stream. ``stop`` ends it; ``fatal`` is an error that a stage cannot go on from."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    fatal: LivepasteError | None = None
+    captured: int = 0
+    slots: list[Slot] = field(default_factory=list)
+
+    @property
+    def dropped(self) -> int:
+        """Frames that a newer one replaced before they were looked at."""
+        return sum(slot.dropped for slot in self.slots)
+
+
+def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink, ...], guard: Guard, *, fps: float, live: Live | None = None,
+           safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray], on_sent: Callable[[Sent], None] = lambda sent: None) -> Live:  # fmt: skip
+    """Run until the source ends, ``live.stop`` is set, or a stage raises a LivepasteError (which is raised here).
+
+    ``safe(value)`` says whether the last stage's value may leave, ``picture(value)`` is its image. Any other exception
+    makes a failed frame, which the guard answers. Returns the finished Live.
+    """
+    live = live or Live()
+    live.slots = [Slot() for _ in range(len(stages) + 1)]
+    ended = threading.Event()
+    threads = [threading.Thread(target=_capture, args=(source, live, ended), daemon=True, name="capture")]
+    for (name, work), inbox, outbox in zip(stages, live.slots, live.slots[1:], strict=False):
+        threads.append(threading.Thread(target=_stage, args=(name, work, inbox, outbox, live), daemon=True, name=name))
+    outlets = [(Slot(), sink) for sink in sinks]
+    drains = [threading.Thread(target=_drain, args=(slot, sink), daemon=True, name="sink") for slot, sink in outlets]
+    for thread in (*threads, *drains):
+        thread.start()
+    try:
+        _output(live, guard, fps, ended, [slot for slot, _ in outlets], safe, picture, on_sent)
+    finally:
+        live.stop.set()
+        for slot in live.slots:
+            slot.close()
+        for slot, _ in outlets:
+            slot.close()
+        for thread in (*drains, *threads):
+            thread.join(timeout=2)  # a stage that hangs does not keep the program
+        for sink in sinks:
+            try:
+                sink.close()
+            except Exception:
+                logger.exception("closing a sink failed")
+    if live.fatal is not None:
+        raise live.fatal
+    return live
+
+
+def _capture(source: Iterable[Frame], live: Live, ended: threading.Event) -> None:
+    try:
+        for frame in source:
+            if live.stop.is_set():
+                break
+            live.captured += 1
+            live.slots[0].put(Item(frame, time.monotonic()))
+    except LivepasteError as error:
+        live.fatal = error
+    except Exception as error:
+        logger.exception("the source failed")
+        live.fatal = LivepasteError(f"the camera failed: {error}")
+    finally:
+        ended.set()
+        live.slots[0].close()
+
+
+def _stage(name: str, work: Callable[[Frame, Any], Any], inbox: Slot, outbox: Slot, live: Live) -> None:
+    while not (live.stop.is_set() or inbox.closed):
+        item = inbox.take(0.1)
+        if item is None:
+            continue
+        if not item.failed:
+            began = time.monotonic()
+            try:
+                item.value = work(item.frame, item.value)
+            except LivepasteError as error:
+                live.fatal = error
+                live.stop.set()
+            except Exception:
+                logger.exception("stage %s failed on frame %d", name, item.frame.index)
+                item.failed = True
+            item.spent_s[name] = time.monotonic() - began
+        outbox.put(item)
+    outbox.close()
+
+
+def _output(live: Live, guard: Guard, fps: float, ended: threading.Event, outlets: list[Slot], safe: Callable[[Any], bool],
+            picture: Callable[[Any], np.ndarray], on_sent: Callable[[Sent], None]) -> None:  # fmt: skip
+    interval = 1 / fps
+    last = time.monotonic() - interval
+    patience = 1.0  # intervals to wait for a frame: half a one more while frames flow, for their jitter
+    while not live.stop.is_set():
+        item = live.slots[-1].take(max(0.0, last + patience * interval - time.monotonic()))
+        now = time.monotonic()
+        if item is not None:
+            good = not item.failed and safe(item.value)
+            image = picture(item.value) if good else None
+            guard.offer(image, now, safe=good, raw=item.frame.image)
+        elif live.slots[-1].closed and ended.is_set():
+            break
+        shown, mark = guard.answer(now)
+        for slot in outlets:
+            slot.put((shown, mark))
+        on_sent(Sent(mark, now, item, shown))
+        patience = 1.5 if item is not None else 1.0
+        last = now
+
+
+def _drain(slot: Slot, sink: Sink) -> None:
+    while not slot.closed:
+        item = slot.take(0.2)
+        if item is None:
+            continue
+        try:
+            sink.send(*item)
+        except Exception as error:  # a sink that fails is its own affair: it says so and tries again with the next
+            logger.warning("%s: %s", type(sink).__name__, error)
