@@ -192,21 +192,25 @@ class ClipWriter:
         self.resume_at += self._written
 
     def _join(self, part: Path) -> None:
-        with open_container(self._like.path) as source, open_container(self._segments[0]) as first:
-            # A negative start (the run-in of AAC sound) is kept where the container can, not made up for by a shift.
-            with av.open(str(part), "w", format=self._format, options={"avoid_negative_ts": "disabled"}) as out:
-                out.metadata.update(self._tags())
-                video = out.add_stream_from_template(first.streams.video[0], opaque=True)
-                sound = {}
-                for track in source.streams.audio:
-                    sound[track.index] = out.add_stream_from_template(track, opaque=True)
-                    sound[track.index].metadata.update(track.metadata)
-                    sound[track.index].disposition = track.disposition
-                out.set_chapters(source.chapters())
-                # By time, so that players find sound and picture side by side; one packet of each in memory.
-                streams = [self._pictures(video), _sound_packets(source, sound)]
-                for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
-                    out.mux_one(packet)
+        # A negative start (the run-in of AAC sound) is kept where the container can, not made up for by a shift.
+        as_they_are = {"avoid_negative_ts": "disabled"}
+        with (
+            open_container(self._like.path) as source,
+            open_container(self._segments[0]) as first,
+            av.open(str(part), "w", format=self._format, options=as_they_are) as out,
+        ):
+            out.metadata.update(self._tags())
+            video = out.add_stream_from_template(first.streams.video[0], opaque=True)
+            sound = {}
+            for track in source.streams.audio:
+                sound[track.index] = out.add_stream_from_template(track, opaque=True)
+                sound[track.index].metadata.update(track.metadata)
+                sound[track.index].disposition = track.disposition
+            out.set_chapters(source.chapters())
+            # By time, so that players find sound and picture side by side; one packet of each in memory.
+            streams = [self._pictures(video), _sound_packets(source, sound)]
+            for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
+                out.mux_one(packet)
         if self._mark and self._format == "mp4":
             with part.open("ab") as file:
                 data = _XMP_BOX.bytes + _XMP.format(source_type=SYNTHETIC_SOURCE_TYPE).encode()
@@ -216,10 +220,11 @@ class ClipWriter:
         for path in self._segments:
             with open_container(path) as segment:
                 for packet in segment.demux(video=0):
-                    if packet.dts is not None:  # the last one only flushes
-                        time = packet.dts * Fraction(packet.time_base)
-                        packet.stream = stream
-                        yield time, 0, packet
+                    if packet.pts is None:  # the last one only flushes
+                        continue
+                    packet.dts = packet.pts  # frames are in order; NUT keeps pts only and guesses the other
+                    packet.stream = stream
+                    yield packet.pts * Fraction(packet.time_base), 0, packet
 
     def _tags(self) -> dict[str, str]:
         tags = {k: v for k, v in self._like.metadata.items() if k.lower() not in _OWN_TAGS}

@@ -19,7 +19,8 @@ from livepaste.errors import ClipError
 from livepaste.types import Frame
 
 logger = logging.getLogger(__name__)
-av.logging.set_level(av.logging.PANIC)  # FFmpeg's own complaints on stderr; what matters is counted or raised here
+# PyAV drops FFmpeg's messages by default, and must: its log callback takes the interpreter's lock in decoder
+# threads, which deadlocks with a container being closed. What matters is counted or raised here.
 
 _GIVE_UP = 200  # unreadable packets in a row: nothing more is to be had from this file
 _SMALL_STEP = Fraction(1)  # s; a time this far back is a repeated or misplaced frame, further back a new time line

@@ -1,0 +1,296 @@
+import struct
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, ClipWriter, write_video
+from livepaste.errors import ClipError, OptionError
+
+SIZE = (160, 96)
+SOUND = (0.3 * np.sin(np.arange(96_000) * 0.05)).astype(np.float32)  # 2 s
+
+
+def picture(i, size_wh=SIZE):
+    """A smooth picture that says which frame it is: red grows by 4 a frame."""
+    ramp = np.linspace(40, 200, size_wh[0] * size_wh[1]).reshape(size_wh[1], size_wh[0])
+    return np.dstack([np.full_like(ramp, 20 + 4 * i), ramp, 255 - ramp]).astype(np.uint8)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "in.mp4"
+    write_video(path, (picture(i) for i in range(50)), Fraction(25), SIZE, SOUND)
+    return path
+
+
+def vfr(path, times, *, rotate=0, color=None, codec="libx264"):
+    """A clip whose frames are shown at the given ticks of 1/600 s."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, options={"crf": "10"} if codec == "libx264" else {})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 600)
+        if color:
+            context = stream.codec_context
+            context.colorspace, context.color_primaries, context.color_trc, context.color_range = color
+        if rotate:
+            stream.set_display_rotation(rotate)
+        for i, t in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(i), "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = t, Fraction(1, 600)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def sound_packets(path):
+    with av.open(str(path)) as container:
+        return [(p.stream_index, p.pts * p.time_base, bytes(p)) for p in container.demux(audio=0) if p.dts is not None]
+
+
+def rewrite(source, target, **kwargs):
+    with ClipReader(source) as reader, ClipWriter(target, reader, **kwargs) as writer:
+        for frame in reader.frames(skip=writer.resume_at):
+            writer.write(frame.image, frame.time)
+    return target
+
+
+def times_of(path):
+    with ClipReader(path) as reader:
+        return [frame.time for frame in reader]
+
+
+def test_what_is_written_is_read(clip):
+    with ClipReader(clip) as reader:
+        assert (reader.size_wh, reader.rate, reader.frames_estimate) == (SIZE, 25, 50)
+        assert reader.has_audio
+        assert reader.duration_s == pytest.approx(2)
+        found = list(reader)
+    assert [f.time for f in found] == [Fraction(i, 25) for i in range(50)]
+    assert [f.index for f in found] == list(range(50))
+    for i in (0, 20, 49):
+        assert np.abs(found[i].image.astype(int) - picture(i)).mean() < 2
+        assert abs(found[i].image.astype(int).mean() - picture(i).mean()) < 0.5  # no shift of colour
+    assert reader.damaged_frames == 0
+    assert not clip.with_name("in.mp4.part").exists()
+
+
+def test_fractional_rate_is_exact(tmp_path):
+    write_video(tmp_path / "a.mp4", (picture(i) for i in range(5)), Fraction(30_000, 1001), SIZE)
+    assert times_of(tmp_path / "a.mp4") == [Fraction(1001 * i, 30_000) for i in range(5)]
+
+
+def test_odd_size_is_kept(tmp_path):
+    write_video(tmp_path / "a.mp4", (picture(i, (161, 95)) for i in range(3)), Fraction(25), (161, 95))
+    with ClipReader(tmp_path / "a.mp4") as reader:
+        assert next(iter(reader)).image.shape == (95, 161, 3)
+
+
+def test_skipping_gives_the_same_frames(clip):
+    with ClipReader(clip) as reader:
+        late = list(reader.frames(skip=40))
+    assert [f.index for f in late] == list(range(40, 50))
+    assert late[0].time == Fraction(40, 25)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mov", ".nut"])
+def test_variable_rate_and_sound_are_kept_exactly(tmp_path, ending):
+    ticks = [0, 20, 41, 100, 101, 400, 420, 700, 701, 1100]
+    vfr(tmp_path / "vfr.mov", ticks)
+    out = rewrite(tmp_path / "vfr.mov", tmp_path / f"out{ending}", segment=4)
+    assert times_of(out) == [Fraction(t, 600) for t in ticks]
+
+
+def test_sound_is_copied_untouched_beside_the_pictures(clip, tmp_path):
+    out = rewrite(clip, tmp_path / "out.mp4", segment=7)
+    assert sound_packets(out) == sound_packets(clip)
+    assert times_of(out) == times_of(clip)
+
+
+def test_every_sound_track_and_its_language(clip, tmp_path):
+    two = tmp_path / "two.mkv"
+    with av.open(str(clip)) as source, av.open(str(two), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        tracks = [out.add_stream_from_template(source.streams.audio[0], opaque=True) for _ in range(2)]
+        tracks[0].metadata["language"], tracks[1].metadata["language"] = "eng", "deu"
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                packet.stream = video
+                out.mux(packet)
+            else:
+                for track in tracks:
+                    again = av.Packet(bytes(packet))
+                    again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                    again.stream = track
+                    out.mux(again)
+    rewrite(two, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [s.language for s in container.streams.audio] == ["eng", "deu"]
+
+
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_rotation_is_applied_and_gone(tmp_path, degrees):
+    vfr(tmp_path / "turned.mp4", range(0, 100, 20), rotate=degrees)
+    with ClipReader(tmp_path / "turned.mp4") as reader:
+        image = next(iter(reader)).image
+    upright = np.rot90(picture(0), degrees // 90)
+    assert image.shape == upright.shape
+    assert np.abs(image.astype(int) - upright).mean() < 3
+    rewrite(tmp_path / "turned.mp4", tmp_path / "out.mp4")
+    with ClipReader(tmp_path / "out.mp4") as reader:
+        assert (reader.rotation, reader.size_wh) == (0, (upright.shape[1], upright.shape[0]))
+        assert np.abs(next(iter(reader)).image.astype(int) - image).mean() < 3
+
+
+@pytest.mark.parametrize("tags", [(1, 1, 1, 1), (5, 5, 6, 1), (1, 1, 13, 2)])
+def test_colour_tags_are_carried_and_colours_stay(tmp_path, tags):
+    vfr(tmp_path / "in.mp4", range(0, 100, 20), color=tags)
+    rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4", crf=4)
+    with ClipReader(tmp_path / "in.mp4") as a, ClipReader(tmp_path / "out.mp4") as b:
+        assert a.color == b.color
+        assert (b.color.matrix, b.color.primaries, b.color.transfer, 1 + b.color.full_range) == tags
+        difference = next(iter(a)).image.astype(int) - next(iter(b)).image
+    assert np.abs(difference.mean((0, 1))).max() < 1.2  # a wrong matrix or range is off by 8 and more
+
+
+def test_marked_as_synthetic_unless_asked_otherwise(clip, tmp_path):
+    out = rewrite(clip, tmp_path / "out.mp4")
+    with ClipReader(out) as reader:
+        assert "synthetic" in reader.metadata["comment"].lower()
+    data = out.read_bytes()
+    box = data.index(b"uuid") - 4
+    assert box + struct.unpack(">I", data[box : box + 4])[0] == len(data)
+    assert SYNTHETIC_SOURCE_TYPE.encode() in data[box:]
+    with ClipReader(rewrite(clip, tmp_path / "out.mkv")) as reader:
+        assert reader.metadata["DIGITAL_SOURCE_TYPE"] == SYNTHETIC_SOURCE_TYPE
+    assert SYNTHETIC_SOURCE_TYPE.encode() not in rewrite(clip, tmp_path / "plain.mp4", mark=False).read_bytes()
+
+
+def test_killed_run_goes_on_by_segment(clip, tmp_path):
+    whole = rewrite(clip, tmp_path / "whole.mp4", segment=8)
+    target = tmp_path / "out.mp4"
+    with ClipReader(clip) as reader:
+        writer = ClipWriter(target, reader, segment=8, key="k")
+        for frame in list(reader.frames())[:29]:
+            writer.write(frame.image, frame.time)
+        writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not target.exists()
+    with ClipReader(clip) as reader:
+        assert ClipWriter(target, reader, segment=8, key="k", resume=True).resume_at == 24
+    rewrite(clip, target, segment=8, key="k", resume=True)
+    assert target.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_leftovers_of_other_work_are_not_taken_up(clip, tmp_path):
+    with ClipReader(clip) as reader:
+        frames = list(reader.frames())
+        for key in ("a", "b"):
+            writer = ClipWriter(tmp_path / "out.mp4", reader, segment=2, key=key, resume=True)
+            assert writer.resume_at == 0
+            for frame in frames[:5]:
+                writer.write(frame.image, frame.time)
+
+
+def test_pts_and_time_base_say_the_same_as_a_time(clip, tmp_path):
+    with ClipReader(clip) as reader, ClipWriter(tmp_path / "out.mp4", reader) as writer:
+        for frame in reader.frames():
+            writer.write(frame.image, frame.time * 12_800, Fraction(1, 12_800))
+    assert times_of(tmp_path / "out.mp4") == times_of(clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "message"),
+    [
+        ("out.webm", "vp9", r"\.webm cannot hold sound track 0 \(aac\); \.mp4 can"),
+        ("out.webm", "h264", r"\.webm cannot hold h264 pictures; \.mp4 can"),
+        ("out.avi", "h264", r"cannot write \.avi; use one of \.mp4"),
+        ("nowhere/out.mp4", "h264", "there is no folder"),
+        ("in.mp4", "h264", "output and input are the same file"),
+    ],
+)
+def test_refused_before_work(clip, tmp_path, name, codec, message):
+    with ClipReader(clip) as reader, pytest.raises(ClipError, match=message):
+        ClipWriter(tmp_path / name, reader, codec=codec)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_unknown_codec_lists_the_known(clip, tmp_path):
+    with ClipReader(clip) as reader, pytest.raises(OptionError, match="unknown codec 'divx'; known: h264"):
+        ClipWriter(tmp_path / "out.mp4", reader, codec="divx")
+
+
+def test_wrong_frame_size(clip, tmp_path):
+    with ClipReader(clip) as reader, pytest.raises(ValueError, match=r"frame must be \(96, 160, 3\)"):  # noqa: SIM117
+        with ClipWriter(tmp_path / "out.mp4", reader) as writer:
+            writer.write(np.zeros((10, 10, 3), np.uint8), 0)
+
+
+def test_damage_in_the_middle_is_skipped_and_counted(clip):
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packets = [p for p in container.demux(video=0) if p.dts is not None and p.pos]
+    hit = packets[20:23]
+    for packet in hit:
+        data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    clip.write_bytes(data)
+    with ClipReader(clip) as reader:
+        found = list(reader)
+    assert reader.damaged_frames >= 1
+    assert 40 <= len(found) < 50
+    assert found[-1].time == Fraction(49, 25)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "empty file"), (b"not a clip at all" * 50, "cannot be read as a clip"), (None, "no such file")],
+)
+def test_unreadable_clip_is_one_line(tmp_path, content, message):
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ClipError, match=message) as caught:
+        ClipReader(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_clip(clip):
+    clip.write_bytes(clip.read_bytes()[:2000])  # its index, at the end, is gone
+    with pytest.raises(ClipError, match="is it complete"):
+        ClipReader(clip)
+
+
+def test_sound_alone_is_no_clip(tmp_path):
+    with av.open(str(tmp_path / "a.wav"), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray((SOUND[None] * 32767).astype(np.int16), "s16", "mono")
+        frame.sample_rate = 48_000
+        out.mux(stream.encode(frame))
+    with pytest.raises(ClipError, match="holds no video track"):
+        ClipReader(tmp_path / "a.wav")
+
+
+def test_folder_is_no_clip(tmp_path):
+    with pytest.raises(ClipError, match="a folder; name the clips in it"):
+        ClipReader(tmp_path)
+
+
+def test_failed_writing_leaves_nothing(tmp_path):
+    def frames():
+        yield picture(0)
+        raise RuntimeError("drawer failed")
+
+    with pytest.raises(RuntimeError, match="drawer failed"):
+        write_video(tmp_path / "a.mp4", frames(), Fraction(25), SIZE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_seen_by_another_reader(clip):
+    """OpenCV decodes what was written to the same colours."""
+    capture = cv2.VideoCapture(str(clip))
+    ok, image = capture.read()
+    assert ok
+    assert np.abs(image[..., ::-1].astype(int) - picture(0)).mean() < 4
