@@ -118,7 +118,7 @@ class ClipOptions:
     model: str | None = option(None, help="checkpoint folder (default: the persona that comes with livepaste)")
     masks_to: str | None = option(None, help="write the blend mask of every frame here, 000000.png ...")
     face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
-    codec: str = option("h264", help="h264, hevc, vp9 or av1")
+    codec: str = option("h264", help="h264, hevc or vp9")
     crf: int = option(18, help="quality, lower is better and larger")
     mark: bool = option(True, help="say in the file that it is synthetic (container tag, IPTC source type)")
     resume: bool = option(False, help="go on where a killed run stopped")
