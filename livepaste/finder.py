@@ -187,16 +187,16 @@ def find_in_photo(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
 def tile_boxes(width_px: int, height_px: int) -> list[tuple[int, int, int]]:
     """Squares x, y, side to look at when the whole frame shows no face.
 
-    A large frame is covered with overlapping squares, in which small faces are larger. Around a nearly square frame
-    there is one with a margin: a face that fills the frame is found only with some room about it.
+    A large frame is covered with overlapping squares, in which small faces are larger. Around every frame there is
+    one with a margin, unless the frame is very long: the detector misses a face that fills much of its input.
     """
-    longer, side = max(width_px, height_px), min(_TILE, width_px, height_px)
-    boxes = [(x, y, side) for y in _starts(height_px, side) for x in _starts(width_px, side)]
-    if longer <= side * 1.1:
-        boxes = []
-    if longer < 1.4 * min(width_px, height_px):
-        around = round(1.3 * longer)
-        boxes.insert(0, ((width_px - around) // 2, (height_px - around) // 2, around))
+    longer, shorter = max(width_px, height_px), min(width_px, height_px)
+    side, around = min(_TILE, shorter), 2 * shorter
+    boxes = []
+    if around > longer:
+        boxes.append(((width_px - around) // 2, (height_px - around) // 2, around))
+    if longer > side * 1.1:
+        boxes += [(x, y, side) for y in _starts(height_px, side) for x in _starts(width_px, side)]
     return boxes
 
 

@@ -170,7 +170,7 @@ class MeshGraph(_Graph):
         super().__init__(_MESH_GRAPH, ("landmarks", _PRESENCE), {"with_attention": attention})
 
     def _warm_up(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        self(image, [Square(32, 32, 64, 0)])
+        self(image, [Square(32.0, 32.0, 64.0, 0.0)])
 
     def __call__(
         self, image: UInt8[np.ndarray, "h w 3"], squares: list[Square]

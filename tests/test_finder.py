@@ -1,0 +1,151 @@
+import subprocess
+import sys
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from livepaste.actors.motion import perform
+from livepaste.errors import OptionError
+from livepaste.finder import Finder, choose, find_in_photo, square_around, tile_boxes
+from livepaste.types import Face, Frame
+
+FRAMES = 10
+
+
+@pytest.fixture(scope="module")
+def shots(actors):
+    """Two drawn people, the same performance, 320 × 240."""
+    performance = perform(5, FRAMES)
+    return [[actor.render(performance, i, (320, 240)) for i in range(FRAMES)] for actor in actors]
+
+
+def frames(images):
+    return [Frame(image, Fraction(i, 25), i) for i, image in enumerate(images)]
+
+
+def beside(left, right, size_wh=(720, 300), scale=1.0):
+    """Two pictures in one frame, on grey."""
+    out = np.full((size_wh[1], size_wh[0], 3), 100, np.uint8)
+    for picture, x in ((left, 10), (right, size_wh[0] - 10 - round(320 * scale))):
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        out[20 : 20 + small.shape[0], x : x + small.shape[1]] = small
+    return out
+
+
+def test_face_is_followed_where_the_drawer_put_it(shots):
+    with Finder() as find:
+        for frame, shot in zip(frames(s.image for s in shots[0]), shots[0]):
+            (face,) = find(frame)
+            assert face.track == 0
+            assert face.points_xyz.shape == (478, 3)
+            width = np.ptp(shot.points_xyz[:, 0])
+            error = np.linalg.norm(face.points_xyz[:468, :2] - shot.points_xyz[:468, :2], axis=1).mean()
+            assert error < 0.05 * width
+
+
+def test_no_face_is_an_empty_answer_and_a_returning_one_keeps_its_number(shots):
+    images = [s.image for s in shots[0]]
+    images[4:6] = [np.full_like(images[0], 90)] * 2
+    with Finder() as find:
+        found = [find(frame) for frame in frames(images)]
+    assert [len(f) for f in found[4:6]] == [0, 0]
+    assert {f[0].track for f in found[:4] + found[6:]} == {0}
+
+
+def test_forgotten_after_reset(shots):
+    image = shots[0][0].image
+    with Finder() as find:
+        find(Frame(image, Fraction(0), 0))
+        find.reset()
+        assert find(Frame(image, Fraction(1, 25), 1))[0].track == 1
+
+
+def test_small_face_in_a_large_frame(shots):
+    """About 60 px wide in 1280 × 720: too small for the detector on the whole frame."""
+    shot = shots[0][0]
+    scale = 60 / np.ptp(shot.points_xyz[:, 0])
+    small = cv2.resize(shot.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = np.full((720, 1280, 3), 120, np.uint8)
+    image[500 : 500 + small.shape[0], 900 : 900 + small.shape[1]] = small
+    with Finder() as find:
+        found = [bool(find(Frame(image, Fraction(i, 25), i))) for i in range(8)]
+    assert found[-1]
+    assert found.index(True) <= len(tile_boxes(1280, 720))
+    assert len(find_in_photo(image)) == 1
+
+
+@pytest.mark.parametrize(("choice", "x_below"), [("left", True), ("right", False)])
+def test_several_faces_and_which_is_first(shots, choice, x_below):
+    images = [beside(a.image, b.image) for a, b in zip(*shots)]
+    with Finder(max_faces=4, face=choice) as find:
+        found = [find(frame) for frame in frames(images)]
+    assert all(len(f) == 2 for f in found[-3:])
+    assert len({f[0].track for f in found}) == 1
+    assert (found[-1][0].points_xyz[:, 0].mean() < 360) == x_below
+
+
+def test_the_one_that_continues(shots):
+    """A second person who comes in beside the first does not take over, nor when the first is gone for a moment."""
+    grey = np.full_like(shots[0][0].image, 100)
+    alone = [beside(grey, s.image) for s in shots[0][:4]]
+    gone = [beside(shots[1][4].image, grey)] * 2
+    both = [beside(b.image, a.image) for a, b in list(zip(*shots))[6:]]
+    with Finder(face="auto", max_faces=4) as find:
+        tracks = [[f.track for f in find(frame)] for frame in frames(alone + gone + both)]
+    assert tracks[0][0] == tracks[-1][0]
+    assert len(tracks[-1]) == 2
+
+
+def test_photo_filled_by_a_face(shots):
+    points = shots[0][0].points_xyz
+    (x0, y0), (x1, y1) = points[:, :2].min(0), points[:, :2].max(0)
+    half, x, y = 0.55 * (y1 - y0), (x0 + x1) / 2, (y0 + y1) / 2
+    zoom = 400 / (2 * half)
+    matrix = np.float32([[zoom, 0, -zoom * (x - half)], [0, zoom, -zoom * (y - half)]])
+    tight = cv2.warpAffine(shots[0][0].image, matrix, (400, 400), borderMode=cv2.BORDER_REPLICATE)
+    assert len(find_in_photo(tight)) == 1
+
+
+def test_choose_of_a_still_picture():
+    def face(x, size):
+        return Face(np.float32([[x, 0, 0], [x + size, size, 0]]), 1.0, x)
+
+    faces = (face(100, 80), face(0, 40), face(300, 60))
+    assert [f.track for f in choose(faces, "auto")] == [100]
+    assert [f.track for f in choose(faces, "left")] == [0]
+    assert [f.track for f in choose(faces, "right")] == [300]
+    assert len(choose(faces, "all")) == 3
+
+
+def test_square_turns_with_the_face():
+    points = np.zeros((478, 3), np.float32)
+    points[33], points[263] = (0, 0, 0), (10, 10, 0)
+    square = square_around(points)
+    assert square.angle == pytest.approx(np.pi / 4)
+    assert (square.x, square.y) == pytest.approx((5, 5))
+    assert square.side == pytest.approx(1.5 * np.hypot(10, 10), rel=1e-5)
+
+
+def test_squares_cover_the_frame():
+    seen = np.zeros((720, 1280), bool)
+    assert tile_boxes(1280, 720)[0] == (-80, -360, 1440)
+    for x, y, side in tile_boxes(1280, 720)[1:]:
+        seen[y : y + side, x : x + side] = True
+    assert seen.all()
+    assert tile_boxes(600, 590) == [(-290, -295, 1180)]
+
+
+def test_unknown_choice():
+    with pytest.raises(OptionError, match="unknown face 'middle'; known: auto"):
+        Finder(face="middle")
+
+
+def test_import_is_quiet_and_light():
+    code = (
+        "import sys; from livepaste.finder import Finder; Finder().close(); "
+        "print([m for m in ('matplotlib', 'jax', 'av') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
