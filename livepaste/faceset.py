@@ -63,7 +63,7 @@ class FaceRow:
 
     def to_json(self) -> str:
         record = asdict(self)
-        record["points_xyz"] = np.round(self.points_xyz, 1).tolist()
+        record["points_xyz"] = [[round(v, 2) for v in point] for point in self.points_xyz.astype(float).tolist()]
         record["frame_to_crop"] = np.round(self.frame_to_crop.astype(float), 6).tolist()
         return json.dumps(record, separators=(",", ":"))
 
@@ -185,8 +185,10 @@ def append_face(path: Path, row: FaceRow, image: np.ndarray, mask: np.ndarray | 
     if mask is not None:
         (path / "masks").mkdir(exist_ok=True)
         _write_png(path / "masks" / f"{row.name}.png", mask)
-    with (path / "rows.jsonl").open("a", encoding="utf-8") as file:
-        file.write(row.to_json() + "\n")
+    with (path / "rows.jsonl").open("ab+") as file:
+        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")  # a kill cut the last line short: only that one is lost
+        file.write(row.to_json().encode() + b"\n")
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

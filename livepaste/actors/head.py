@@ -100,7 +100,8 @@ class Head:
         number = np.full((h, w), -1, np.int32)
         corners = np.concatenate([open_eyes[eyes], points[skin]])  # (t, 3, 3)
         order = np.argsort(-points[skin][:, :, 2].mean(1), kind="stable") + len(eyes)
-        area = np.cross(corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2])
+        side_a, side_b = (corners[:, k, :2] - corners[:, 0, :2] for k in (1, 2))
+        area = side_a[:, 0] * side_b[:, 1] - side_a[:, 1] * side_b[:, 0]
         fixed = np.rint(corners[:, :, :2] * 16).astype(np.int32)
         for t in (*range(len(eyes)), -1, *order):
             if t == -1:

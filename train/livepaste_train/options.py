@@ -40,7 +40,7 @@ class Recipe:
     mae: float = 1.0
     mse: float = 4.0
     gradient: float = 1.0
-    mask: float = 0.5
+    mask: float = 2.0
     outside: float = 0.1  # weight of the pixels outside the visible face
     held_out: float = 0.05  # share of the faces never trained on
     steps_per_dispatch: int = 5

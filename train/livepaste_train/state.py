@@ -47,11 +47,13 @@ def load_state(path: Path, like: Tree) -> Tree:
         raise CheckpointError(
             f"{path}: training state does not fit this model ({str(error).splitlines()[0]})"
         ) from error
-    leaves, old = jax.tree.leaves(plain), jax.tree.leaves(like)
-    for got, wanted in zip(leaves, old, strict=True):
+    leaves = []
+    for name, wanted in named(like).items():  # by name: a dict's own order is not the tree's
+        got = plain[name]
         if got.shape != wanted.shape:
-            raise CheckpointError(f"{path}: training state has another size ({got.shape}, expected {wanted.shape})")
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(leaf) for leaf in leaves])
+            raise CheckpointError(f"{path}: {name} has another size ({got.shape}, expected {wanted.shape})")
+        leaves.append(jnp.asarray(got))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _plain(tree: Tree) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
         new = TrainState(
             params, ema, optimizer_state, jax.random.key_data(key), state.step + 1, state.total, state.rate
         )
-        return new, {"loss": value, "gradient_norm": optax.global_norm(gradient), **terms}
+        return new, {"loss": value, "gradient_norm": optax.tree.norm(gradient), **terms}
 
     def several(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Array]]:
         state, metrics = jax.lax.scan(lambda s, _: one(s, data), state, None, length=recipe.steps_per_dispatch)

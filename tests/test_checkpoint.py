@@ -1,0 +1,100 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from livepaste.checkpoint import append_history, cut_history, newest_generation, read_history, write_generation
+from livepaste.errors import CheckpointError
+
+
+def write(path: Path, number: int, content: str = "x") -> None:
+    def fill(folder: Path) -> None:
+        (folder / "state").mkdir()
+        (folder / "state" / "a").write_text(content)
+        (folder / "swap.onnx").write_text(content * 2)
+
+    write_generation(path, number, {"steps": number}, fill)
+
+
+def test_the_newest_whole_generation_wins_and_two_are_kept(tmp_path: Path) -> None:
+    for number in (5, 10, 15):
+        write(tmp_path, number)
+    assert newest_generation(tmp_path).number == 15
+    assert sorted(p.name for p in (tmp_path / "generations").iterdir()) == ["000010", "000015"]
+
+
+@pytest.mark.parametrize("damage", ["alter", "remove", "truncate-model"])
+def test_a_damaged_newest_one_is_passed_over(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, 5)
+    write(tmp_path, 10)
+    newest = tmp_path / "generations" / "000010"
+    if damage == "alter":
+        (newest / "state" / "a").write_text("y")
+    elif damage == "remove":
+        (newest / "swap.onnx").unlink()
+    else:
+        (newest / "model.json").write_text('{"format": 1, "fi')
+    assert newest_generation(tmp_path).number == 5
+
+
+def test_when_none_is_whole_the_newest_ones_fault_is_named(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    (tmp_path / "generations" / "000005" / "swap.onnx").write_text("other")
+    with pytest.raises(CheckpointError, match="swap.onnx was altered"):
+        newest_generation(tmp_path)
+
+
+def test_an_error_while_writing_leaves_the_last_good_one_and_no_rest(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+
+    def fail(folder: Path) -> None:
+        (folder / "swap.onnx").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_generation(tmp_path, 10, {}, fail)
+    assert [p.name for p in (tmp_path / "generations").iterdir()] == ["000005"]
+    assert newest_generation(tmp_path).number == 5
+
+
+def test_a_rest_of_a_killed_write_is_no_generation_and_is_cleared(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    shutil.copytree(tmp_path / "generations" / "000005", tmp_path / "generations" / ".tmp-000010")
+    assert newest_generation(tmp_path).number == 5
+    write(tmp_path, 10)
+    assert not list((tmp_path / "generations").glob(".tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "newer than 1; update livepaste"),
+        ({"format": "1"}, "damaged"),
+        ({"files": {"../../outside": "0"}}, "outside the checkpoint"),
+        ({"files": []}, "damaged"),
+    ],
+)
+def test_what_model_json_may_not_say(tmp_path: Path, change: dict, message: str) -> None:
+    write(tmp_path, 5)
+    path = tmp_path / "generations" / "000005" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=message):
+        newest_generation(tmp_path)
+
+
+def test_an_absent_or_empty_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="train one with"):
+        newest_generation(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="holds no generation"):
+        newest_generation(tmp_path)
+
+
+def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        append_history(tmp_path, {"step": step})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"step": 4')
+    assert [r["step"] for r in read_history(tmp_path)] == [10, 20, 30]
+    cut_history(tmp_path, 20)
+    assert [r["step"] for r in read_history(tmp_path)] == [10, 20]

@@ -1,0 +1,45 @@
+import subprocess
+import sys
+
+import pytest
+
+from livepaste.cli import VERBS, main
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture) -> None:
+    assert main(["--version"]) == 0
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(verb in told for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "fly"),
+        (["clip", "a.mp4", "b.mp4", "--speed", "2"], "--speed"),
+        (
+            ["train", "--persona", "a", "--wearer", "b", "--to", "c", "--steps", "5", "--for", "2m"],
+            "exclude each other",
+        ),
+        (["train", "--persona", "a", "--wearer", "b", "--to", "c", "--steps", "0"], "steps must be at least 1"),
+        (["extract", "x.mp4", "--to", "f", "--person", "p", "--consent", "maybe"], "maybe"),
+    ],
+)
+def test_usage_errors_exit_with_2_in_one_line(capsys: pytest.CaptureFixture, words: list[str], message: str) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err.strip()
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_user_error_exits_with_1_in_one_line_and_shows_the_trace_only_when_asked() -> None:
+    command = [sys.executable, "-m", "livepaste", "train", "--persona", "nowhere", "--wearer", "nobody", "--to", "c"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip().splitlines()[-1]
+        == "livepaste: nowhere: no face set here (no faceset.json); make one with `livepaste extract … --to nowhere`"
+    )
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in subprocess.run([*command, "--verbose"], capture_output=True, text=True, check=False).stderr

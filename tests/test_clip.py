@@ -1,0 +1,164 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from livepaste.cli import main
+from livepaste.clip_run import Found, bridge, find, threaded
+from livepaste.devices.video import ClipReader, write_video
+from livepaste.types import Face, Frame
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory, frames: list[np.ndarray]) -> Path:
+    """Two seconds of an actor with sound."""
+    path = tmp_path_factory.mktemp("clips") / "wearer.mp4"
+    sound = np.sin(np.arange(96_000) / 20).astype(np.float32) * 0.1
+    write_video(path, frames, Fraction(12), (480, 270), sound)
+    return path
+
+
+def test_a_clip_keeps_its_frames_times_and_sound_and_is_marked(
+    clip: Path, checkpoint: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "out.mp4"
+    assert (
+        main(
+            [
+                "clip",
+                str(clip),
+                str(out),
+                "--model",
+                str(checkpoint),
+                "--masks-to",
+                str(tmp_path / "m"),
+                "--mask",
+                "hull",
+            ]
+        )
+        == 0
+    )
+    assert "24 frames: 24 swapped, 0 held, 0 covered" in capsys.readouterr().out
+    with ClipReader(clip) as a, ClipReader(out) as b:
+        before, after = list(a.frames()), list(b.frames())
+    assert [f.time for f in before] == [f.time for f in after]
+
+    def packets(path: Path) -> list[bytes]:
+        with av.open(str(path)) as container:
+            return [bytes(p) for p in container.demux(audio=0) if p.size]
+
+    assert packets(clip) == packets(out)
+    assert b"compositeWithTrainedAlgorithmicMedia" in out.read_bytes()
+    masks = sorted((tmp_path / "m").glob("*.png"))
+    assert [m.name for m in masks] == [f"{i:06d}.png" for i in range(24)]
+    inside = cv2.imread(str(masks[5]), cv2.IMREAD_GRAYSCALE) > 250
+    assert 0.02 < inside.mean() < 0.3
+    changed = np.abs(before[5].image.astype(int) - after[5].image).mean(-1)
+    assert changed[inside].mean() > 3 * changed[~inside].mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.mp4", "out.mp4"], 1, "none.mp4"),
+        (["{clip}", "{clip}"], 1, "output and input are the same file"),
+        (["{clip}", "no/such/folder/out.mp4"], 1, "does not exist"),
+        (["{clip}", "out.mp4", "--color", "sepia"], 2, "unknown color 'sepia'; known: none, mean-std"),
+        (["{clip}", "out.mp4", "--mask", "hull+foo"], 2, "unknown mask 'foo'; known: hull, learned, rectangle"),
+        (["{clip}", "out.mp4", "--feather", "nan"], 2, "feather must be between"),
+        (["{clip}", "out.xyz"], 1, "out.xyz"),
+        (["{clip}", "out.mp4", "--model", "nowhere"], 1, "nowhere: no such checkpoint"),
+        (["{clip}"], 2, "requires an argument"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    clip: Path, checkpoint: Path, tmp_path: Path, monkeypatch, capsys, arguments, code, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [a.format(clip=clip) for a in arguments]
+    model = [] if "--model" in words else ["--model", str(checkpoint)]
+    assert main(["clip", *words, *model]) == code
+    captured = capsys.readouterr()
+    error = captured.err.strip().splitlines()[-1]
+    assert message in error
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a clip", None])
+def test_a_clip_that_cannot_be_read_gets_one_line(
+    clip: Path, checkpoint: Path, tmp_path: Path, capsys, content: bytes | None
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(clip.read_bytes()[:2000] if content is None else content)
+    assert main(["clip", str(bad), str(tmp_path / "out.mp4"), "--model", str(checkpoint)]) == 1
+    assert "bad.mp4" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_killed_run_leaves_no_output_and_resumes(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    long = tmp_path / "long.mp4"
+    write_video(long, frames * 30, Fraction(24), (480, 270))
+    out = tmp_path / "out.mp4"
+    command = [sys.executable, "-m", "livepaste", "clip", str(long), str(out), "--model", str(checkpoint)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    segments = tmp_path / "out.mp4.part"
+    while not [p for p in segments.glob("*-*") if p.stat().st_size] and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert "resumed after" in done.stdout
+    with ClipReader(out) as reader:
+        assert sum(1 for _ in reader.frames()) == 720
+    assert not segments.exists()
+
+
+def found(i: int, face: bool, *, cut: bool = False) -> Found:
+    points = np.full((478, 3), float(i), np.float32)
+    return Found(Frame(np.zeros((4, 4, 3), np.uint8), Fraction(i, 10), i), (Face(points, 1.0, 1),) if face else (), cut)
+
+
+def test_a_short_gap_is_bridged_with_landmarks_between_and_a_long_one_is_not() -> None:
+    short = list(bridge([found(0, True), *(found(i, False) for i in (1, 2, 3)), found(4, True)]))
+    assert [f.frame.index for f in short] == [0, 1, 2, 3, 4]
+    assert [float(f.faces[0].points_xyz[0, 0]) for f in short] == pytest.approx([0, 1, 2, 3, 4])
+    long = list(bridge([found(0, True), *(found(i, False) for i in range(1, 8)), found(8, True)]))
+    assert [f.frame.index for f in long] == list(range(9))
+    assert not any(f.faces for f in long[1:8])
+
+
+def test_nothing_is_bridged_over_a_cut() -> None:
+    items = list(bridge([found(0, True), found(1, False, cut=True), found(2, True)]))
+    assert not items[1].faces
+    items = list(bridge([found(0, True), found(1, False), found(2, True, cut=True)]))
+    assert not items[1].faces
+
+
+def test_a_hard_cut_resets_the_finder() -> None:
+    resets = []
+    pictures = [np.full((96, 96, 3), v, np.uint8) for v in (20, 22, 200, 201)]
+    made = list(
+        find((Frame(p, Fraction(i), i) for i, p in enumerate(pictures)), lambda frame: (), lambda: resets.append(1))
+    )
+    assert [f.cut for f in made] == [False, False, True, False]
+    assert len(resets) == 1
+
+
+def test_an_error_on_a_thread_of_its_own_comes_through() -> None:
+    def broken():
+        yield 1
+        raise ValueError("in the middle")
+
+    items = threaded(broken())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="in the middle"):
+        next(items)

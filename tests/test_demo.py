@@ -1,0 +1,29 @@
+"""The whole main job, as `make demo QUICK=1` does it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+from livepaste.devices.video import ClipReader
+
+
+def test_the_quick_demo_walks_the_whole_way(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "livepaste.cli.demo", "--quick", "--to", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "demo"
+    numbers = json.loads((folder / "measures.json").read_text())
+    assert numbers["frames"] == 75
+    assert numbers["faceless_frames"] == 0
+    assert numbers["swap_psnr_db_ceiling"] > numbers["swap_psnr_db"]
+    assert numbers["mask_iou"] > 0.5
+    with ClipReader(folder / "side_by_side.mp4") as reader:
+        assert sum(1 for _ in reader.frames()) == 75
+    assert cv2.imread(str(folder / "side_by_side.png")) is not None
+    lines = [json.loads(line) for line in (folder / "live.jsonl").read_text().splitlines()]
+    assert sum(line["swapped"] for line in lines) > 20
+    assert sum(line["passed"] for line in lines) == 0
+    assert "together" in done.stdout

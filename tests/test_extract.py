@@ -1,0 +1,250 @@
+import json
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from livepaste.actors.motion import perform
+from livepaste.cli import main
+from livepaste.coverage import contact_sheet, coverage_picture, expression, missing
+from livepaste.devices.video import write_video
+from livepaste.extract import Collector, Limits, Tally
+from livepaste.faceset import read_faceset
+from livepaste.types import Face, Frame
+
+SIZE = (320, 240)
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory, actors):
+    """A drawn person's clip with the exact masks of its frames, and its first frame as a photo."""
+    folder = tmp_path_factory.mktemp("film")
+    performance = perform(3, 3 * FRAMES)
+    shots = [actors[0].render(performance, 3 * i, SIZE) for i in range(FRAMES)]
+    write_video(folder / "film.mp4", (s.image for s in shots), Fraction(10), SIZE)
+    (folder / "masks").mkdir()
+    for i, shot in enumerate(shots):
+        cv2.imwrite(str(folder / "masks" / f"{i:06d}.png"), shot.mask)
+    cv2.imwrite(str(folder / "photo.png"), shots[0].image[..., ::-1])
+    cv2.imwrite(str(folder / "wall.png"), np.full((240, 320, 3), 120, np.uint8))
+    return folder
+
+
+def extract(*arguments, person="nobody", consent="synthetic"):
+    return main(["extract", *map(str, arguments), "--person", person, "--consent", consent])
+
+
+def test_clip_to_face_set(film, tmp_path, capsys):
+    to = tmp_path / "set"
+    assert extract(film / "film.mp4", "--to", to, "--truth-masks", film / "masks") == 0
+    faces = read_faceset(to)
+    said = capsys.readouterr().out
+    tally = faces.info.sources["film.mp4"]
+    assert tally["done"]
+    assert tally["frames"] == FRAMES
+    assert len(faces) == tally["kept"] > FRAMES // 2
+    assert f"{len(faces)} faces of nobody" in said
+    assert "missing: film more" in said
+    for row in faces.rows[::10]:
+        image, mask, points = faces.image(row), faces.mask(row), row.crop_points()
+        assert image.shape == (256, 256, 3)
+        assert abs(points[[33, 263], 0].mean() - 127.5) < 25  # the eyes stand where every face's do
+        assert 60 < points[[33, 263], 1].mean() < 125
+        hull = cv2.fillConvexPoly(np.zeros_like(mask), cv2.convexHull(points[:468, :2].astype(np.int32)), 255)
+        assert (np.minimum(hull, mask) > 127).sum() > 0.75 * (hull > 127).sum()  # the mask lies on the face
+        assert 0.1 < row.exposure < 0.9
+        assert row.sharpness > 0
+        assert 50 < row.width_px < 200
+    for name in ("contact.png", "coverage.png"):
+        assert cv2.imread(str(to / name)) is not None
+
+
+def test_second_run_adds_nothing_and_another_source_goes_on(film, tmp_path, capsys):
+    to = tmp_path / "set"
+    assert extract(film / "film.mp4", "--to", to) == 0
+    before = (to / "rows.jsonl").read_bytes()
+    assert extract(film / "film.mp4", "--to", to) == 0
+    assert "(0 new)" in capsys.readouterr().out
+    assert (to / "rows.jsonl").read_bytes() == before
+    assert extract(film / "film.mp4", film / "photo.png", "--to", to) == 0
+    assert set(read_faceset(to).info.sources) == {"film.mp4", "photo.png"}
+
+
+def frames_of(shots):
+    return [Frame(s.image, Fraction(i, 10), i) for i, s in enumerate(shots)]
+
+
+def test_killed_run_goes_on_without_doubles(tmp_path, actors):
+    performance = perform(3, 240)
+    shots = [actors[0].render(performance, 2 * i, (160, 120), noise_sigma=0) for i in range(120)]
+    truth = {i: (Face(s.points_xyz),) for i, s in enumerate(shots)}
+    limits = Limits(size=64, min_width=16, keep_alike=True)
+
+    def run(path, stop=None):
+        collector = Collector(path, "nobody", "synthetic", limits)
+        key, tally = collector.source("a.mp4", 1000)
+        frames = frames_of(shots)[tally.frames :]
+        for state in collector.take(key, tally, frames, lambda frame: truth[frame.index]):
+            if state.frames == stop:
+                return tally  # as killed: what comes after is not written
+        return tally
+
+    run(tmp_path / "whole")
+    run(tmp_path / "killed", stop=111)
+    assert json.loads((tmp_path / "killed" / "faceset.json").read_text())["sources"]["a.mp4"]["frames"] == 100
+    tally = run(tmp_path / "killed")
+    whole, killed = (read_faceset(tmp_path / name) for name in ("whole", "killed"))
+    assert [r.name for r in killed.rows] == [r.name for r in whole.rows]
+    assert tally.kept == len(killed.rows) == 120
+
+
+def stills(collector, faces, images):
+    key, tally = collector.source("a", 1)
+    for _ in collector.take(key, tally, [Frame(im, Fraction(i), i) for i, im in enumerate(images)], faces):
+        pass
+    return dict(tally.skipped), tally.kept
+
+
+def test_why_faces_are_left_out(tmp_path, actors):
+    shot = actors[0].render(perform(3, 1), 0, SIZE)
+    face = Face(shot.points_xyz)
+    away = Face(shot.points_xyz - np.float32([shot.points_xyz[:, 0].mean(), 0, 0]))  # half beyond the left edge
+    small = Face(shot.points_xyz * np.float32(0.2))
+    images = [shot.image, shot.image, shot.image, shot.image, shot.image // 40, shot.image]
+    found = [(face,), (face,), (), (away,), (face,), (small,)]
+    collector = Collector(tmp_path / "set", "nobody", "synthetic", Limits(size=64))
+    skipped, kept = stills(collector, lambda frame: found[frame.index], images)
+    assert kept == 1
+    assert skipped == {
+        "near-duplicate": 1, "no face": 1, "cut off by the picture's edge": 1, "too dark": 1, "too small": 1,
+    }  # fmt: skip
+
+
+def test_blurred_is_judged_by_the_same_source(tmp_path, actors):
+    performance = perform(3, 60)
+    shots = [actors[0].render(performance, 3 * i, SIZE) for i in range(20)]
+    images = [s.image for s in shots]
+    images[18] = cv2.GaussianBlur(images[18], (0, 0), 4)
+    collector = Collector(tmp_path / "set", "nobody", "synthetic", Limits(size=128, keep_alike=True))
+    skipped, kept = stills(collector, lambda frame: (Face(shots[frame.index].points_xyz),), images)
+    assert (skipped, kept) == ({"blurred": 1}, 19)
+
+
+def test_most_are_spread_over_the_source(tmp_path, actors):
+    performance = perform(3, 60)
+    shots = [actors[0].render(performance, i, (160, 120)) for i in range(60)]
+    collector = Collector(tmp_path / "set", "nobody", "synthetic", Limits(size=64, min_width=16, keep_alike=True))
+    key, tally = collector.source("a", 1)
+    find = lambda frame: (Face(shots[frame.index].points_xyz),)  # noqa: E731
+    for _ in collector.take(key, tally, frames_of(shots), find, most=6, pace=60):
+        pass
+    times = [row.time_s for row in read_faceset(tmp_path / "set").rows]
+    assert len(times) == 6
+    assert max(times) > 4
+
+
+def test_other_person_or_basis_is_refused(film, tmp_path, capsys):
+    to = tmp_path / "set"
+    assert extract(film / "photo.png", "--to", to) == 0
+    assert extract(film / "film.mp4", "--to", to, person="somebody") == 1
+    assert "holds person 'nobody', asked for 'somebody'; use another folder" in capsys.readouterr().err
+    assert extract(film / "film.mp4", "--to", to, consent="self") == 1
+    assert len(read_faceset(to)) == 1
+
+
+def test_folder_that_is_no_face_set_is_left_alone(film, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("keep")
+    assert extract(film / "photo.png", "--to", tmp_path) == 1
+    assert "exists and is no face set" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_no_face_at_all_is_one_line(film, tmp_path, capsys):
+    assert extract(film / "wall.png", "--to", tmp_path / "set") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("livepaste:")]
+    assert lines == ["livepaste: wall.png: no face found in it at all; is it upright and lit?"]
+
+
+def test_bad_source_does_not_cost_the_others(film, tmp_path, capsys):
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    assert extract(tmp_path / "bad.mp4", film / "photo.png", "--to", tmp_path / "set") == 1
+    assert "bad.mp4: cannot be read as a clip" in capsys.readouterr().err
+    assert len(read_faceset(tmp_path / "set")) == 1
+
+
+def test_masks_of_another_clip_are_refused(film, tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks" / "000000.png"), np.zeros((10, 20), np.uint8))
+    assert extract(film / "film.mp4", "--to", tmp_path / "set", "--truth-masks", tmp_path / "masks") == 1
+    assert "mask is (20, 10), the clip's frames (320, 240)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_photo_performed_into_a_face_set(film, tmp_path):
+    to = tmp_path / "set"
+    assert extract(film / "photo.png", "--to", to, "--animate", 30, "--size", 128) == 0
+    faces = read_faceset(to)
+    assert len(faces) == 30
+    yaws = [row.pose[0] for row in faces.rows]
+    assert max(yaws) - min(yaws) > 5
+    assert all(faces.mask(row).mean() > 10 for row in faces.rows)
+    assert faces.image(faces.rows[0]).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--animate", "5"], 1, "--animate takes one photo"),
+        (["--face", "middle"], 2, "unknown face 'middle'; known: auto, largest"),
+        (["--size", "5"], 2, "size must be between 64 and 1024, got 5"),
+    ],
+)
+def test_wrong_use(film, tmp_path, capsys, arguments, code, message):
+    assert extract(film / "film.mp4", "--to", tmp_path / "set", *arguments) == code
+    assert message in capsys.readouterr().err
+
+
+def test_same_name_of_another_file_is_another_source(tmp_path):
+    collector = Collector(tmp_path / "set", "nobody", "synthetic", Limits())
+    key, tally = collector.source("a.mp4", 10)
+    collector.note(key, tally)
+    assert collector.source("a.mp4", 10)[0] == "a.mp4"
+    assert collector.source("a.mp4", 11)[0] == "a.mp4 (2)"
+    assert Tally.from_record(tally.to_record()) == tally
+
+
+def test_expression_by_hand():
+    points = np.zeros((478, 2), np.float32)
+    unit = 256 / 2.2
+    points[13], points[14] = (0, 0), (0, 0.2 * unit)
+    points[33], points[133], points[159], points[145] = (0, 0), (40, 0), (20, -6), (20, 6)
+    points[362], points[263], points[386], points[374] = (60, 0), (100, 0), (80, -2), (80, 2)
+    points[468], points[473] = (30, 0), (90, 0)
+    found = expression(points, 256)
+    np.testing.assert_allclose(found[[0, 2, 3, 6, 7]], [0.2, 0.3, 0.1, 0.25, 0], atol=1e-6)
+
+
+def test_words_say_what_is_missing():
+    rng = np.random.default_rng(0)
+    poses = rng.uniform(-30, 30, (400, 3)).astype(np.float32)
+    found = np.tile(np.float32([0.2, 0.5, 0.3, 0.3, 0.2, 0.2, 0, 0]), (400, 1))
+    found[::2, 1], found[::3, 2:4] = 0.7, 0.05
+    found[::2, 1] = 0.6
+    found[1::2, 1] = 0.5
+    found[:250, 1] = 0.5
+    assert missing(poses, found) == []
+    one_sided = poses.copy()
+    one_sided[:, 0] = -np.abs(one_sided[:, 0])
+    assert missing(one_sided, found) == ["turn your head further to your right"]
+    shut = found.copy()
+    shut[:, 0] = 0.01
+    assert missing(poses, shut) == ["open your mouth wide, speak"]
+    assert missing(poses[:40], found[:40])[0] == "film more: only 40 faces, 500 and more are good"
+
+
+def test_pictures_of_a_face_set(facesets):
+    faces = read_faceset(facesets[0])
+    sheet, coverage = contact_sheet(faces, columns=10), coverage_picture(faces)
+    assert sheet.shape[1] == 10 * 110 + 10
+    assert coverage[100:600, 110:780].std() > 5

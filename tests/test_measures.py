@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from livepaste import measures
+
+
+def square(low: int, high: int, size: int = 64) -> np.ndarray:
+    mask = np.zeros((size, size), bool)
+    mask[low:high, low:high] = True
+    return mask
+
+
+def test_psnr_by_hand() -> None:
+    image = np.full((8, 8, 3), 110, np.uint8)
+    truth = np.full((8, 8, 3), 100, np.uint8)
+    error = measures.squared_error(image, truth, np.ones((8, 8), bool))
+    assert error == 100
+    assert measures.psnr_db(error) == pytest.approx(28.13, abs=0.01)  # 10 log10(65025 / 100)
+    assert np.isnan(measures.squared_error(image, truth, np.zeros((8, 8), bool)))
+
+
+def test_only_the_region_counts() -> None:
+    image, truth = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
+    image[:8] = 255
+    assert measures.squared_error(image, truth, square(20, 40)) == 0
+    assert measures.swap_ssim(image, truth, square(30, 40)) == pytest.approx(1)
+
+
+def test_ssim_falls_with_noise_and_with_blur() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    noisy = np.clip(truth.astype(int) + rng.integers(-60, 60, truth.shape), 0, 255).astype(np.uint8)
+    region = square(10, 54)
+    assert measures.swap_ssim(truth, truth, region) == pytest.approx(1)
+    assert measures.swap_ssim(noisy, truth, region) < 0.95
+
+
+def test_iou_by_hand() -> None:
+    assert measures.mask_iou(square(0, 10), square(0, 20)) == pytest.approx(100 / 400)
+    assert measures.mask_iou(square(0, 0), square(0, 0)) == 1
+
+
+def test_boundary_f_forgives_two_pixels_and_no_more() -> None:
+    truth = square(16, 48)
+    assert measures.mask_boundary_f(square(17, 47), truth, face_px=256) == 1
+    assert measures.mask_boundary_f(square(22, 42), truth, face_px=256) < 0.1
+    assert measures.mask_boundary_f(square(0, 0), truth, face_px=256) == 0
+
+
+def test_a_seam_is_what_the_paste_adds() -> None:
+    rng = np.random.default_rng(1)
+    scene = rng.integers(90, 110, (128, 128, 3)).astype(np.uint8)
+    mask = square(40, 90, 128)
+    pasted = scene.copy()
+    pasted[mask] = 220
+    assert measures.seam(scene, scene, mask, 100)[0] == 0
+    added, sharpness = measures.seam(pasted, scene, mask, 100)
+    assert added > 1
+    assert sharpness > 1
+
+
+def test_flicker_of_independent_noise_is_one_noise_change() -> None:
+    rng = np.random.default_rng(2)
+    still = np.full((200, 200, 3), 128.0)
+    noisy = [still + rng.normal(0, 2.5, still.shape) for _ in range(2)]
+    got = measures.flicker((noisy[0], noisy[1]), (still, still), np.ones((200, 200), bool))
+    assert got / measures.noise_change(2.5) == pytest.approx(1, abs=0.02)
+    assert measures.flicker((still, still), (still, still), np.ones((200, 200), bool)) == 0
+
+
+def test_expression_error_is_in_units_of_the_eyes_distance() -> None:
+    points = np.random.default_rng(3).normal(size=(478, 3))
+    unit = np.linalg.norm(points[33, :2] - points[263, :2])
+    moved = points + [0.1 * unit, 0, 0]
+    assert measures.expression_error(moved, points) == pytest.approx(0.1)
+    assert measures.pose_error_deg((3, 0, 0), (0, 0, 3)) == pytest.approx(2)

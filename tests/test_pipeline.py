@@ -1,0 +1,164 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from livepaste.align import align, mean_mesh, transform
+from livepaste.blend import blend, soften, to_frame
+from livepaste.color import from_oklab, match_color, to_oklab
+from livepaste.errors import OptionError
+from livepaste.masks import Context, build_mask
+from livepaste.masks.hull import hull_mask
+from livepaste.options import BlendOptions
+from livepaste.pipeline import Parts, placed, swap_frame
+from livepaste.smooth import OneEuro
+from livepaste.types import Face, Frame, Swap
+
+POINTS = (mean_mesh().points_xyz * 90 + [180, 130, 0]).astype(np.float32)
+
+
+class Mirror:
+    """A swapper that gives the crop back, under full masks."""
+
+    size, coverage = 128, 1.9
+
+    def __call__(self, crop: np.ndarray) -> Swap:
+        return Swap(crop, np.ones(crop.shape[:2], np.float32), np.ones(crop.shape[:2], np.float32))
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (360, 480)) -> np.ndarray:
+    """Smooth, so that resampling hardly changes it."""
+    rng = np.random.default_rng(seed)
+    import cv2
+
+    return np.clip(
+        cv2.resize(rng.uniform(40, 210, (6, 8, 3)), size[::-1], interpolation=cv2.INTER_CUBIC), 0, 255
+    ).astype(np.uint8)
+
+
+def test_pixels_outside_the_mask_keep_their_exact_value_and_the_frame_is_not_modified() -> None:
+    frame = np.random.default_rng(1).integers(0, 256, (360, 480, 3)).astype(np.uint8)
+    before = frame.copy()
+    alignment = align(POINTS, 128, 1.9)
+    mask = np.zeros((128, 128), np.float32)
+    mask[40:80, 40:80] = 1
+    out = blend(frame, np.ones((128, 128, 3), np.float32), mask, alignment)
+    np.testing.assert_array_equal(frame, before)
+    share = to_frame(mask, alignment, (0, 0, 480, 360))
+    np.testing.assert_array_equal(out[share == 0], frame[share == 0])
+    assert (out[share > 0.999] == 255).all()
+    with pytest.raises(ValueError, match="mask must be"):
+        blend(frame, np.ones((128, 128, 3), np.float32), mask[:10], alignment)
+
+
+@pytest.mark.parametrize("shift", [(-260, -100), (300, 240), (2000, 2000)])
+def test_a_face_at_or_beyond_the_frames_border_is_no_error(shift: tuple[int, int]) -> None:
+    frame = picture()
+    points = POINTS + np.float32([*shift, 0])
+    made = swap_frame(
+        Frame(frame, Fraction(0), 0),
+        (Face(points),),
+        Parts(Mirror(), build_mask("hull"), BlendOptions()),
+        want_mask=True,
+    )
+    assert made.image.shape == frame.shape
+    assert made.mask is not None
+    np.testing.assert_array_equal(made.image[made.mask == 0], frame[made.mask == 0])
+
+
+def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
+    frame = picture()
+    for color in ("none", "mean-std"):
+        parts = Parts(Mirror(), build_mask("hull+learned"), BlendOptions(color=color))
+        made = swap_frame(Frame(frame, Fraction(0), 0), (Face(POINTS),), parts)
+        assert np.abs(made.image.astype(int) - frame).max() <= 4
+
+
+def test_the_soft_edge_lies_inside_the_mask() -> None:
+    mask = np.zeros((100, 100), np.float32)
+    mask[30:70, 30:70] = 1
+    soft = soften(mask, 10)
+    assert (soft[mask == 0] == 0).all()
+    assert soft[50, 50] == pytest.approx(1, abs=0.01)
+    assert 0.02 < soft[50, 33] < 0.9
+    np.testing.assert_array_equal(soften(mask, 0), mask)
+
+
+def test_masks_multiply_and_unknown_ones_are_named() -> None:
+    swap = Swap(
+        np.zeros((64, 64, 3), np.float32), np.full((64, 64), 0.9, np.float32), np.full((64, 64), 0.5, np.float32)
+    )
+    xy = transform(POINTS[:, :2], align(POINTS, 64, 1.9).frame_to_crop)
+    context = Context(np.zeros((64, 64, 3), np.float32), xy, swap)
+    hull, learned, both = (build_mask(spec)(context) for spec in ("hull", "learned", "hull+learned"))
+    np.testing.assert_allclose(both, hull * learned, atol=1e-6)
+    assert learned.max() == pytest.approx(0.5)
+    with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, rectangle"):
+        build_mask("hull+halo")
+
+
+def test_the_hull_is_the_actors_visible_face(actors) -> None:
+    from livepaste.actors.motion import perform
+
+    performance, found = perform(3, 60), []
+    for i in range(0, 60, 10):
+        shot = actors[0].render_crop(performance, i, 160)
+        a, b = hull_mask(shot.points_xyz[:, :2], 160) > 0.5, shot.mask > 127
+        found.append((a & b).sum() / (a | b).sum())
+    assert np.mean(found) > 0.9
+
+
+def test_oklab_of_known_colours_and_back() -> None:
+    # Ottosson 2020: white is (1, 0, 0)
+    np.testing.assert_allclose(to_oklab(np.ones((1, 3), np.float32))[0], [1, 0, 0], atol=1e-3)
+    rgb = np.random.default_rng(0).random((50, 3)).astype(np.float32)
+    np.testing.assert_allclose(from_oklab(to_oklab(rgb)), rgb, atol=2e-3)
+
+
+def test_colour_statistics_leave_out_what_the_mask_leaves_out() -> None:
+    rng = np.random.default_rng(0)
+    patch = rng.uniform(0.5, 0.6, (64, 64, 3)).astype(np.float32)
+    target = np.clip(patch * 0.6, 0, 1)
+    mask = np.zeros((64, 64), np.float32)
+    mask[16:48, 16:48] = 1
+    target[mask == 0] = 0.0  # zeroed pixels must not drag the mean
+    matched = match_color("mean-std", patch, target, mask)
+    inside = mask > 0
+    np.testing.assert_allclose(matched[inside].mean(0), target[inside].mean(0), atol=0.02)
+    np.testing.assert_array_equal(match_color("none", patch, target, mask), patch)
+    with pytest.raises(OptionError, match="unknown color"):
+        match_color("sepia", patch, target, mask)
+
+
+def test_a_lamp_is_followed_within_half_a_second() -> None:
+    patch = np.full((64, 64, 3), 0.5, np.float32)
+    mask, memory = np.ones((64, 64), np.float32), {}
+    for level in (*[0.3] * 20, *[0.7] * 15):
+        matched = match_color("mean-std", patch, np.full((64, 64, 3), level, np.float32), mask, memory)
+    assert matched.mean() == pytest.approx(0.7, abs=0.03)
+
+
+def test_offset_and_scale_move_the_persona() -> None:
+    alignment = align(POINTS, 128, 1.9)
+    assert placed(alignment, BlendOptions()) is alignment
+    moved = placed(alignment, BlendOptions(offset=(0.5, 0.0), scale=2.0))
+    centre = np.array([[63.5, 63.5]], np.float32)
+    shift = transform(centre, moved.crop_to_frame) - transform(centre, alignment.crop_to_frame)
+    assert shift[0, 0] > 20
+    assert abs(shift[0, 1]) < 1e-2
+    assert moved.scale == pytest.approx(alignment.scale / 2, rel=1e-4)
+
+
+def test_the_filter_steadies_at_rest_and_keeps_up_in_motion() -> None:
+    rng = np.random.default_rng(0)
+    still = np.tile([100.0, 100.0], (478, 1))
+    rest = OneEuro()
+    noisy = [still + rng.normal(0, 1, still.shape) for _ in range(90)]
+    out = [rest(n, Fraction(i, 30), 200.0) for i, n in enumerate(noisy)]
+    jitter = np.diff(np.stack(out[30:]), axis=0).std() / np.diff(np.stack(noisy[30:]), axis=0).std()
+    assert jitter < 0.5
+    motion, lag = OneEuro(), []
+    for i in range(60):
+        true = still + [8.0 * i, 0]  # 1.2 face widths a second
+        lag.append((true - motion(true, Fraction(i, 30), 200.0))[0, 0] / 8.0)
+    assert lag[-1] < 1.0  # frames

@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from livepaste_train.augment import Geometry, batch, choose, random_warp, sample
+from livepaste_train.data import held_out, pack, pose_weights
+from livepaste_train.options import Recipe
+
+STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+
+
+def faces(n: int, side: int = 88) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:side, 0:side]
+    images = (
+        np.stack([np.stack([x * 2 + i, y * 2, 0 * x + 40 * i], -1) for i in range(n)]).clip(0, 255).astype(np.uint8)
+    )
+    masks = (np.hypot(x - side / 2, y - side / 2) < side / 3).astype(np.uint8)[None] * 255
+    assert rng is not None
+    return pack(images, np.repeat(masks, n, 0))
+
+
+def test_sampling_without_change_is_the_stored_face() -> None:
+    packed = faces(2, 70)
+    geometry = Geometry(70, 70, 2.2)  # same pixels
+    made = np.asarray(sample(jnp.asarray(packed), jnp.array([1]), STILL, geometry))[0]
+    expected = np.stack([(packed[1] >> s) & 255 for s in (0, 8, 16, 24)], -1) / 255
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+def test_a_flip_turns_picture_and_mask_round() -> None:
+    packed = jnp.asarray(faces(1, 70))
+    geometry = Geometry(70, 70, 2.2)
+    flip = STILL.at[:, 0, 0].set(-1.0)
+    plain, flipped = (np.asarray(sample(packed, jnp.array([0]), a, geometry))[0] for a in (STILL, flip))
+    np.testing.assert_allclose(flipped, plain[:, ::-1], atol=1e-4)
+
+
+def test_a_tighter_coverage_shows_the_middle_larger() -> None:
+    geometry = Geometry(88, 64, 1.1)
+    assert geometry.step == pytest.approx(88 / 2.2 / (64 / 1.1))
+    made = np.asarray(sample(jnp.asarray(faces(1)), jnp.array([0]), STILL, geometry))[0]
+    assert made[..., 3].mean() > 0.8  # the mask fills the crop
+
+
+def test_the_warp_keeps_the_border_and_stays_within_its_bounds() -> None:
+    field = np.asarray(random_warp(jax.random.key(1), 64, 96))
+    assert np.abs(field[:, 0]).max() == 0
+    assert np.abs(field[:, :, -1]).max() == 0
+    assert 0.24 * 96 / 8 * 0.5 < np.abs(field).max() <= 0.24 * 96 / 2 + 1e-3
+    assert np.abs(field).mean() > 0.3
+
+
+def test_input_and_target_share_the_affine_and_the_warp_is_the_inputs_alone() -> None:
+    recipe = Recipe(jitter=0.0, soften=0.0, noise=0.0)
+    geometry = Geometry(88, 64, 1.9)
+    packed, index = jnp.asarray(faces(4)), jnp.arange(4)
+    source, target, mask = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(0))
+    np.testing.assert_allclose(source, target, atol=1e-5)
+    assert mask.shape == (4, 64, 64, 1)
+    warped, same, _ = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(1))
+    np.testing.assert_allclose(same, target, atol=1e-6)
+    assert float(jnp.abs(warped - target).max()) > 0.02
+
+
+def test_rare_poses_are_sampled_more_often_than_they_are_filmed() -> None:
+    yaw = np.array([0.0] * 90 + [30.0] * 10)
+    weight = pose_weights(yaw)
+    assert weight.sum() == pytest.approx(1)
+    assert 0.1 < weight[90:].sum() < 0.5
+    index = np.asarray(choose(jax.random.key(0), jnp.cumsum(jnp.asarray(weight)), 4000))
+    assert (index >= 90).mean() == pytest.approx(weight[90:].sum(), abs=0.03)
+
+
+def test_held_out_faces_come_in_runs_and_near_the_share_asked() -> None:
+    out = held_out(1000, 0.05)
+    assert out.mean() == pytest.approx(0.05, abs=0.01)
+    assert np.diff(np.nonzero(np.diff(out.astype(int)))[0])[0] == 10
+    assert held_out(60, 0.05).sum() == 3

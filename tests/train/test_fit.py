@@ -1,0 +1,175 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import write_faces
+from livepaste_train import fit
+from livepaste_train.options import TrainOptions, read_recipe, seconds
+
+from livepaste.checkpoint import newest_generation, read_history
+from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
+
+
+def options(facesets, recipe, to, **more) -> TrainOptions:
+    given = {"steps": 8, "save_every": 2, "show_every": 4, "from_": "none", **more}
+    return TrainOptions(persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(to), recipe=str(recipe), **given)
+
+
+def parameters(trainer: fit.Trainer) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(trainer.state)]
+
+
+def test_a_run_leaves_whole_generations_a_history_and_a_preview(checkpoint: Path) -> None:
+    generation = newest_generation(checkpoint)
+    assert generation.number == 6
+    assert generation.model["persona"] == {"person": "persona", "consent": "synthetic"}
+    assert generation.model["wearers"] == [{"person": "wearer", "consent": "synthetic"}]
+    assert (generation.path / "preview.png").exists()
+    assert [r["step"] for r in read_history(checkpoint)][-1] == 6
+    assert np.isfinite(generation.model["validation"]["persona_psnr_db"])
+
+
+def test_a_killed_and_resumed_run_ends_in_the_same_parameters_bit_for_bit(
+    tmp_path: Path, facesets, small_recipe
+) -> None:
+    whole = fit.Trainer(options(facesets, small_recipe, tmp_path / "whole"), lambda p: None)
+    whole.run()
+    command = [sys.executable, "-m", "livepaste", "train", "--persona", str(facesets[0]), "--wearer", str(facesets[1]), "--to",
+               str(tmp_path / "cut"), "--recipe", str(small_recipe), "--steps", "8", "--save-every", "2", "--show-every", "4", "--from", "none"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    while not list((tmp_path / "cut" / "generations").glob("00000[24]")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert newest_generation(tmp_path / "cut").number < 8
+    resumed = fit.Trainer(options(facesets, small_recipe, tmp_path / "cut", resume=True), lambda p: None)
+    assert "resumed at step" in resumed.start_note
+    assert "bit-exact" not in resumed.start_note
+    resumed.run()
+    for a, b in zip(parameters(whole), parameters(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [r["step"] for r in read_history(tmp_path / "cut")] == [2, 4, 6, 8]
+
+
+def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(tmp_path: Path, facesets, small_recipe, monkeypatch) -> None:
+    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+    monkeypatch.setattr(fit, "environment", lambda: {"jax": "other"})
+    assert (
+        "not bit-exact"
+        in fit.Trainer(options(facesets, small_recipe, tmp_path / "a", resume=True), lambda p: None).start_note
+    )
+
+
+def test_a_loss_that_is_not_finite_goes_back_halves_the_rate_and_gives_up_after_three(
+    tmp_path: Path, facesets, small_recipe
+) -> None:
+    told = []
+    trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=20), told.append)
+    real, calls = trainer.dispatch, []
+
+    def broken(state, data):
+        calls.append(float(state.rate))
+        state, metrics = real(state, data)
+        if len(calls) >= 3:
+            metrics = {**metrics, "loss": np.float32("nan")}
+        return state, metrics
+
+    trainer.dispatch = broken
+    with pytest.raises(TrainingError, match="not finite 4 times; lower --lr"):
+        trainer.run()
+    assert calls == [1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
+    assert any("back to step 4 with rate × 0.5" in p.note for p in told)
+    assert newest_generation(tmp_path / "a").number == 4  # nothing after it was kept
+
+
+def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> None:
+    losses = []
+    trainer = fit.Trainer(
+        options(facesets, small_recipe, tmp_path / "a", steps=60, save_every=1000, lr=2e-3),
+        lambda p: losses.append(p.losses["loss"]),
+    )
+    trainer.run()
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_stopping_saves_where_it_stands(tmp_path: Path, facesets, small_recipe) -> None:
+    steps = []
+    trainer = fit.Trainer(
+        options(facesets, small_recipe, tmp_path / "a", steps=100, save_every=50),
+        lambda p: steps.append(p.step),
+        lambda: len(steps) >= 2,
+    )
+    trainer.run()
+    assert newest_generation(tmp_path / "a").number == 4
+
+
+def test_a_time_becomes_a_number_of_steps_that_is_written_down(tmp_path: Path, facesets, small_recipe) -> None:
+    notes = []
+    trainer = fit.Trainer(
+        options(facesets, small_recipe, tmp_path / "a", steps=None, for_="6s", save_every=10_000),
+        lambda p: notes.append(p.note),
+    )
+    state = trainer.run()
+    assert int(state.total) == int(state.step) > 6
+    assert newest_generation(tmp_path / "a").model["planned_steps"] == int(state.total)
+    assert any("steps fit into 6s" in note for note in notes)
+
+
+def test_another_training_is_not_overwritten(checkpoint: Path, facesets, small_recipe) -> None:
+    with pytest.raises(CheckpointError, match="holds a training already; go on with --resume"):
+        fit.Trainer(options(facesets, small_recipe, checkpoint), lambda p: None)
+
+
+def test_too_few_faces_say_how_many_and_what_to_film(tmp_path: Path, actors, facesets, small_recipe) -> None:
+    few = write_faces(tmp_path / "few", actors[0], 1, 7)
+    with pytest.raises(FaceSetError, match="7 faces, training needs at least 50; film a minute"):
+        fit.Trainer(options((few, facesets[1]), small_recipe, tmp_path / "a"), lambda p: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[recipe]\nfoo = 1", "unknown setting 'foo'; known: name"),
+        ("[recipe]\nbatch = 'many'", "batch must be int"),
+        ("[recipe]\nresolution = 100", "multiple of 16"),
+        ("[recipe]\nlr = nan", "lr must be between"),
+        ("[recipe\n", "recipe .*: "),
+        ("[recipe]\nmodel = 'os:system'\n", None),
+    ],
+)
+def test_what_a_recipe_may_not_say(tmp_path: Path, facesets, text: str, message: str | None) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(OptionError, match=message or "unknown model 'os:system'; known: light"):
+        recipe = read_recipe(str(path))
+        assert message is None, recipe
+        fit.Trainer(options(facesets, path, tmp_path / "a"), lambda p: None)
+
+
+def test_unknown_recipes_list_the_known() -> None:
+    with pytest.raises(OptionError, match="unknown recipe 'heavy'; known: light"):
+        read_recipe("heavy")
+
+
+@pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200)])
+def test_times(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "0s", "5d"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(OptionError, match="must be a time like"):
+        seconds(text)
+
+
+def test_history_is_json_lines(checkpoint: Path) -> None:
+    for line in (checkpoint / "history.jsonl").read_text().splitlines():
+        assert json.loads(line)["step"] > 0
