@@ -73,8 +73,8 @@ def coverage_picture(faces: FaceSet) -> UInt8[np.ndarray, "h w 3"]:
     image = np.full((860, 1240, 3), _PAPER, np.uint8)
     _text(image, f"{faces.info.person}: {len(faces)} faces", (60, 52), 0.9)
     _pose_map(image, poses, (110, 100), cell=28)
-    _bars(image, found[:, 0], (900, 130), (0, 0.4), "mouth opening", ("shut", "wide open"))
-    _bars(image, found[:, 2:4].mean(1), (900, 330), (0, 0.5), "eye opening", ("shut", "wide open"))
+    _bars(image, found[:, 0], (900, 130), (0.0, 0.4), "mouth opening", ("shut", "wide open"))
+    _bars(image, found[:, 2:4].mean(1), (900, 330), (0.0, 0.5), "eye opening", ("shut", "wide open"))
     _bars(image, found[:, 1], (900, 530), (0.3, 0.75), "mouth width", ("pursed", "smile"))
     wanted = missing(poses, found)
     words = "; ".join(wanted) if wanted else "poses, mouth and eyes are covered"
