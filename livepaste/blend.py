@@ -36,7 +36,7 @@ def soften(mask: Float32[np.ndarray, "h w"], width_px: float) -> Float32[np.ndar
     """
     if width_px < 0.5:
         return mask
-    k = max(3, int(round(width_px)) | 1)
+    k = max(3, round(width_px) | 1)
     inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k)), borderValue=0)
     return np.minimum(cv2.GaussianBlur(inner, (0, 0), width_px / 3), mask)
 

@@ -51,7 +51,7 @@ def test_a_blink_brings_the_lids_together_and_an_open_mouth_the_lips_apart() -> 
         return float(np.linalg.norm(points[list(UPPER_LID), :2] - points[list(LOWER_LID), :2], axis=1).mean())
 
     assert gap(moved(blink_right=one)) < 0.2 * gap(moved())
-    assert moved(mouth=one)[14, 1] - moved(mouth=one)[13, 1] > 0.15
+    assert moved(mouth=one)[14, 1] - moved(mouth=one)[13, 1] > 0.12
     assert moved(smile=one)[61, 1] < moved()[61, 1]
 
 
@@ -78,7 +78,7 @@ def test_the_mask_is_the_pixels_that_the_face_is_drawn_on(actors) -> None:
         teeth = p.mouth[i] > 0.02
         missed = (mask & ~green & around).sum() / mask.sum()
         assert missed < (0.06 if teeth else 0.02)
-        assert (green & ~mask & around).sum() / mask.sum() < 0.02
+        assert (green & ~mask & around).sum() / mask.sum() < 0.04  # the soft edge
 
 
 def test_a_truth_folder_is_complete(tmp_path: Path, actors) -> None:

@@ -36,7 +36,7 @@ def run(options: LiveOptions) -> None:
             sink.on_key = lambda key: live.stop.set() if key == "q" else _toggle_cover(guard, key)
     counter = _Second()
     first: list[float] = []
-    with_stats = Path(options.stats).open("w", encoding="utf-8") if options.stats else None
+    with_stats = Path(options.stats).open("w", encoding="utf-8") if options.stats else None  # noqa: SIM115 (closed below)
 
     def on_sent(sent: Sent) -> None:
         if sent.mark is Mark.SWAPPED and not first:
