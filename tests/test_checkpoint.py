@@ -41,7 +41,7 @@ def test_a_damaged_newest_one_is_passed_over(tmp_path: Path, damage: str) -> Non
 def test_when_none_is_whole_the_newest_ones_fault_is_named(tmp_path: Path) -> None:
     write(tmp_path, 5)
     (tmp_path / "generations" / "000005" / "swap.onnx").write_text("other")
-    with pytest.raises(CheckpointError, match="swap.onnx was altered"):
+    with pytest.raises(CheckpointError, match=r"swap\.onnx was altered"):
         newest_generation(tmp_path)
 
 
