@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +19,9 @@ from livepaste.options import BlendOptions
 from livepaste.pipeline import Pipeline
 from livepaste.swapper import Swapper
 from livepaste.types import Face, Frame
+
+logger = logging.getLogger(__name__)
+MASK_LEARNED = 0.8  # intersection over union on held-out faces, from which on a model's own masks are used
 
 Choose = Callable[[tuple[Face, ...]], tuple[Face, ...]]
 
@@ -50,13 +55,27 @@ def chooser(face: str) -> tuple[Choose, Choose]:
     return (lambda faces: faces[:1]), (lambda faces: faces[1:])
 
 
+def usable(options: BlendOptions, swapper: Swapper) -> BlendOptions:
+    """The options without ``learned`` while the model's masks are not learned yet: they would show nothing, or holes.
+
+    ``model.json`` says how good they are on faces held out from training.
+    """
+    names = options.mask.split("+")
+    learned = swapper.model.get("validation", {})
+    quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
+    if "learned" not in names or names == ["learned"] or quality >= MASK_LEARNED:
+        return options
+    logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); left out of --mask", quality)
+    return replace(options, mask="+".join(name for name in names if name != "learned"))
+
+
 class FrameSwapper:
     """What ``livepaste.load`` returns: call it with frames in order."""
 
     def __init__(self, swapper: Swapper, options: BlendOptions, face: str = "auto") -> None:
         self.swapper = swapper
         self._finder = make_finder(face)
-        self._pipeline = Pipeline(swapper, options, choose=chooser(face)[0])
+        self._pipeline = Pipeline(swapper, usable(options, swapper), choose=chooser(face)[0])
         self._index = 0
 
     def __call__(

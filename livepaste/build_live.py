@@ -109,11 +109,12 @@ class LiveStages:
     def _start(self) -> None:
         generation = newest_generation(self._checkpoint)
         self._number = generation.number
-        swapper = Swapper(generation, threads=self._options.threads)
+        swapper = self._swapper = Swapper(generation, threads=self._options.threads)
         options = self._options.blend
         if self._options.settings:
             options = read_settings(Path(self._options.settings), options)
-        self._pipeline = Pipeline(swapper, options, choose=self.chosen)
+        self._blend = options
+        self._pipeline = Pipeline(swapper, build.usable(options, swapper), choose=self.chosen)
 
     def _look(self) -> None:
         """Take up changed settings and, with ``--follow``, a newer generation; a bad one is said and the old one kept."""
@@ -123,13 +124,16 @@ class LiveStages:
             if self._options.settings:
                 changed = Path(self._options.settings).stat().st_mtime
                 if self._settings_changed not in (None, changed):
-                    self._pipeline.options = read_settings(Path(self._options.settings), self._options.blend)
+                    self._blend = read_settings(Path(self._options.settings), self._options.blend)
+                    self._pipeline.options = build.usable(self._blend, self._swapper)
                     logger.info("settings read again")
                 self._settings_changed = changed
             if self._options.follow:
                 generation = newest_generation(self._checkpoint)
                 if generation.number != self._number:
-                    self._pipeline.exchange(Swapper(generation, threads=self._options.threads))
+                    self._swapper = Swapper(generation, threads=self._options.threads)
+                    self._pipeline.exchange(self._swapper)
+                    self._pipeline.options = build.usable(self._blend, self._swapper)
                     self._number = generation.number
                     logger.info("generation %d taken up", self._number)
         except (LivepasteError, OSError) as error:

@@ -1,9 +1,10 @@
-"""A camera through OpenCV: MJPG and a buffer of one asked for, settings read back, retried when it disappears."""
+"""A camera through OpenCV: MJPG and a buffer of one asked for, settings read back, opened again when it disappears."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,28 +18,43 @@ from livepaste.types import Frame
 logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 BACKEND = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+NAMES = Path("/sys/class/video4linux")
+
+
+def named_cameras() -> list[tuple[int, str]]:
+    """Number and name of every camera that the system names (Linux); v4l2loopback devices are left out."""
+    found = []
+    for file in NAMES.glob("video*/name"):
+        if (file.parent / "device").exists():  # a loopback hangs on no bus
+            found.append((int(file.parent.name.removeprefix("video")), file.read_text("utf-8", "replace").strip()))
+    return sorted(found)
 
 
 def camera_index(name: str) -> int:
-    """An index as it is; a name, or a part of one, looked up among the cameras that the system names (Linux)."""
+    """An index as it is; a name, or a part of one, looked up among the cameras that the system names."""
     if name.isdigit():
         return int(name)
-    known = {
-        path.parent.name: path.read_text().strip()
-        for path in sorted(Path("/sys/class/video4linux").glob("video*/name"))
-    }
-    for node, title in known.items():
+    known = named_cameras()
+    for index, title in known:
         if name.lower() in title.lower():
-            return int(node.removeprefix("video"))
-    found = ", ".join(sorted(set(known.values()))) or "none"
+            return index
+    if sys.platform != "linux":
+        raise DeviceError(f"cameras go by number on this system, got {name!r}; `livepaste devices` lists them")
+    found = ", ".join(dict.fromkeys(title for _, title in known)) or "none"
     raise DeviceError(f"no camera is called {name!r}; found: {found}; `livepaste devices` lists them by number")
 
 
 class CameraSource:
-    """Frames until the program ends. The first open must work; a camera lost later is waited for."""
+    """Frames until ``close``. The first open must work; a camera lost later is looked for twice a second.
+
+    ``taken_s`` is the monotonic time at which the frame handed out last left the device, before it was decoded.
+    """
 
     def __init__(self, name: str, size_wh: tuple[int, int], fps: float) -> None:
         self.index, self.size_wh, self.fps = camera_index(name), size_wh, fps
+        self.taken_s = 0.0
+        self._said: tuple[object, ...] | None = None
+        self._closed = threading.Event()
         self._capture = self._open()
         if self._capture is None:
             raise DeviceError(f"cannot open camera {name}: in use or absent; `livepaste devices` lists those found")
@@ -48,28 +64,49 @@ class CameraSource:
         if not capture.isOpened():
             capture.release()
             return None
-        w, h = self.size_wh
-        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, w)
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, h)
-        capture.set(cv2.CAP_PROP_FPS, self.fps)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        got = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        if got != self.size_wh or abs(rate - self.fps) > 0.5:
-            logger.warning("camera %d gives %dx%d at %g, asked for %dx%d at %g", self.index, *got, rate, w, h, self.fps)
+        asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"), cv2.CAP_PROP_FRAME_WIDTH: self.size_wh[0],
+                 cv2.CAP_PROP_FRAME_HEIGHT: self.size_wh[1], cv2.CAP_PROP_FPS: self.fps,
+                 cv2.CAP_PROP_BUFFERSIZE: 1}  # fmt: skip
+        for setting, value in asked.items():  # the pixel format first: it decides which sizes and rates there are
+            capture.set(setting, value)
+        self._say_what_it_gives(capture)
         return capture
 
+    def _say_what_it_gives(self, capture: cv2.VideoCapture) -> None:
+        got = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        rate, code = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
+        fourcc = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24)).strip("\0") if code > 0 else "?"
+        if self._said == (got, rate, fourcc):
+            return
+        self._said = (got, rate, fourcc)
+        w, h = self.size_wh
+        obeyed = got == self.size_wh and abs(rate - self.fps) <= 0.5
+        text = "camera %d gives %dx%d at %g in %s, asked for %dx%d at %g in MJPG"
+        logger.log(logging.INFO if obeyed else logging.WARNING, text, self.index, *got, rate, fourcc, w, h, self.fps)
+
     def __iter__(self) -> Iterator[Frame]:
-        began, index = time.monotonic_ns(), 0
-        while True:
-            ok, bgr = self._capture.read() if self._capture is not None else (False, None)
-            if ok and bgr is not None:
-                yield Frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), Fraction(time.monotonic_ns() - began, 10**9), index)
-                index += 1
-                continue
+        began_ns, index = time.monotonic_ns(), 0
+        try:
+            while not self._closed.is_set():
+                if self._capture is not None and self._capture.grab():
+                    taken_ns = time.monotonic_ns()
+                    ok, bgr = self._capture.retrieve()
+                    if ok and bgr is not None:
+                        self.taken_s = taken_ns / 1e9
+                        yield Frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), Fraction(taken_ns - began_ns, 10**9), index)
+                        index += 1
+                    continue
+                if self._capture is not None:
+                    logger.warning("camera %d is gone; looking for it", self.index)
+                    self._capture.release()
+                self._closed.wait(RETRY_S)
+                self._capture = self._open()
+                if self._capture is not None:
+                    logger.warning("camera %d is back", self.index)
+        finally:  # here and not in close: releasing while another thread reads crashes OpenCV
             if self._capture is not None:
-                logger.warning("camera %d is gone; waiting for it", self.index)
                 self._capture.release()
-            time.sleep(RETRY_S)
-            self._capture = self._open()
+
+    def close(self) -> None:
+        """No frame after the one being read."""
+        self._closed.set()

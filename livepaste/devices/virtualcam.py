@@ -1,4 +1,4 @@
-"""The virtual camera, through pyvirtualcam."""
+"""The virtual camera, through pyvirtualcam: pictures fitted to what it reports, watched, and opened again when it vanishes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,32 @@ from livepaste.guard import fit
 from livepaste.types import Mark
 
 logger = logging.getLogger(__name__)
-RETRY_S = 1.0
+RETRY_S = 0.5
+CHECK_S = 0.25  # how often the device is asked whether it is still there
 REMEDY = {
     "linux": "load the module: sudo modprobe v4l2loopback exclusive_caps=1 card_label=livepaste",
     "win32": "install OBS and start its virtual camera once, or install Unity Capture",
     "darwin": "install OBS 30 or later and start its virtual camera once",
 }
+_QUERYCAP, _CAPABILITY_BYTES = 0x80685600, 104  # VIDIOC_QUERYCAP and struct v4l2_capability, linux/videodev2.h
+
+
+def node_identity(node: str) -> tuple[int, int] | None:
+    """Which device answers under this name now; None when none does. Another plugged in later is another one."""
+    import fcntl
+
+    try:
+        fd = os.open(node, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.ioctl(fd, _QUERYCAP, bytes(_CAPABILITY_BYTES))
+        info = os.fstat(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return info.st_ino, info.st_rdev
 
 
 class VirtualCameraSink:
@@ -28,34 +48,57 @@ class VirtualCameraSink:
 
     def __init__(self, argument: str, size_wh: tuple[int, int], fps: float) -> None:
         self._device, self._size_wh, self._fps = argument or None, size_wh, fps
-        self._retry_at = 0.0
-        self._camera = self._open()
-        self.name = self._camera.device
+        self._next_check_s = self._retry_at_s = 0.0
+        self._camera: pyvirtualcam.Camera | None = None
+        self._open()
 
-    def _open(self) -> pyvirtualcam.Camera:
+    def _open(self) -> None:
         try:
             w, h = self._size_wh
-            return pyvirtualcam.Camera(w, h, self._fps, device=self._device, fmt=pyvirtualcam.PixelFormat.RGB)
+            self._camera = pyvirtualcam.Camera(w, h, self._fps, device=self._device, fmt=pyvirtualcam.PixelFormat.RGB)
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DeviceError(
                 f"no virtual camera can be used ({reason}); {REMEDY.get(sys.platform, REMEDY['linux'])}"
             ) from error
+        self.name = self._camera.device
+        self._identity = node_identity(self.name) if self._is_node else None
+        logger.info("virtual camera %s at %dx%d", self.name, self._camera.width, self._camera.height)
 
-    def _alive(self) -> bool:
-        """pyvirtualcam does not report a failed write: look at the device itself where it is a file."""
-        return not self.name.startswith("/dev/") or os.path.exists(self.name)
+    @property
+    def _is_node(self) -> bool:
+        return self.name.startswith("/dev/")
 
     def send(self, image: np.ndarray, mark: Mark) -> None:
-        if self._camera is None or not self._alive():
-            if time.monotonic() < self._retry_at:
-                return
-            self._retry_at = time.monotonic() + RETRY_S
-            self.close()
-            logger.warning("virtual camera %s is gone; trying again", self.name)
-            self._camera = self._open()
+        """Show a picture. While the device is gone this does nothing but look for it."""
+        now = time.monotonic()
+        # pyvirtualcam does not report a failed write, so the device is asked itself where it is a file.
+        if self._camera is not None and self._is_node and now >= self._next_check_s:
+            self._next_check_s = now + CHECK_S
+            if node_identity(self.name) != self._identity:
+                logger.warning("virtual camera %s is gone; looking for it", self.name)
+                self.close()
+        if self._camera is None and not self._reopened(now):
+            return
         camera = self._camera
-        camera.send(np.ascontiguousarray(fit(image, (camera.width, camera.height))))
+        assert camera is not None
+        try:
+            camera.send(np.ascontiguousarray(fit(image, (camera.width, camera.height))))
+        except (RuntimeError, ValueError) as error:  # what a backend of another system may raise
+            logger.warning("virtual camera %s failed (%s); opening it again", self.name, error)
+            self.close()
+
+    def _reopened(self, now: float) -> bool:
+        if now < self._retry_at_s:
+            return False
+        self._retry_at_s = now + RETRY_S
+        try:
+            self._open()
+        except DeviceError as error:
+            logger.debug("%s", error)
+            return False
+        logger.warning("virtual camera %s is back", self.name)
+        return True
 
     def close(self) -> None:
         camera, self._camera = self._camera, None

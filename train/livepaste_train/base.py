@@ -26,7 +26,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste.align import STORED_COVERAGE
-from livepaste_train.augment import Geometry, batch
+from livepaste_train.augment import Geometry, batch, sample
 from livepaste_train.data import pack
 from livepaste_train.models.light import LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS as _OPS
@@ -123,7 +123,7 @@ def identity_rate(params: Any) -> Any:
 
     def scale(path: tuple[Any, ...], leaf: jax.Array) -> float:
         names = [str(getattr(p, "key", getattr(p, "name", p))) for p in path]
-        return ROW_RATE if "decoder" in names and "kernel" not in names else 1.0
+        return ROW_RATE if "decoder" in names and ("gain" in names or "bias" in names) else 1.0
 
     return jax.tree_util.tree_map_with_path(scale, params)
 
@@ -133,10 +133,23 @@ def mean_identity(params: Any) -> Any:
 
     def mean(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         names = [str(getattr(p, "key", getattr(p, "name", p))) for p in path]
-        rows = "decoder" in names and ("gain" in names or "bias" in names)
+        rows = "decoder" in names and "kernel" not in names
         return leaf.mean(0, keepdims=True) if rows else leaf
 
     return jax.tree_util.tree_map_with_path(mean, params)
+
+
+def _set_canvases(model: LightBase, packed: np.ndarray, geometry: Geometry) -> None:
+    """Each identity's mean face and mask, from every fourth of its faces."""
+    groups, members, frames, *_ = packed.shape
+    still = jnp.repeat(jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]]), len(range(0, frames, 4)), 0)
+    for group in range(groups):
+        for member in range(members):
+            faces = jnp.asarray(np.asarray(packed[group, member, ::4]))
+            mean = jnp.clip(sample(faces, jnp.arange(len(faces)), still, geometry).mean(0), 0.02, 0.98)
+            logit, who = jnp.log(mean / (1 - mean)), group * members + member
+            model.decoder.canvas[...] = model.decoder.canvas[...].at[who].set(logit[..., :3])
+            model.decoder.mask_canvas[...] = model.decoder.mask_canvas[...].at[who].set(logit[..., 3:])
 
 
 def main() -> None:
@@ -184,6 +197,7 @@ def main() -> None:
             np.save(args.cache, packed)
     geometry = Geometry(side, recipe.resolution, recipe.coverage)
     model = LightBase(LightOptions(resolution=recipe.resolution), len(casts) * args.group, nnx.Rngs(args.seed))
+    _set_canvases(model, packed, geometry)
     graph, params = nnx.split(model, nnx.Param)
     args.to.mkdir(parents=True, exist_ok=True)
     state = new_state(params, recipe, args.seed, 0)

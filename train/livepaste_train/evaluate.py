@@ -25,6 +25,12 @@ def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.
     return made[..., :3], made[..., 3:]
 
 
+def means(faces: Faces, geometry: Geometry, count: int = 200) -> tuple[jax.Array, jax.Array]:
+    """Mean picture (s, s, 3) and mean mask (s, s, 1) of up to ``count`` faces."""
+    pictures, masks = crops(faces, geometry, count)
+    return pictures.mean(0), masks.mean(0)
+
+
 class Validator:
     """Holds the held-out faces on the device and the compiled forward pass."""
 

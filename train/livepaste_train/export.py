@@ -101,6 +101,10 @@ class OnnxOps:
     def sigmoid(self, x: Value) -> Value:
         return self._node("Sigmoid", [x.name], x.side, x.channels)
 
+    def shift(self, x: Value, by: Any) -> Value:
+        constant = self._weight(np.asarray(by).transpose(2, 0, 1)[None])
+        return self._node("Add", [x.name, constant], x.side, x.channels)
+
     def add(self, x: Value, y: Value) -> Value:
         return self._node("Add", [x.name, y.name], x.side, x.channels)
 

@@ -21,7 +21,7 @@ from livepaste.errors import CheckpointError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
 from livepaste_train.data import load_side, open_faceset, stored_side
-from livepaste_train.evaluate import Validator, write_picture
+from livepaste_train.evaluate import Validator, means, write_picture
 from livepaste_train.export import export
 from livepaste_train.models import MODELS
 from livepaste_train.options import Recipe, TrainOptions, as_record, seconds
@@ -86,6 +86,7 @@ class Trainer:
         self.data = tuple(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides)
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
+        model.start_from(*(means(train, self.geometry) for train, _ in sides))
         self.graph, params = nnx.split(model, nnx.Param)
         self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry)
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
@@ -142,8 +143,11 @@ class Trainer:
         if generation.model.get("environment") != environment():
             self.start_note += "; another machine or version than before, so not bit-exact"
 
-    def _save(self) -> None:
-        """Write a generation: training state, averaged weights, swap.onnx checked against Flax, preview."""
+    def _save(self, losses: dict[str, float]) -> None:
+        """Write a generation: training state, averaged weights, swap.onnx checked against Flax, preview.
+
+        Its line in the history comes first: a kill in between leaves a line too many, which a resume cuts off.
+        """
         made = self.validator.run(self.state.ema)
         self.validation = self.validator.measure(made)
         step = int(self.state.step)
@@ -179,13 +183,19 @@ class Trainer:
             export(folder / "swap.onnx", model, facts, np.asarray(self.validator.wearer[0][0]))
             write_picture(folder / "preview.png", self.validator.preview(made))
 
+        self._note(losses)
         write_generation(self.checkpoint, step, record, fill)
-        self._show(made)
+        write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
 
-    def _show(self, made: dict[str, np.ndarray] | None = None) -> None:
-        made = made or self.validator.run(self.state.ema)
+    def _note(self, losses: dict[str, float]) -> None:
+        record = {"step": int(self.state.step), "seconds": round(self.spent_s, 1), **losses, **self.validation}
+        append_history(self.checkpoint, record)
+
+    def _show(self, losses: dict[str, float]) -> None:
+        made = self.validator.run(self.state.ema)
         self.validation = self.validator.measure(made)
         write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
+        self._note(losses)
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
@@ -224,22 +234,17 @@ class Trainer:
             if self.options.for_ and not int(self.state.total) and dispatches > PROBE_DISPATCHES:
                 note = self._plan(timed / timed_from, time.monotonic() - began)
             if done % save == 0:
-                self._save()
+                self._save(losses)
                 saved, good = done, jax.tree.map(np.asarray, self.state)
             elif done % show == 0:
-                self._show()
-            if done % show == 0 or done % save == 0:
-                append_history(
-                    self.checkpoint, {"step": done, "seconds": round(self.spent_s, 1), **losses, **self.validation}
-                )
+                self._show(losses)
             rate = self.recipe.batch * timed_from / timed if timed else 0.0
             total = int(self.state.total)
             left = (total - done) * timed / timed_from if total and timed_from else None
             self.tell(Progress(done, total, rate, left, losses, self.validation, note))
             note = ""
         if done != saved and done:
-            self._save()
-            append_history(self.checkpoint, {"step": done, "seconds": round(self.spent_s, 1), **self.validation})
+            self._save({})
         return self.state
 
     def _plan(self, per_step: float, gone: float) -> str:

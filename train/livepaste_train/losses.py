@@ -26,6 +26,12 @@ def gradient(x: Array, y: Array) -> Array:
     return (dx + dy) / 2
 
 
+def cross_entropy(x: Array, y: Array) -> Array:
+    """Binary cross-entropy of a mask in [0, 1], nats. Unlike a square, it does not fade where the sigmoid saturates."""
+    p = jnp.clip(x, 1e-4, 1 - 1e-4)
+    return -(y * jnp.log(p) + (1 - y) * jnp.log1p(-p))
+
+
 LOSSES = {
     "mae": "livepaste_train.losses:mae",
     "mse": "livepaste_train.losses:mse",

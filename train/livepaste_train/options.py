@@ -21,9 +21,9 @@ class Recipe:
     model: str = "light"
     resolution: int = 112  # side of the model's crop, pixels
     coverage: float = 1.9  # side of the model's crop, template units
-    batch: int = 32  # faces a step, half of them the persona's
+    batch: int = 16  # faces a step, half of them the persona's
     optimizer: str = "adam"
-    lr: float = 6e-4
+    lr: float = 1.5e-3
     warmup: float = 0.02  # share of the steps
     lr_floor: float = 0.03  # share of lr at the end of the cosine
     encoder_lr: float = 0.3  # share of lr for an encoder that comes from a base
@@ -40,7 +40,7 @@ class Recipe:
     mae: float = 1.0
     mse: float = 4.0
     gradient: float = 1.0
-    mask: float = 2.0
+    mask: float = 0.3
     outside: float = 0.1  # weight of the pixels outside the visible face
     held_out: float = 0.05  # share of the faces never trained on
     steps_per_dispatch: int = 5

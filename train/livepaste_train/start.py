@@ -10,7 +10,7 @@ import jax
 
 from livepaste.checkpoint import newest_generation
 from livepaste.errors import CheckpointError
-from livepaste_train.state import load_weights, with_weights
+from livepaste_train.state import load_weights, named, with_weights
 
 
 def shipped_base() -> Path | None:
@@ -42,6 +42,8 @@ def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] 
         both = {}
         for name, value in weights.items():
             head, _, rest = name.partition("/")
+            if "canvas" in rest:  # each training's own
+                continue
             both |= {f"persona/{rest}": value, f"wearer/{rest}": value} if head == "decoder" else {name: value}
         weights = both
     return weights, f"starting from {path.name}"
@@ -57,5 +59,8 @@ def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
 
 
 def apply(params: Any, weights: dict[str, Any] | None) -> Any:
-    """``params`` with the starting weights, if any."""
-    return params if weights is None else with_weights(params, weights)
+    """``params`` with the starting weights, if any; the canvases of a base are left to this training's own faces."""
+    if weights is None:
+        return params
+    own = {name: leaf for name, leaf in named(params).items() if "canvas" in name}
+    return with_weights(params, {**own, **weights})

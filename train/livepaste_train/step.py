@@ -12,7 +12,7 @@ from flax import nnx
 
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose
-from livepaste_train.losses import LOSSES, weighted_mean
+from livepaste_train.losses import LOSSES, cross_entropy, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
 
@@ -64,7 +64,7 @@ def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, re
         if amount := getattr(recipe, name):
             function = resolve("loss", name, LOSSES, trusted=False)
             terms[name] = amount * weighted_mean(function(picture, target), weight)
-    terms["mask"] = recipe.mask * jnp.square(mask - target_mask).mean()
+    terms["mask"] = recipe.mask * cross_entropy(mask, target_mask).mean()
     return terms
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up
@@ -59,6 +60,10 @@ class Decoder(nnx.Module):
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs, *, identities: int = 1) -> None:
         self.side = o.resolution // 16
+        # What this face looks like on average, as logits: the network draws the difference. Set from the faces before
+        # the first step, so that nothing has to be spent on learning where a face's parts usually are.
+        self.canvas = nnx.Param(jnp.zeros((identities, o.resolution, o.resolution, 3)))
+        self.mask_canvas = nnx.Param(jnp.zeros((identities, o.resolution, o.resolution, 1)))
         n = {"identities": identities}
         self.spread = Dense(o.code, self.side * self.side * o.neck, rngs, **n)
         self.widen = Conv(o.neck, o.sixteenth, 1, rngs, **n)
@@ -88,14 +93,15 @@ class Decoder(nnx.Module):
         x = self.quarter(self.up4(ops.leaky(x), ops, who), ops, who)
         x = self.half(self.up2(ops.leaky(x), ops, who), ops, who)
         x = self.picture_head(ops.leaky(x), ops, who)
-        return ops.sigmoid(ops.depth_to_space(x, 2))
+        return ops.sigmoid(ops.shift(ops.depth_to_space(x, 2), self.canvas[...][who]))
 
     def mask(self, code: Any, ops: Any = JAX_OPS, who: Any = 0) -> Any:
         """(b, code) -> (b, s, s, 1) in [0, 1]."""
         x = ops.leaky(self.mask16(self._spread(code, ops, who), ops, who))
         x = self.mask8_mix(self.mask8(x, ops, who), ops, who)
         x = self.mask4_mix(self.mask4(ops.leaky(x), ops, who), ops, who)
-        return ops.sigmoid(ops.depth_to_space(self.mask_head(ops.leaky(x), ops, who), 4))
+        x = ops.depth_to_space(self.mask_head(ops.leaky(x), ops, who), 4)
+        return ops.sigmoid(ops.shift(x, self.mask_canvas[...][who]))
 
 
 class LightAutoencoder(nnx.Module):
@@ -107,6 +113,13 @@ class LightAutoencoder(nnx.Module):
         self.encoder = Encoder(options, rngs)
         self.persona = Decoder(options, rngs)
         self.wearer = Decoder(options, rngs)
+
+    def start_from(self, persona: tuple[Any, Any], wearer: tuple[Any, Any]) -> None:
+        """Set both canvases: each side's mean picture (s, s, 3) and mean mask (s, s, 1), in [0, 1]."""
+        for decoder, (picture, mask) in ((self.persona, persona), (self.wearer, wearer)):
+            for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
+                share = jnp.clip(mean, 0.02, 0.98)
+                canvas[...] = jnp.log(share / (1 - share))[None]
 
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
         """(b, s, s, 3) in [0, 1] -> (b, code)."""
