@@ -21,7 +21,7 @@ from livepaste.swapper import Swapper
 from livepaste.types import Face, Frame
 
 logger = logging.getLogger(__name__)
-MASK_LEARNED = 0.8  # intersection over union on held-out faces, from which on a model's own masks are used
+MASK_LEARNED = 0.95  # intersection over union on held-out faces, from which on a model's own masks are used
 
 Choose = Callable[[tuple[Face, ...]], tuple[Face, ...]]
 
