@@ -1,0 +1,18 @@
+"""Swap the face in every photo of a folder: python photos.py CHECKPOINT IN_FOLDER OUT_FOLDER"""
+
+import sys
+from pathlib import Path
+
+import cv2
+
+import livepaste
+
+checkpoint, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+target.mkdir(exist_ok=True)
+for path in sorted(source.glob("*.[jp][pn]g")):
+    swapper = livepaste.load(checkpoint)  # a new one for each photo: they are no film
+    image = cv2.imread(str(path))[..., ::-1]
+    out = swapper(image)
+    swapper.close()
+    cv2.imwrite(str(target / path.name), out[..., ::-1])
+    print(path.name, "swapped" if (out != image).any() else "no face found")

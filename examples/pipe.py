@@ -1,0 +1,14 @@
+"""Raw rgb24 frames in, swapped rgb24 frames out: … | python pipe.py CHECKPOINT 1280x720 | …"""
+
+import sys
+
+import numpy as np
+
+import livepaste
+
+w, h = (int(n) for n in sys.argv[2].split("x"))
+swapper = livepaste.load(sys.argv[1])
+while len(data := sys.stdin.buffer.read(w * h * 3)) == w * h * 3:
+    frame = np.frombuffer(data, np.uint8).reshape(h, w, 3)
+    sys.stdout.buffer.write(swapper(frame).tobytes())
+sys.stdout.flush()
