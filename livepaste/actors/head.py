@@ -197,8 +197,8 @@ class Head:
         return _shot(image, drawn, transform(placed[:478], alignment.frame_to_crop))
 
     def render(self, performance: Performance, i: int, size_wh: tuple[int, int], *, background_seed: int = 0,
-               occluders: tuple[str, ...] = (), noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0) -> Shot:  # fmt: skip
-        """The whole frame: person over a room, occluders in front, sensor noise."""
+               noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0) -> Shot:  # fmt: skip
+        """The whole frame: person over a room, and sensor noise."""
         w, h = size_wh
         unit = float(performance.size[i]) * h  # pixels a template unit
         at = np.array([performance.x[i] * w, performance.y[i] * h]) - unit * np.array([0.5, 0.4])
@@ -209,10 +209,6 @@ class Head:
             drawn, room(background_seed, size_wh) * float(performance.light[i]), float(performance.warmth[i])
         )
         shot = _shot(image, drawn, transform(placed[:478], to_pixels))
-        if occluders:
-            from livepaste.actors.occluders import occlude
-
-            shot = occlude(shot, occluders, i / float(performance.fps))
         if noise_sigma:
             rng = np.random.default_rng([rng_seed, i, 99])
             noise = rng.standard_normal((h, w, 3), np.float32) * noise_sigma

@@ -37,12 +37,10 @@ def voice(performance: Performance, seed: int) -> np.ndarray:
     return (0.16 * loud * tone).astype(np.float32)
 
 
-def performance_pair(persona: Head, wearer: Head, performance: Performance, size_wh: tuple[int, int], *, background_seed: int = 0,
-                     occluders: dict[str, list[tuple[int, int]]] | None = None) -> Iterator[tuple[Shot, Shot]]:  # fmt: skip
+def performance_pair(persona: Head, wearer: Head, performance: Performance, size_wh: tuple[int, int], *, background_seed: int = 0) -> Iterator[tuple[Shot, Shot]]:  # fmt: skip
     """For every frame: the wearer as filmed, and the truth (persona, same performance, no noise)."""
     for i in range(len(performance)):
-        held = tuple(name for name, spans in (occluders or {}).items() if any(a <= i <= b for a, b in spans))
-        common: dict[str, Any] = {"background_seed": background_seed, "occluders": held}
+        common: dict[str, Any] = {"background_seed": background_seed}
         yield (
             wearer.render(performance, i, size_wh, **common),
             persona.render(performance, i, size_wh, noise_sigma=0, **common),
@@ -50,7 +48,7 @@ def performance_pair(persona: Head, wearer: Head, performance: Performance, size
 
 
 def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: int, train_frames: int, fps: Fraction, size_wh: tuple[int, int],
-                names: tuple[str, str], write_video: WriteVideo, occluders: dict[str, list[tuple[int, int]]] | None = None,
+                names: tuple[str, str], write_video: WriteVideo,
                 tell: Callable[[str, int, int], None] = lambda what, done, total: None) -> None:  # fmt: skip
     """Write a whole truth folder. The films to train on show other performances, in other rooms, than the one to swap.
 
@@ -61,7 +59,7 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
     performance = perform(seed, frames, fps)
 
     def swapped() -> Iterator[np.ndarray]:
-        pairs = performance_pair(persona, wearer, performance, size_wh, background_seed=seed, occluders=occluders)
+        pairs = performance_pair(persona, wearer, performance, size_wh, background_seed=seed)
         for i, (worn, truth) in enumerate(pairs):
             _png(path / "truth" / f"{i:06d}.png", truth.image[..., ::-1])
             _png(path / "mask" / f"{i:06d}.png", worn.mask)
@@ -94,7 +92,6 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
         "wearer": names[1],
         "seed": seed,
         "noise_sigma": NOISE_SIGMA,
-        "occluders": {name: [list(span) for span in spans] for name, spans in (occluders or {}).items()},
     }
     (path / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
