@@ -1,0 +1,81 @@
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_v4l2 import FakeDevices, build
+
+from livepaste.devices import camera
+from livepaste.errors import DeviceError
+
+READS = """
+import json, sys, threading, time
+from livepaste.devices.camera import CameraSource
+source = CameraSource("0", (1280, 720), 30)
+threading.Timer(float(sys.argv[1]), source.close).start()
+for frame in source:
+    squares = frame.image[8, 8:512:16].mean(1) > 127
+    clock = sum(1 << i for i in range(32) if squares[i])
+    print(json.dumps([frame.index, float(frame.time), clock, int(source.taken_s * 1e3) & 0xFFFFFFFF, frame.image.shape,
+                      frame.image[200, 320].tolist()]), flush=True)
+"""
+PICTURE = np.full((360, 640, 3), (200, 60, 30), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def devices(library: Path, tmp_path: Path) -> FakeDevices:
+    devices = FakeDevices(library, tmp_path)
+    devices.plug_camera([PICTURE] * 2)
+    return devices
+
+
+def test_frames_come_in_rgb_with_rising_times_and_disobedience_is_said(devices: FakeDevices) -> None:
+    done = devices.run("-c", READS, "1")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) > 10
+    assert [row[0] for row in rows] == list(range(len(rows)))
+    assert (np.diff([row[1] for row in rows]) > 0).all()
+    assert (np.diff([row[2] for row in rows]) > 0).all()  # the camera's own clock, read from the picture
+    assert all(row[3] >= row[2] for row in rows)  # taken after it was shown
+    assert rows[0][4] == [360, 640, 3]
+    assert np.abs(np.array(rows[0][5]) - PICTURE[0, 0]).max() <= 6
+    assert "camera 0 gives 640x360 at 30 in YUYV, asked for 1280x720 at 30 in MJPG" in done.stderr
+
+
+def test_a_camera_that_disappears_is_taken_up_again(devices: FakeDevices) -> None:
+    process = devices.start("-c", READS, "3.5")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    devices.unplug_camera()
+    time.sleep(0.7)
+    devices.replug_camera()
+    out, told = process.communicate(timeout=30)
+    assert process.returncode == 0, told
+    rows = [json.loads(line) for line in (first + out).splitlines()]
+    gaps = np.diff([row[1] for row in rows])
+    assert gaps.max() > 0.5
+    assert len(rows) - 1 - gaps.argmax() > 5  # it went on after the longest gap
+    assert (np.diff([row[0] for row in rows]) == 1).all()
+    assert "camera 0 is gone" in told
+    assert "camera 0 is back" in told
+    assert told.count("asked for") == 1  # said once, not at each opening
+
+
+def test_cameras_are_found_by_a_part_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name, real in ((0, "Integrated Webcam", True), (2, "HD Pro C920", True), (9, "livepaste", False)):
+        node = tmp_path / f"video{number}"
+        (node / "device").mkdir(parents=True) if real else node.mkdir()
+        (node / "name").write_text(name + "\n")
+    monkeypatch.setattr(camera, "NAMES", tmp_path)
+    assert camera.camera_index("c920") == 2
+    assert camera.camera_index("7") == 7
+    assert camera.named_cameras() == [(0, "Integrated Webcam"), (2, "HD Pro C920")]  # a loopback is no camera
+    with pytest.raises(DeviceError, match="no camera is called 'livepaste'; found: Integrated Webcam, HD Pro C920"):
+        camera.camera_index("livepaste")

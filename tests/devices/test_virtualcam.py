@@ -1,0 +1,137 @@
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvirtualcam
+from fake_v4l2 import OUTPUT, FakeDevices, build
+from pyvirtualcam.camera import BACKENDS
+
+from livepaste.devices.virtualcam import VirtualCameraSink
+from livepaste.errors import DeviceError
+from livepaste.types import Mark
+
+GREEN = np.full((360, 640, 3), (20, 200, 40), np.uint8)
+
+SENDS = """
+import sys, time, numpy as np
+from livepaste.devices.virtualcam import VirtualCameraSink
+from livepaste.types import Mark
+shape, seconds = eval(sys.argv[1]), float(sys.argv[2])
+sink = VirtualCameraSink("", (640, 360), 30)
+print(sink.name, flush=True)
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    sink.send(np.full((*shape, 3), (20, 200, 40), np.uint8), Mark.SWAPPED)
+    time.sleep(1 / 30)
+sink.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def devices(library: Path, tmp_path: Path) -> FakeDevices:
+    return FakeDevices(library, tmp_path)
+
+
+def test_a_call_sees_what_was_sent_through_the_real_linux_backend(devices: FakeDevices) -> None:
+    devices.plug_loopback()
+    done = devices.run("-c", SENDS, "(360, 640)", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == OUTPUT
+    frames = devices.sent((640, 360))
+    assert len(frames) > 3
+    assert np.abs(frames[-1].rgb.astype(int) - GREEN).max() <= 4
+
+
+def test_another_shape_is_letterboxed_to_what_was_opened(devices: FakeDevices) -> None:
+    devices.plug_loopback()
+    assert devices.run("-c", SENDS, "(720, 720)", "0.3").returncode == 0
+    picture = devices.sent((640, 360))[0].rgb.astype(int)
+    assert picture[:, :138].max() < 8
+    assert picture[:, 502:].max() < 8
+    assert np.abs(picture[5:-5, 145:-145] - GREEN[0, 0]).max() <= 4
+
+
+def test_a_virtual_camera_that_vanishes_is_opened_again_when_it_is_back(devices: FakeDevices) -> None:
+    devices.plug_loopback()
+    process = devices.start("-c", SENDS, "(360, 640)", "6")
+    deadline = time.monotonic() + 20
+    while not devices.out.stat().st_size and time.monotonic() < deadline:
+        time.sleep(0.05)
+    before = devices.unplug_loopback()
+    time.sleep(0.8)
+    devices.plug_loopback()
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 0, told
+    assert f"virtual camera {OUTPUT} is gone" in told
+    assert f"virtual camera {OUTPUT} is back" in told
+    assert devices.sent((640, 360), before)
+    assert len(devices.sent((640, 360))) > 20
+
+
+def test_without_a_device_the_error_says_what_to_do(devices: FakeDevices) -> None:
+    told = devices.run("-c", SENDS, "(360, 640)", "1").stderr
+    assert "DeviceError: no virtual camera can be used" in told
+    assert "sudo modprobe v4l2loopback" in told
+
+
+class Double:
+    """A backend as another system might have it: out of order after a while."""
+
+    opened = 0
+    good_for = 3
+    sent: list[np.ndarray]
+
+    def __init__(self, *, width, height, fps, fourcc, device):
+        type(self).opened += 1
+        self.left = self.good_for
+
+    def close(self):
+        pass
+
+    def send(self, frame):
+        if not self.left:
+            raise RuntimeError("the extension was unloaded")
+        self.left -= 1
+        type(self).sent.append(frame.copy())
+
+    def device(self):
+        return "double"
+
+    def native_fourcc(self):
+        return None
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> type[Double]:
+    monkeypatch.setattr(Double, "opened", 0)
+    monkeypatch.setattr(Double, "sent", [], raising=False)
+    for name in list(BACKENDS):
+        monkeypatch.delitem(BACKENDS, name)
+    pyvirtualcam.register_backend("double", Double)
+    yield Double
+    BACKENDS.pop("double")
+
+
+def test_a_backend_that_raises_is_opened_again_and_send_never_does(double: type[Double]) -> None:
+    sink = VirtualCameraSink("", (640, 360), 30)
+    for _ in range(8):
+        sink.send(GREEN, Mark.SWAPPED)
+        sink._retry_at_s = 0.0
+    sink.close()
+    assert double.opened == 2  # 3 pictures each; every fourth send finds it broken
+    assert [f.size for f in double.sent] == [360 * 640 * 3] * 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the remedy is for Linux")
+def test_no_backend_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(BACKENDS):
+        monkeypatch.delitem(BACKENDS, name)
+    with pytest.raises(DeviceError, match="no virtual camera can be used"):
+        VirtualCameraSink("", (640, 360), 30)
