@@ -59,7 +59,7 @@ def test_a_half_precision_export_is_half_the_size(tmp_path) -> None:
 
 
 def test_each_identity_of_the_base_draws_its_own_face() -> None:
-    base = LightBase(LightOptions(resolution=64), 3, nnx.Rngs(0))
+    base = LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(0))
     base.decoder.picture_head.bias[...] = jnp.arange(3.0)[:, None] * jnp.ones((3, 12))
     code = jnp.ones((2, 160))
     a = base.decoder.picture(code, JAX_OPS, jnp.array([0, 2]))

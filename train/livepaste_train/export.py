@@ -101,6 +101,10 @@ class OnnxOps:
     def sigmoid(self, x: Value) -> Value:
         return self._node("Sigmoid", [x.name], x.side, x.channels)
 
+    def scale(self, x: Value, by: float, plus: float) -> Value:
+        scaled = self._node("Mul", [x.name, self._constant(by)])
+        return self._node("Add", [scaled.name, self._constant(plus)], x.side, x.channels)
+
     def shift(self, x: Value, by: Any) -> Value:
         constant = self._weight(np.asarray(by).transpose(2, 0, 1)[None])
         return self._node("Add", [x.name, constant], x.side, x.channels)

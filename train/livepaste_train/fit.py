@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,20 @@ def environment() -> dict[str, str | int]:
         "machine": platform.machine(),
         "devices": jax.device_count(),
         "python": platform.python_version(),
+    }
+
+
+def contract(recipe: Recipe) -> dict[str, Any]:
+    """What whoever runs a model must know about its crops, pictures and masks."""
+    return {
+        "model": recipe.model,
+        "resolution": recipe.resolution,
+        "coverage": recipe.coverage,
+        "center": list(CENTER),
+        "template": TEMPLATE,
+        "color_order": "RGB",
+        "range": [0, 1],
+        "mask": "visible face, 1 = face",
     }
 
 
@@ -152,14 +167,7 @@ class Trainer:
         self.validation = self.validator.measure(made)
         step = int(self.state.step)
         facts = {
-            "model": self.recipe.model,
-            "resolution": self.recipe.resolution,
-            "coverage": self.recipe.coverage,
-            "center": list(CENTER),
-            "template": TEMPLATE,
-            "color_order": "RGB",
-            "range": [0, 1],
-            "mask": "visible face, 1 = face",
+            **contract(self.recipe),
             **self.people,
             "steps": step,
             "planned_steps": int(self.state.total),

@@ -93,6 +93,10 @@ class JaxOps:
     def sigmoid(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 
+    def scale(self, x: jax.Array, by: float, plus: float) -> jax.Array:
+        """by · x + plus."""
+        return x * by + plus
+
     def shift(self, x: jax.Array, by: jax.Array) -> jax.Array:
         """Add a constant picture (h, w, c), or one for each example."""
         return x + by

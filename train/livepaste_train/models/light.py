@@ -48,7 +48,7 @@ class Encoder(nnx.Module):
         self.code = Dense(side * side * o.neck, o.code, rngs)
 
     def __call__(self, x: Any, ops: Any) -> Any:
-        x = self.quarter(self.stem(ops.space_to_depth(x, 4), ops), ops)
+        x = self.quarter(self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 4), ops), ops)
         x = self.eighth(self.down8(ops.leaky(x), ops), ops)
         x = self.sixteenth(self.down16(ops.leaky(x), ops), ops)
         x = ops.leaky(self.neck(ops.leaky(x), ops))
@@ -62,8 +62,8 @@ class Decoder(nnx.Module):
         self.side = o.resolution // 16
         # What this face looks like on average, as logits: the network draws the difference. Set from the faces before
         # the first step, so that nothing has to be spent on learning where a face's parts usually are.
-        self.canvas = nnx.Param(jnp.zeros((identities, o.resolution, o.resolution, 3)))
-        self.mask_canvas = nnx.Param(jnp.zeros((identities, o.resolution, o.resolution, 1)))
+        self.canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 3)))
+        self.mask_canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 1)))
         n = {"identities": identities}
         self.spread = Dense(o.code, self.side * self.side * o.neck, rngs, **n)
         self.widen = Conv(o.neck, o.sixteenth, 1, rngs, **n)
@@ -86,22 +86,22 @@ class Decoder(nnx.Module):
     def _spread(self, code: Any, ops: Any, who: Any) -> Any:
         return ops.leaky(ops.unflatten(self.spread(ops.leaky(code), ops, who), self.side))
 
-    def picture(self, code: Any, ops: Any = JAX_OPS, who: Any = 0) -> Any:
-        """(b, code) -> (b, s, s, 3) in [0, 1]."""
+    def picture(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
+        """(b, code) -> (b, s, s, 3) in [0, 1]. ``canvas``: one for each example (b, s, s, 3) instead of its own."""
         x = self.sixteenth(self.widen(self._spread(code, ops, who), ops, who), ops, who)
         x = self.eighth(self.up8(ops.leaky(x), ops, who), ops, who)
         x = self.quarter(self.up4(ops.leaky(x), ops, who), ops, who)
         x = self.half(self.up2(ops.leaky(x), ops, who), ops, who)
         x = self.picture_head(ops.leaky(x), ops, who)
-        return ops.sigmoid(ops.shift(ops.depth_to_space(x, 2), self.canvas[...][who]))
+        return ops.sigmoid(ops.shift(ops.depth_to_space(x, 2), self.canvas[...][0] if canvas is None else canvas))
 
-    def mask(self, code: Any, ops: Any = JAX_OPS, who: Any = 0) -> Any:
+    def mask(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
         """(b, code) -> (b, s, s, 1) in [0, 1]."""
         x = ops.leaky(self.mask16(self._spread(code, ops, who), ops, who))
         x = self.mask8_mix(self.mask8(x, ops, who), ops, who)
         x = self.mask4_mix(self.mask4(ops.leaky(x), ops, who), ops, who)
         x = ops.depth_to_space(self.mask_head(ops.leaky(x), ops, who), 4)
-        return ops.sigmoid(ops.shift(x, self.mask_canvas[...][who]))
+        return ops.sigmoid(ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas))
 
 
 class LightAutoencoder(nnx.Module):
@@ -129,6 +129,7 @@ class LightAutoencoder(nnx.Module):
 class LightBase(nnx.Module):
     """The same encoder with one decoder for many identities: what the base is trained as."""
 
-    def __init__(self, options: LightOptions, identities: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, options: LightOptions, identities: int, numbers: int, rngs: nnx.Rngs) -> None:
         self.encoder = Encoder(options, rngs)
         self.decoder = Decoder(options, rngs, identities=identities)
+        self.reader = Dense(options.code, numbers, rngs)  # what is played, straight from the code
