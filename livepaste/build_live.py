@@ -1,15 +1,16 @@
-"""Wiring of a live run: source, stages, sinks and what may change while it runs."""
+"""Wiring of a live run: source, stages, sinks, and what may change while it runs."""
 
 from __future__ import annotations
 
 import logging
-import time
+import threading
 import tomllib
-from collections.abc import Iterable
-from dataclasses import fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from livepaste import build
@@ -17,25 +18,44 @@ from livepaste.checkpoint import newest_generation
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import LivepasteError, OptionError
 from livepaste.guard import hide_faces
-from livepaste.options import BlendOptions, LiveOptions, size_wh
+from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
 from livepaste.pipeline import Pipeline, Swapped
 from livepaste.registry import resolve
 from livepaste.stream import Sink, Stage
 from livepaste.swapper import Swapper
 from livepaste.types import Face, Frame
+from livepaste.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0  # for a changed settings file or a new generation
+
+
+class Mirrored:
+    """A source seen in a mirror: left and right are then those of the picture that leaves."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._source:
+            yield Frame(cv2.flip(frame.image, 1), frame.time, frame.index)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
 
 
 def open_source(options: LiveOptions) -> Iterable[Frame]:
     """The source that ``--camera`` names. Raises DeviceError or ClipError when it cannot be opened."""
     size = size_wh("size", options.size)
     if options.camera == "pipe:-":
-        return resolve("source", "pipe", SOURCES)(size, options.fps)
-    if Path(options.camera).is_file() or "://" in options.camera:
-        return resolve("source", "clip", SOURCES)(options.camera)
-    return resolve("source", "camera", SOURCES)(options.camera, size, options.fps)
+        source = resolve("source", "pipe", SOURCES)(size, options.fps)
+    elif "://" in options.camera:
+        source = resolve("source", "url", SOURCES)(options.camera, size, options.fps)
+    elif Path(options.camera).is_file():
+        source = resolve("source", "clip", SOURCES)(options.camera)
+    else:
+        source = resolve("source", "camera", SOURCES)(options.camera, size, options.fps)
+    return Mirrored(source) if options.mirror else source
 
 
 def open_sinks(options: LiveOptions, size: tuple[int, int], fps: float) -> tuple[Sink, ...]:
@@ -53,25 +73,99 @@ def open_sinks(options: LiveOptions, size: tuple[int, int], fps: float) -> tuple
     return tuple(sinks)
 
 
-def read_settings(path: Path, base: BlendOptions) -> BlendOptions:
+@dataclass(frozen=True)
+class Settings:
+    """What a settings file may change while live."""
+
+    blend: BlendOptions
+    face: str = "auto"
+
+
+def read_settings(path: Path, base: Settings) -> Settings:
     """``base`` with what a settings file says. Raises OptionError, naming the key, for anything unknown."""
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"settings {path}: {error}") from error
+    face = values.pop("face", base.face)
+    if not isinstance(face, str):
+        raise OptionError(f"settings {path}: face must be a str, got {face!r}")
+    one_of("face", face, FACE_CHOICES)
     known = {f.name: f for f in fields(BlendOptions)}
     for key, value in values.items():
         if key not in known:
-            raise OptionError(f"settings {path}: unknown setting {key!r}; known: {', '.join(known)}")
+            raise OptionError(f"settings {path}: unknown setting {key!r}; known: {', '.join(known)}, face")
         if key == "offset":
             if not (isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)):
                 raise OptionError(f"settings {path}: offset must be two numbers, got {value!r}")
             values[key] = (float(value[0]), float(value[1]))
-        elif known[key].type == "float" and isinstance(value, int):
+        elif known[key].type == "float" and type(value) is int:
             values[key] = float(value)
         elif known[key].type != type(value).__name__:
             raise OptionError(f"settings {path}: {key} must be a {known[key].type}, got {value!r}")
-    return replace(base, **values)
+    return Settings(replace(base.blend, **values), face)
+
+
+class Changes:
+    """What changed outside while live, found and loaded on a thread of its own: the loop only takes it up.
+
+    ``take()`` hands out what is new since the last time, (swapper or None, settings or None). A settings file or a
+    generation that cannot be used is said once, and the run goes on as before.
+    """
+
+    def __init__(self, options: LiveOptions, checkpoint: Path, settings: Settings) -> None:
+        self._options, self._checkpoint, self._base = options, checkpoint, settings
+        self._generation = self._newest_name()
+        self._settings = self._settings_time()
+        self._lock = threading.Lock()
+        self._swapper: Swapper | None = None
+        self._read: Settings | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="changes")
+        if options.follow or options.settings:
+            self._thread.start()
+
+    def take(self) -> tuple[Swapper | None, Settings | None]:
+        with self._lock:
+            new = self._swapper, self._read
+            self._swapper = self._read = None
+            return new
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _newest_name(self) -> str:
+        """The newest generation's folder: to look at names is cheap, to check hashes is not."""
+        return max((p.name for p in (self._checkpoint / "generations").glob("[0-9]*")), default="")
+
+    def _settings_time(self) -> int | None:
+        try:
+            return Path(self._options.settings).stat().st_mtime_ns if self._options.settings else None
+        except OSError:  # between two writes of an editor
+            return None
+
+    def _run(self) -> None:
+        while not self._closed.wait(LOOK_EVERY_S):
+            try:
+                self._look()
+            except (LivepasteError, OSError) as error:
+                logger.warning("%s; going on as before", error)
+
+    def _look(self) -> None:
+        changed = self._settings_time()
+        if changed not in (None, self._settings):
+            self._settings = changed
+            settings = read_settings(Path(str(self._options.settings)), self._base)
+            with self._lock:
+                self._read = settings
+            logger.info("settings read again")
+        newest = self._newest_name() if self._options.follow else self._generation
+        if newest != self._generation:
+            self._generation = newest
+            swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
+            with self._lock:
+                self._swapper = swapper
+            logger.info("generation %d taken up", swapper.generation.number)
 
 
 class LiveStages:
@@ -79,69 +173,69 @@ class LiveStages:
 
     def __init__(self, options: LiveOptions) -> None:
         self._options = options
-        self.chosen, self.others = build.chooser(options.face)
+        self._checkpoint = Path(options.model) if options.model else build.shipped("persona")
+        self._settings = Settings(options.blend, options.face)
+        if options.settings:
+            self._settings = read_settings(Path(options.settings), self._settings)
         self._finder: Any = None
         self._pipeline: Pipeline | None = None
-        self._looked_s = 0.0
-        self._settings_changed: float | None = None
-        self._checkpoint = Path(options.model) if options.model else build.shipped("persona")
-        self._number = -1
+        self._changes: Changes | None = None
+        self._watcher = Watcher() if options.guard.others == "blur" else None
 
     def stages(self) -> tuple[Stage, ...]:
         return (("find", self.find), ("swap", self.swap))
 
     def find(self, frame: Frame, _: Any) -> tuple[Face, ...]:
+        """Every face that is followed, the chosen one first."""
+        if self._watcher is not None:
+            self._watcher.show(frame)
         if self._finder is None:
-            self._finder = build.make_finder(self._options.face)
+            self._finder = build.make_finder(self._settings.face)
+        self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
         return self._finder(frame)
 
     def swap(self, frame: Frame, faces: tuple[Face, ...]) -> Swapped:
-        if self._pipeline is None:
-            self._start()
-        assert self._pipeline is not None
-        if time.monotonic() - self._looked_s > LOOK_EVERY_S:
-            self._look()
-        hidden = self.others(faces) if self._options.guard.others == "blur" else ()
-        if hidden:
-            frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
-        return self._pipeline(frame, faces)
+        """The chosen face swapped, every other one hidden."""
+        pipeline = self._pipeline or self._start()
+        self._take_up_changes(pipeline)
+        _, others = build.chooser(self._settings.face)
+        if self._watcher is not None:
+            hidden = (*others(faces), *self._watcher.strangers(faces))
+            if hidden:
+                frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
+        return pipeline(frame, faces)
 
-    def _start(self) -> None:
-        generation = newest_generation(self._checkpoint)
-        self._number = generation.number
-        swapper = self._swapper = Swapper(generation, threads=self._options.threads)
-        options = self._options.blend
-        if self._options.settings:
-            options = read_settings(Path(self._options.settings), options)
-        self._blend = options
-        self._pipeline = Pipeline(swapper, build.usable(options, swapper), choose=self.chosen)
+    def _start(self) -> Pipeline:
+        self._changes = Changes(self._options, self._checkpoint, Settings(self._options.blend, self._options.face))
+        swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
+        pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper), choose=self._choose,
+                            want_mask="window" in self._options.sink)  # fmt: skip
+        self._pipeline, self._swapper = pipeline, swapper
+        return pipeline
 
-    def _look(self) -> None:
-        """Take up changed settings and, with ``--follow``, a newer generation; a bad one is said and the old one kept."""
-        self._looked_s = time.monotonic()
-        assert self._pipeline is not None
+    def _choose(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
+        return build.chooser(self._settings.face)[0](faces)
+
+    def _take_up_changes(self, pipeline: Pipeline) -> None:
+        assert self._changes is not None
+        swapper, settings = self._changes.take()
+        if swapper is None and settings is None:
+            return
+        if swapper is not None:
+            self._swapper = swapper
+            pipeline.exchange(swapper)
+        before = self._settings
+        self._settings = settings or before
         try:
-            if self._options.settings:
-                changed = Path(self._options.settings).stat().st_mtime
-                if self._settings_changed not in (None, changed):
-                    self._blend = read_settings(Path(self._options.settings), self._options.blend)
-                    self._pipeline.options = build.usable(self._blend, self._swapper)
-                    logger.info("settings read again")
-                self._settings_changed = changed
-            if self._options.follow:
-                generation = newest_generation(self._checkpoint)
-                if generation.number != self._number:
-                    self._swapper = Swapper(generation, threads=self._options.threads)
-                    self._pipeline.exchange(self._swapper)
-                    self._pipeline.options = build.usable(self._blend, self._swapper)
-                    self._number = generation.number
-                    logger.info("generation %d taken up", self._number)
-        except (LivepasteError, OSError) as error:
+            pipeline.options = build.usable(self._settings.blend, self._swapper)
+        except OptionError as error:  # a mask of that name does not exist
             logger.warning("%s; going on as before", error)
+            self._settings = before
 
     def close(self) -> None:
-        if self._finder is not None:
-            self._finder.close()
+        for part in (self._changes, self._watcher, self._finder):
+            if part is not None:
+                part.close()
 
 
 def safe(value: Any) -> bool:

@@ -194,7 +194,9 @@ class LiveGuardOptions(GuardOptions):
 class LiveOptions:
     """Swap the face at the camera into a virtual camera."""
 
-    camera: str = option("0", help="number or name of a camera, a clip's path (played at its own pace), or pipe:-")
+    camera: str = option(
+        "0", help="number or name of a camera, a clip's path (played at its own pace), a URL, or pipe:-"
+    )
     model: str | None = option(None, help="checkpoint folder (default: the persona that comes with livepaste)")
     sink: list[str] = option(
         ["virtualcam"], help="virtualcam, window, clip:OUT.mp4, pipe:-, memory, null; several may be given"
@@ -204,7 +206,7 @@ class LiveOptions:
     mirror: bool = option(False, help="mirror what leaves (the preview window is always mirrored)")
     face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
     settings: str | None = option(
-        None, help="TOML file read again whenever it changes: mask, feather, color, opacity, offset, scale"
+        None, help="TOML file read again whenever it changes: mask, feather, color, opacity, offset, scale, face"
     )
     follow: bool = option(False, help="take up each new generation of a training that is still running")
     stats: str | None = option(None, help="write one JSON line a second here")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,7 +25,11 @@ Stage = tuple[str, Callable[[Frame, Any], Any]]  # name, (frame, what the stage 
 
 
 class Sink(Protocol):
-    """Where pictures go. ``send`` may block or raise; neither holds anybody else."""
+    """Where pictures go. ``send`` may block or raise; neither holds anybody else.
+
+    One that has ``show(sent)`` gets the whole :class:`Sent` instead. One with ``main_thread = True`` is served on the
+    thread that called ``stream``: windows need that on some systems.
+    """
 
     def send(self, image: np.ndarray, mark: Mark) -> None: ...
 
@@ -90,7 +94,7 @@ class Live:
     """A running stream. ``stop`` ends it; ``fatal`` is an error that a stage cannot go on from."""
 
     stop: threading.Event = field(default_factory=threading.Event)
-    fatal: LivepasteError | None = None
+    fatal: Exception | None = None
     captured: int = 0
     slots: list[Slot] = field(default_factory=list)
 
@@ -105,7 +109,9 @@ def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink
     """Run until the source ends, ``live.stop`` is set, or a stage raises a LivepasteError (which is raised here).
 
     ``safe(value)`` says whether the last stage's value may leave, ``picture(value)`` is its image. Any other exception
-    makes a failed frame, which the guard answers. Returns the finished Live.
+    makes a failed frame, which the guard answers. A sink whose reader has left (BrokenPipeError) ends the run. A source
+    may have ``close()``, called at the end, and ``taken_s``, the monotonic time at which its last frame was taken.
+    Returns the finished Live.
     """
     live = live or Live()
     live.slots = [Slot() for _ in range(len(stages) + 1)]
@@ -114,13 +120,21 @@ def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink
     for (name, work), inbox, outbox in zip(stages, live.slots, live.slots[1:], strict=False):
         threads.append(threading.Thread(target=_stage, args=(name, work, inbox, outbox, live), daemon=True, name=name))
     outlets = [(Slot(), sink) for sink in sinks]
-    drains = [threading.Thread(target=_drain, args=(slot, sink), daemon=True, name="sink") for slot, sink in outlets]
+    front = [outlet for outlet in outlets if getattr(outlet[1], "main_thread", False)]
+    drains = [threading.Thread(target=_drain, args=(slot, sink, live), daemon=True, name="sink")
+              for slot, sink in outlets if (slot, sink) not in front]  # fmt: skip
     for thread in (*threads, *drains):
         thread.start()
+    send = (live, guard, fps, ended, [slot for slot, _ in outlets], safe, picture, on_sent)
     try:
-        _output(live, guard, fps, ended, [slot for slot, _ in outlets], safe, picture, on_sent)
+        if front:
+            _beside_windows(send, front, live)
+        else:
+            _output(*send)
     finally:
         live.stop.set()
+        if hasattr(source, "close") and not isinstance(source, Generator):  # a running generator cannot be closed
+            source.close()
         for slot in live.slots:
             slot.close()
         for slot, _ in outlets:
@@ -143,7 +157,7 @@ def _capture(source: Iterable[Frame], live: Live, ended: threading.Event) -> Non
             if live.stop.is_set():
                 break
             live.captured += 1
-            live.slots[0].put(Item(frame, time.monotonic()))
+            live.slots[0].put(Item(frame, getattr(source, "taken_s", 0.0) or time.monotonic()))
     except LivepasteError as error:
         live.fatal = error
     except Exception as error:
@@ -164,7 +178,7 @@ def _stage(name: str, work: Callable[[Frame, Any], Any], inbox: Slot, outbox: Sl
             try:
                 item.value = work(item.frame, item.value)
             except LivepasteError as error:
-                live.fatal = error
+                live.fatal, item.failed = error, True
                 live.stop.set()
             except Exception:
                 logger.exception("stage %s failed on frame %d", name, item.frame.index)
@@ -183,25 +197,84 @@ def _output(live: Live, guard: Guard, fps: float, ended: threading.Event, outlet
         item = live.slots[-1].take(max(0.0, last + patience * interval - time.monotonic()))
         now = time.monotonic()
         if item is not None:
-            good = not item.failed and safe(item.value)
-            image = picture(item.value) if good else None
-            guard.offer(image, now, safe=good, raw=item.frame.image)
+            image = _safe_picture(item, safe, picture)
+            guard.offer(image, now, safe=image is not None, raw=item.frame.image)
         elif live.slots[-1].closed and ended.is_set():
             break
         shown, mark = guard.answer(now)
+        sent = Sent(mark, now, item, shown)
         for slot in outlets:
-            slot.put((shown, mark))
-        on_sent(Sent(mark, now, item, shown))
+            slot.put(sent)
+        on_sent(sent)
         patience = 1.5 if item is not None else 1.0
         last = now
 
 
-def _drain(slot: Slot, sink: Sink) -> None:
-    while not slot.closed:
-        item = slot.take(0.2)
-        if item is None:
-            continue
+def _safe_picture(item: Item, safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray]) -> np.ndarray | None:
+    """The picture that may leave, or None; whatever cannot be judged may not."""
+    try:
+        return picture(item.value) if not item.failed and safe(item.value) else None
+    except Exception:
+        logger.exception("frame %d could not be judged", item.frame.index)
+        return None
+
+
+def _beside_windows(send: tuple[Any, ...], front: list[tuple[Slot, Sink]], live: Live) -> None:
+    """The output on a thread of its own, this thread serving the windows. Raises what the output raised."""
+    failed: list[Exception] = []
+
+    def output() -> None:
         try:
-            sink.send(*item)
-        except Exception as error:  # a sink that fails is its own affair: it says so and tries again with the next
-            logger.warning("%s: %s", type(sink).__name__, error)
+            _output(*send)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=output, daemon=True, name="output")
+    thread.start()
+    trouble = [_Trouble(sink) for _, sink in front]
+    try:
+        while thread.is_alive():
+            for (slot, sink), said in zip(front, trouble, strict=True):
+                sent = slot.take(0.02)
+                if sent is not None:
+                    _deliver(sent, sink, live, said)
+    finally:
+        live.stop.set()
+        thread.join(timeout=2)
+    if failed:
+        raise failed[0]
+
+
+def _drain(slot: Slot, sink: Sink, live: Live) -> None:
+    said = _Trouble(sink)
+    while not slot.closed:
+        sent = slot.take(0.2)
+        if sent is not None:
+            _deliver(sent, sink, live, said)
+
+
+def _deliver(sent: Sent, sink: Sink, live: Live, trouble: _Trouble) -> None:
+    try:
+        show = getattr(sink, "show", None)
+        if show is not None:
+            show(sent)
+        else:
+            sink.send(sent.image, sent.mark)
+    except BrokenPipeError as error:  # whoever read it has left: as in any pipe, the run is over
+        live.fatal = error
+        live.stop.set()
+    except Exception as error:  # a sink that fails is its own affair: it says so and tries again with the next
+        trouble.say(error)
+
+
+class _Trouble:
+    """Says a sink's failure when it begins and once a minute while it lasts."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._name, self._text, self._said_s = type(sink).__name__, "", float("-inf")
+
+    def say(self, error: Exception) -> None:
+        now = time.monotonic()
+        if str(error) != self._text or now - self._said_s > 60:
+            logger.warning("%s: %s", self._name, error)
+            self._text, self._said_s = str(error), now

@@ -30,7 +30,7 @@ LAYER = {
         ("align", "blend", "color", "smooth", "measures", "faceset", "checkpoint", "actors", "masks", "coverage"), 1
     ),
     **dict.fromkeys(("pipeline", "stream", "guard", "extract", "measure_run", "clip_run"), 2),
-    **dict.fromkeys(("finder", "mediapipe_graphs", "runtime", "swapper", "devices"), 3),
+    **dict.fromkeys(("finder", "mediapipe_graphs", "runtime", "swapper", "watcher", "devices"), 3),
     **dict.fromkeys(("cli", "build", "build_live", "__main__", "__init__"), 4),
 }
 # library -> the modules that wrap it

@@ -1,12 +1,17 @@
+import signal
+import subprocess
+import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from livepaste.align import mean_mesh
+from livepaste.build_live import Changes, LiveStages, Settings
 from livepaste.guard import Guard, fit, hide_faces, make_cover
-from livepaste.options import BlendOptions, GuardOptions
+from livepaste.options import BlendOptions, GuardOptions, LiveOptions
 from livepaste.pipeline import Pipeline, Swapped
 from livepaste.stream import Live, stream
 from livepaste.types import Face, Frame, Mark, Swap
@@ -251,3 +256,108 @@ def test_a_swapped_frame_holds_no_camera_pixel_inside_the_mask() -> None:
     np.testing.assert_array_equal(made[0].image[inside], made[1].image[inside])
     outside = made[0].mask == 0
     np.testing.assert_array_equal(made[0].image[outside], camera(1)[outside])
+
+
+def test_while_a_model_is_exchanged_every_frame_is_swapped_held_or_covered() -> None:
+    """The next model loads on its own thread; the frame that takes it up fails here, as a broken one would."""
+    points = (mean_mesh().points_xyz * 40 + [60, 40, 0]).astype(np.float32)
+    options = BlendOptions(mask="learned", color="none", feather=0.0)
+    pipeline = Pipeline(Painter(), options)
+
+    class Other(Painter):
+        def __call__(self, crop: np.ndarray) -> Swap:
+            made = super().__call__(crop)
+            return Swap(made.image + np.float32(0.4), made.persona_mask, made.wearer_mask)
+
+    class Broken(Painter):
+        def __call__(self, crop: np.ndarray) -> Swap:
+            raise RuntimeError("half a model")
+
+    def swap(frame, faces):
+        if frame.index in (10, 25):
+            pipeline.exchange(Broken() if frame.index == 10 else Other())
+        return pipeline(frame, faces)
+
+    sent = run(45, lambda frame, _: (Face(points),), swap)
+    marks = [mark for _, mark, _ in sent]
+    x, y = points[1, :2].astype(int)
+    colors = {int(image[y, x, 0]) for _, mark, image in sent if mark is Mark.SWAPPED}
+    assert {round(0.3 * 255), round(0.7 * 255)} <= {c + d for c in colors for d in (-1, 0, 1)}  # both models were shown
+    assert Mark.COVER in marks[5:]
+    assert marks[-1] is Mark.SWAPPED
+    assert_nothing_bare(sent, 45)
+    assert_steady(sent)
+
+
+def test_a_second_face_leaves_under_an_ellipse_and_the_chosen_one_swapped() -> None:
+    first = (mean_mesh().points_xyz * 30 + [25, 45, 0]).astype(np.float32)
+    second = (mean_mesh().points_xyz * 30 + [95, 45, 0]).astype(np.float32)
+    stages = LiveStages(LiveOptions(model="unused"))
+    stages._watcher.close()  # what the loop itself follows is the subject here
+    stages._pipeline = Pipeline(Painter(), BlendOptions(mask="learned", color="none", feather=0.0))
+    stages._pipeline.choose = stages._choose
+    stages._changes = Changes(LiveOptions(model="unused"), Path("unused"), Settings(BlendOptions()))
+
+    def find(frame, _):
+        return (Face(first, track=0), Face(second, track=1)) if frame.index >= 8 else (Face(first, track=0),)
+
+    sent = run(30, find, stages.swap)
+    assert_nothing_bare(sent, 30)
+    assert_steady(sent)
+    swapped = [image for _, mark, image in sent if mark is Mark.SWAPPED][-8:]
+    x, y = second[1, :2].astype(int)
+    there = np.s_[y - 6 : y + 6, x - 6 : x + 6]
+    for image in swapped:
+        assert all((image[there] == camera(i)[there]).all(-1).mean() < 0.05 for i in range(30))
+        assert np.ptp(image[first[1, 1].astype(int), first[1, 0].astype(int)]) <= 1  # painted grey
+
+
+def test_at_the_end_of_the_stream_nothing_bare_leaves_and_the_loop_returns() -> None:
+    sent = run(6, lambda frame, _: ("face",) if frame.index < 4 else (), painted)
+    assert_nothing_bare(sent, 6)
+    assert {mark for _, mark, _ in sent[-2:]} <= {Mark.HELD, Mark.COVER}
+
+
+CHILD = """
+import sys, time, numpy as np
+from fractions import Fraction
+from livepaste import build_live, cli
+from livepaste.cli import live
+from livepaste.pipeline import Swapped
+from livepaste.types import Frame
+
+class Camera:
+    size_wh, fps = (160, 120), 30.0
+    def __iter__(self):
+        for i in range(10_000):
+            time.sleep(1 / 30)
+            yield Frame(np.random.default_rng(i % 50).integers(0, 256, (120, 160, 3)).astype(np.uint8), Fraction(i, 30), i)
+
+class Stages:
+    def __init__(self, options): pass
+    def stages(self):
+        paint = lambda frame, faces: Swapped(np.full((120, 160, 3), 77, np.uint8) if faces else frame.image, len(faces), 0)
+        return (("find", lambda frame, _: () if frame.index % 20 > 12 else ("face",)), ("swap", paint))
+    def close(self): pass
+
+build_live.open_source, build_live.LiveStages = lambda options: Camera(), Stages
+sys.exit(cli.main(["live", "--camera", "0", "--sink", "pipe:-", "--model", "unused"]))
+"""
+
+
+def test_ctrl_c_lets_nothing_bare_through_a_real_pipe() -> None:
+    process = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    size = SIZE[0] * SIZE[1] * 3
+    data = process.stdout.read(size * 40)
+    process.send_signal(signal.SIGINT)
+    rest, told = process.communicate(timeout=20)
+    assert process.returncode == 0, told.decode()
+    assert b"Traceback" not in told
+    data += rest
+    pictures = np.frombuffer(data[: len(data) // size * size], np.uint8).reshape(-1, SIZE[1], SIZE[0], 3)
+    assert len(pictures) >= 40
+    slate = make_cover("slate")(None, SIZE)
+    for picture in pictures:
+        assert np.array_equal(picture, PAINTED) or np.array_equal(picture, slate)
+    assert any(np.array_equal(picture, PAINTED) for picture in pictures)

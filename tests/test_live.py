@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepaste.build_live import read_settings
+from livepaste.build_live import Changes, Mirrored, Settings, read_settings
 from livepaste.cli import main
+from livepaste.devices.memory import MemorySource
 from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import OptionError
-from livepaste.options import BlendOptions
+from livepaste.options import BlendOptions, LiveOptions
+from livepaste.types import Frame
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +135,63 @@ def test_bad_input_gets_one_line(clip: Path, checkpoint: Path, capsys, words, co
 
 def test_settings_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
-    path.write_text('mask = "hull"\nfeather = 0.1\noffset = [0.1, 0]\nopacity = 1\n')
-    read = read_settings(path, BlendOptions())
-    assert (read.mask, read.feather, read.offset, read.opacity) == ("hull", 0.1, (0.1, 0.0), 1.0)
+    path.write_text('mask = "hull"\nfeather = 0.1\noffset = [0.1, 0]\nopacity = 1\nface = "left"\n')
+    base = Settings(BlendOptions())
+    read = read_settings(path, base)
+    assert (read.blend.mask, read.blend.feather, read.blend.offset, read.blend.opacity) == (
+        "hull",
+        0.1,
+        (0.1, 0.0),
+        1.0,
+    )
+    assert read.face == "left"
     for text, message in (
         ("fether = 1", "unknown setting 'fether'; known: mask"),
         ("feather = 'wide'", "feather must be a float"),
+        ("feather = true", "feather must be a float"),
         ("offset = 3", "offset must be two numbers"),
         ("feather = 9", "feather must be between 0 and 0.5"),
+        ("face = 3", "face must be a str"),
+        ("face = 'mine'", "unknown face 'mine'; known: auto"),
         ("= 3", "settings"),
     ):
         path.write_text(text)
         with pytest.raises(OptionError, match=message):
-            read_settings(path, BlendOptions())
+            read_settings(path, base)
+
+
+def until(condition, timeout_s: float = 20.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.05)
+
+
+def test_changes_are_found_and_loaded_beside_the_loop(checkpoint: Path, tmp_path: Path, caplog) -> None:
+    own, file = tmp_path / "model", tmp_path / "s.toml"
+    shutil.copytree(checkpoint, own)
+    file.write_text("feather = 0.1")
+    options = LiveOptions(model=str(own), settings=str(file), follow=True)
+    changes = Changes(options, own, Settings(BlendOptions()))
+    try:
+        assert changes.take() == (None, None)
+        file.write_text("feather = 0.2\nface = 'right'")
+        os.utime(file, ns=(1, 1))
+        found: list[Settings] = []
+        until(lambda: (new := changes.take()[1]) is not None and not found.append(new))
+        assert (found[0].blend.feather, found[0].face) == (0.2, "right")
+        file.write_text("feather = 'wide'")
+        until(lambda: "going on as before" in caplog.text)
+        newest = max((own / "generations").iterdir())
+        shutil.copytree(newest, tmp_path / "next")
+        (tmp_path / "next").rename(own / "generations" / "999999")
+        swappers: list[object] = []
+        until(lambda: (new := changes.take()[0]) is not None and not swappers.append(new))
+        assert swappers[0].generation.number == 999999
+    finally:
+        changes.close()
+
+
+def test_mirrored_is_the_picture_that_leaves(frames: list[np.ndarray]) -> None:
+    source = Mirrored(MemorySource([Frame(frames[0], Fraction(0), 0)]))
+    np.testing.assert_array_equal(next(iter(source)).image, frames[0][:, ::-1])

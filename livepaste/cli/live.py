@@ -34,6 +34,7 @@ def run(options: LiveOptions) -> None:
     for sink in sinks:
         if hasattr(sink, "on_key"):
             sink.on_key = lambda key: live.stop.set() if key == "q" else _toggle_cover(guard, key)
+            sink.flip = not options.mirror
     counter = _Second()
     first: list[float] = []
     with_stats = Path(options.stats).open("w", encoding="utf-8") if options.stats else None  # noqa: SIM115 (closed below)
@@ -59,11 +60,6 @@ def run(options: LiveOptions) -> None:
             live.stop.set()
 
     previous = {number: signal.signal(number, lambda *_: live.stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    images = (
-        (lambda value: np.ascontiguousarray(build_live.picture(value)[:, ::-1]))
-        if options.mirror
-        else build_live.picture
-    )
     try:
         stream(
             source,
@@ -73,7 +69,7 @@ def run(options: LiveOptions) -> None:
             fps=fps,
             live=live,
             safe=build_live.safe,
-            picture=images,
+            picture=build_live.picture,
             on_sent=on_sent,
         )
     finally:

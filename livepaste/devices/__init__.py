@@ -3,6 +3,7 @@
 SOURCES = {
     "camera": "livepaste.devices.camera:CameraSource",
     "clip": "livepaste.devices.playback:PlaybackSource",
+    "url": "livepaste.devices.url:UrlSource",
     "pipe": "livepaste.devices.pipe:PipeSource",
 }
 SINKS = {

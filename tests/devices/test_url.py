@@ -1,0 +1,99 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from livepaste.devices.url import UrlSource
+from livepaste.devices.video import write_video
+from livepaste.errors import DeviceError
+
+FRAMES, FPS = 20, 20
+GREYS = [np.full((96, 128, 3), 10 * i, np.uint8) for i in range(FRAMES)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_video(tmp_path / "clip.mp4", GREYS, Fraction(FPS), (128, 96))
+    return tmp_path
+
+
+@pytest.fixture
+def site(folder: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_recording_behind_a_url_is_played_at_its_own_pace_and_ends(site: str) -> None:
+    source = UrlSource(f"{site}/clip.mp4", (1, 1), 1.0)
+    assert (source.size_wh, source.fps) == ((128, 96), FPS)
+    began = time.monotonic()
+    frames = list(source)
+    assert time.monotonic() - began > (FRAMES - 2) / FPS  # never faster than filmed
+    assert [frame.index for frame in frames] == list(range(FRAMES))
+    assert [round(frame.image.mean() / 10) for frame in frames] == list(range(FRAMES))
+    assert (np.diff([float(frame.time) for frame in frames]) > 0).all()
+
+
+@pytest.fixture
+def broadcast(tmp_path: Path) -> bytes:
+    """The greys as an MPEG transport stream."""
+    path = tmp_path / "live.ts"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", 1
+        for picture in GREYS:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_a_live_stream_that_breaks_off_is_looked_for_and_taken_up_again(
+    broadcast: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(broadcast)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        source = UrlSource(f"tcp://127.0.0.1:{server.getsockname()[1]}", (1, 1), 1.0)
+        frames = []
+        for frame in source:
+            frames.append(frame)
+            if "is back" in caplog.text and len(frames) > FRAMES + 5:
+                source.close()
+        thread.join()
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert "broke off" in caplog.text
+
+
+def test_what_cannot_be_opened_is_one_line_without_the_password(site: str, tmp_path: Path) -> None:
+    address = site.replace("//", "//me:secret@")
+    with pytest.raises(
+        DeviceError, match=r"cannot open http://127\.0\.0\.1:\d+/none\.mp4: .*; check the address"
+    ) as told:
+        UrlSource(f"{address}/none.mp4", (1, 1), 1.0)
+    assert "secret" not in str(told.value)
+    with pytest.raises(DeviceError, match="cannot open file://"):
+        UrlSource((tmp_path / "none.mp4").as_uri(), (1, 1), 1.0)
