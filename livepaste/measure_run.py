@@ -15,10 +15,9 @@ import numpy as np
 
 from livepaste import measures
 from livepaste.align import Alignment, align, crop, pose_degrees
-from livepaste.blend import blend, soften
+from livepaste.blend import blend
 from livepaste.errors import TruthError
 from livepaste.faceset import FaceSet
-from livepaste.masks.hull import hull_mask
 from livepaste.types import Face, Frame
 
 Find = Callable[[np.ndarray], tuple[Face, ...]]
@@ -133,9 +132,13 @@ def compare(
         points = faces[0].points_xyz
         face_px = float(np.linalg.norm(points[454, :2] - points[234, :2]))
         region = measures.erode_px(true_mask, inputs.feather * face_px)
-        pictures = {"swap": out.image, "unswapped": worn.image, "ceiling": _ceiling(worn.image, truth, points, inputs)}
+        pictures = {
+            "swap": out.image,
+            "unswapped": worn.image,
+            "ceiling": _ceiling(worn.image, truth, points, true_mask, inputs),
+        }
         if mean is not None:
-            pictures["mean_face"] = _pasted_mean(worn.image, mean, points)
+            pictures["mean_face"] = _pasted_mean(worn.image, mean, points, true_mask)
         if colored is not None:
             pictures["colored"] = colored.image
         for name, picture in pictures.items():
@@ -224,23 +227,21 @@ def _mask(folder: Path | None, i: int, shape: tuple[int, ...]) -> np.ndarray | N
     return mask > 127
 
 
-def _laid(worn: np.ndarray, patch: np.ndarray, points: np.ndarray, alignment: Alignment) -> np.ndarray:
-    xy = points[:, :2] @ alignment.frame_to_crop[:, :2].T + alignment.frame_to_crop[:, 2]
-    return blend(worn, patch.astype(np.float32), hull_mask(xy.astype(np.float32), alignment.size), alignment)
+def _laid(worn: np.ndarray, patch: np.ndarray, alignment: Alignment, mask: np.ndarray) -> np.ndarray:
+    """A crop laid over the frame inside the true mask: baselines and ceiling are not charged for a mask of their own."""
+    whole = blend(worn, patch.astype(np.float32), np.ones(patch.shape[:2], np.float32), alignment)
+    return np.where(mask[..., None], whole, worn)
 
 
-def _pasted_mean(worn: np.ndarray, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _pasted_mean(worn: np.ndarray, mean: np.ndarray, points: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The persona's mean aligned face, put onto the frame by its alignment."""
-    return _laid(worn, mean, points, align(points, mean.shape[0]))
+    return _laid(worn, mean, align(points, mean.shape[0]), mask)
 
 
-def _ceiling(worn: np.ndarray, truth: np.ndarray, points: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """The truth itself, down to the model's resolution and back, blended with the same feather."""
+def _ceiling(worn: np.ndarray, truth: np.ndarray, points: np.ndarray, mask: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """The truth itself, down to the model's resolution and back."""
     alignment = align(points, inputs.resolution, inputs.coverage)
-    patch = crop(truth, alignment).astype(np.float32) / 255
-    xy = points[:, :2] @ alignment.frame_to_crop[:, :2].T + alignment.frame_to_crop[:, 2]
-    width = inputs.feather * float(np.linalg.norm(xy[454] - xy[234]))
-    return blend(worn, patch, soften(hull_mask(xy.astype(np.float32), inputs.resolution), width), alignment)
+    return _laid(worn, crop(truth, alignment).astype(np.float32) / 255, alignment, mask)
 
 
 def _rectangle(worn: np.ndarray, truth: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ class BlendOptions:
     """How the persona is laid over the frame; `--settings FILE.toml` may change these while live."""
 
     mask: str = option("hull+learned", help="masks joined by +, multiplied: hull, learned, rectangle, or pkg.mod:name")
-    feather: float = option(0.06, help="width of the soft edge, as a share of the face's width")
+    feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("mean-std", help="color match: none, mean-std")
     opacity: float = option(1.0, help="0 shows the camera, 1 the persona")
     offset: tuple[float, float] = option((0.0, 0.0), help="shift of the persona, x y, as shares of the face's width")
@@ -179,7 +179,7 @@ class MeasureOptions:
     persona_faces: str | None = option(None, help="the persona's face set, for the mean-face baseline")
     resolution: int = option(112, help="of the model, for the ceiling")
     coverage: float = option(1.9, help="of the model, for the ceiling")
-    feather: float = option(0.06, help="that the output was blended with")
+    feather: float = option(0.05, help="that the output was blended with")
     json: str | None = option(None, help="write the numbers here")
 
 

@@ -74,13 +74,14 @@ def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
         assert np.abs(made.image.astype(int) - frame).max() <= 4
 
 
-def test_the_soft_edge_lies_inside_the_mask() -> None:
+def test_the_soft_edge_is_one_half_at_the_masks_own_edge_and_fades_at_the_border() -> None:
     mask = np.zeros((100, 100), np.float32)
-    mask[30:70, 30:70] = 1
+    mask[30:, 30:70] = 1
     soft = soften(mask, 10)
-    assert (soft[mask == 0] == 0).all()
     assert soft[50, 50] == pytest.approx(1, abs=0.01)
-    assert 0.02 < soft[50, 33] < 0.9
+    assert soft[50, 29] + soft[50, 30] == pytest.approx(1, abs=0.01)
+    assert (soft[:, :19] < 0.002).all()
+    assert soft[99, 50] < 0.6  # the crop ends here
     np.testing.assert_array_equal(soften(mask, 0), mask)
 
 
@@ -91,7 +92,12 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
     xy = transform(POINTS[:, :2], align(POINTS, 64, 1.9).frame_to_crop)
     context = Context(np.zeros((64, 64, 3), np.float32), xy, swap)
     hull, learned, both = (build_mask(spec)(context) for spec in ("hull", "learned", "hull+learned"))
-    np.testing.assert_allclose(both, hull * learned, atol=1e-6)
+    np.testing.assert_allclose(
+        build_mask("hull+rectangle")(context), hull * build_mask("rectangle")(context), atol=1e-6
+    )
+    inside = hull > 0.5
+    np.testing.assert_allclose(both[inside], learned[inside], atol=1e-6)  # the hull does not cut what was learned
+    assert both[0, 0] == 0 < learned[0, 0]  # but bounds it
     assert learned.max() == pytest.approx(0.5)
     with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, rectangle"):
         build_mask("hull+halo")

@@ -39,8 +39,15 @@ Mask = Callable[[Context], np.ndarray]
 
 
 def build_mask(spec: str) -> Mask:
-    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one."""
-    parts: list[Mask] = [resolve("mask", name.strip(), MASKS, group=GROUP) for name in spec.split("+")]
+    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one.
+
+    Beside ``learned`` the ``hull`` is only a bound, wider than a face: two tight masks would each take off an edge.
+    """
+    names = [name.strip() for name in spec.split("+")]
+    parts: list[Mask] = [resolve("mask", name, MASKS, group=GROUP) for name in names]
+    if "learned" in names:
+        bound: Mask = resolve("mask", "livepaste.masks.hull:around", MASKS)
+        parts = [bound if name == "hull" else part for name, part in zip(names, parts, strict=True)]
 
     def product(context: Context) -> np.ndarray:
         mask = parts[0](context)

@@ -12,6 +12,8 @@ from livepaste.masks import Context
 # How far the usual forehead goes on above the mesh's upper edge, as a share of the distance from chin to that edge:
 # the median of the hairlines found on 150 generated stills.
 FOREHEAD = 0.08
+# Beside a learned mask the hull only says where a face can be: hairlines are where the model saw them.
+AROUND_FOREHEAD, AROUND_SCALE = 0.30, 1.15
 _UPPER = (*range(29, 36), *range(0, 8))  # positions in OUTLINE: the forehead's edge, from temple to temple
 _SHIFT = 4  # sub-pixel bits of the polygon
 
@@ -27,12 +29,23 @@ def hull_polygon(points_xy: Float32[np.ndarray, "n 2"], forehead: float = FOREHE
 
 def hull_mask(points_xy: Float32[np.ndarray, "n 2"], size: int) -> Float32[np.ndarray, "s s"]:
     """Visible face by landmarks alone, in [0, 1], antialiased; ``points_xy`` in crop pixels."""
+    return _filled(hull_polygon(points_xy), size)
+
+
+def _filled(polygon: np.ndarray, size: int) -> np.ndarray:
     big = np.zeros((size * 2, size * 2), np.uint8)
-    polygon = (hull_polygon(points_xy) + 0.5) * 2 - 0.5
-    cv2.fillPoly(big, [np.rint(polygon * (1 << _SHIFT)).astype(np.int32)], 255, cv2.LINE_AA, shift=_SHIFT)
+    corners = np.rint(((polygon + 0.5) * 2 - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    cv2.fillPoly(big, [corners], 255, cv2.LINE_AA, shift=_SHIFT)
     return cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 def hull(context: Context) -> np.ndarray:
     """The mask as ``--mask hull``."""
     return hull_mask(context.points_xy, context.size)
+
+
+def around(context: Context) -> np.ndarray:
+    """Where a face can be: the hull with the highest forehead, a little larger all round."""
+    polygon = hull_polygon(context.points_xy, AROUND_FOREHEAD)
+    middle = polygon.mean(0)
+    return _filled(middle + (polygon - middle) * AROUND_SCALE, context.size)
