@@ -29,9 +29,11 @@ from livepaste.actors.motion import Performance, perform
 from livepaste.align import STORED_COVERAGE
 from livepaste_train.augment import Geometry, batch, random_affine, sample
 from livepaste_train.data import pack
+from livepaste_train.fit import contract
 from livepaste_train.models.light import LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS as _OPS
-from livepaste_train.options import Recipe, read_recipe, seconds
+from livepaste_train.options import Recipe, as_record, read_recipe, seconds
+from livepaste_train.ship import ship
 from livepaste_train.state import named, save_weights
 from livepaste_train.step import losses_of, make_dispatch, new_state
 
@@ -273,7 +275,6 @@ def main() -> None:
     )
     canvas, mask_canvas = canvases(packed, geometry)
     graph, params = nnx.split(model, nnx.Param)
-    args.to.mkdir(parents=True, exist_ok=True)
     state = new_state(params, recipe, args.seed, 0)
     scale = identity_rate(params)
     sizes = geometry, recipe, len(casts), args.group, args.frames
@@ -307,8 +308,19 @@ def main() -> None:
             print(json.dumps(line), file=sys.stderr, flush=True)
         if now - saved > 300 or spent > budget:
             saved = now
-            save_weights(args.to / "all.npz", state.ema)
-            save_weights(args.to / "weights.npz", as_shipped(state.ema))
+            record = {
+                **contract(recipe),
+                "maker": MAKER,
+                "identities": len(casts) * args.group,
+                "faces": len(faces),
+                "consent": "synthetic",
+                "seed": args.seed,
+                "steps": step,
+                "seconds": round(spent),
+                "recipe": as_record(recipe),
+            }
+            weights = as_shipped(state.ema)
+            ship(args.to, record, lambda folder, weights=weights: save_weights(folder / "weights.npz", weights))
         if spent > budget:
             break
     print(f"{int(state.step)} steps in {spent:.0f} s; {sum(v.size for v in as_shipped(state.ema).values())} parameters")

@@ -113,7 +113,8 @@ class Trainer:
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
-        loss = pair_loss(self.geometry, self.recipe, compute)
+        frozen = from_base and self.recipe.encoder_lr == 0
+        loss = pair_loss(self.geometry, self.recipe, compute, frozen=frozen)
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
         self.state = new_state(params, self.recipe, options.seed, self._planned())
         self.validation: dict[str, float] = {}

@@ -21,12 +21,13 @@ class Recipe:
     model: str = "light"
     resolution: int = 112  # side of the model's crop, pixels
     coverage: float = 1.9  # side of the model's crop, template units
-    batch: int = 16  # faces a step, half of them the persona's
+    batch: int = 16  # faces a step
+    persona_share: float = 0.5  # of them, the persona's
     optimizer: str = "adam"
     lr: float = 1.5e-3
     warmup: float = 0.02  # share of the steps
     lr_floor: float = 0.03  # share of lr at the end of the cosine
-    encoder_lr: float = 0.3  # share of lr for an encoder that comes from a base
+    encoder_lr: float = 0.3  # share of lr for an encoder that comes from a base; 0 leaves it as it is
     clip_norm: float = 1.0
     ema: float = 0.995
     warp: float = 1.0  # strength of the random warp; falls to 0 in the last fifth
@@ -53,6 +54,7 @@ class Recipe:
         within("coverage", self.coverage, 1.0, 2.2)
         within("lr", self.lr, 1e-8, 1.0)
         within("ema", self.ema, 0.0, 0.99999)
+        within("persona_share", self.persona_share, 0.1, 0.9)
         within("held_out", self.held_out, 0.01, 0.5)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
         for name in ("warp", "jitter", "soften", "noise", "outside", "flip", "warmup", "lr_floor", "encoder_lr"):

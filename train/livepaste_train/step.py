@@ -68,21 +68,30 @@ def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, re
     return terms
 
 
-def pair_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[..., tuple[Array, dict[str, Array]]]:
-    """Loss of the two-decoder autoencoder on one batch: half the persona's faces, half the wearers'."""
-    half = recipe.batch // 2
+def pair_loss(
+    geometry: Geometry, recipe: Recipe, compute: Any, *, frozen: bool = False
+) -> Callable[..., tuple[Array, dict[str, Array]]]:
+    """Loss of the two-decoder autoencoder on one batch: the persona's faces first, then the wearers'.
+
+    ``frozen``: the encoder is left as it is and no gradient is computed for it.
+    """
+    first = max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
 
     def loss(model: Any, sides: tuple[Side, Side], key: Array, strength: Array) -> tuple[Array, dict[str, Array]]:
         keys = jax.random.split(key, 4)
         batches = []
-        for side, (k_index, k_batch) in zip(sides, (keys[:2], keys[2:]), strict=True):
-            index = choose(k_index, side.cumulative, half)
+        for side, (k_index, k_batch), count in zip(
+            sides, (keys[:2], keys[2:]), (first, recipe.batch - first), strict=True
+        ):
+            index = choose(k_index, side.cumulative, count)
             batches.append(batch(k_batch, side.packed, side.packed, index, index, geometry, recipe, strength))
         inputs = jnp.concatenate([b[0] for b in batches]).astype(compute)
         code = model.encode(inputs)
+        if frozen:
+            code = jax.lax.stop_gradient(code)
         total: dict[str, Array] = {}
         for decoder, code_half, (_, target, mask) in zip(
-            (model.persona, model.wearer), (code[:half], code[half:]), batches, strict=True
+            (model.persona, model.wearer), (code[:first], code[first:]), batches, strict=True
         ):
             picture, drawn = decoder.picture(code_half), decoder.mask(code_half)
             terms = losses_of(picture.astype(jnp.float32), drawn.astype(jnp.float32), target, mask, recipe)

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from livepaste_train import base
+from livepaste_train.augment import Geometry
+from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
+from livepaste_train.optimizers import make_optimizer
+from livepaste_train.options import Recipe
+from livepaste_train.ship import ship
+from livepaste_train.start import apply, starting_weights
+from livepaste_train.state import load_weights, named, save_weights
+from livepaste_train.step import make_dispatch, new_state
+
+from livepaste.checkpoint import newest_generation
+
+CASTS = [base.Cast(("drawn:1", "drawn:2"), seed, 12) for seed in (5, 6)]
+GEOMETRY = Geometry(64, 64, 1.9)
+RECIPE = Recipe(resolution=64, batch=8, optimizer="muon", lr=2e-3, steps_per_dispatch=5, warp=0.2)
+
+
+def test_the_numbers_of_a_mirrored_performance() -> None:
+    played, mirrored = base.numbers(CASTS)
+    names = list(base.READ)
+    column = {name: i for i, name in enumerate(names)}
+    both = np.concatenate([played.reshape(-1, played.shape[-1]), mirrored.reshape(-1, played.shape[-1])])
+    np.testing.assert_allclose(both.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(both.std(0), 1, atol=1e-3)
+    np.testing.assert_allclose(mirrored[..., column["yaw"]], -played[..., column["yaw"]], atol=1e-4)
+    np.testing.assert_allclose(mirrored[..., column["mouth"]], played[..., column["mouth"]], atol=1e-4)
+    spread = np.corrcoef(mirrored[..., column["blink_left"]].ravel(), played[..., column["blink_right"]].ravel())
+    assert spread[0, 1] > 0.999
+
+
+def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() -> None:
+    packed = np.stack([base.perform_cast((cast, 64, {})) for cast in CASTS])
+    canvas, mask_canvas = base.canvases(packed, GEOMETRY)
+    model = LightBase(LightOptions(resolution=64), 4, len(base.READ) + 2, nnx.Rngs(0))
+    graph, params = nnx.split(model, nnx.Param)
+    stage = base.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), jnp.asarray(canvas), jnp.asarray(mask_canvas),
+                       jnp.asarray(base.numbers(CASTS)))  # fmt: skip
+    state = new_state(params, RECIPE, 0, 200)
+    for make in (base.reading_loss, base.base_loss):
+        dispatch = make_dispatch(graph, make(GEOMETRY, RECIPE, 2, 2, 12), RECIPE, base.identity_rate(params))
+        losses = []
+        for _ in range(8):
+            state, metrics = dispatch(state, stage)
+            losses.append(float(metrics["loss"]))
+        assert np.mean(losses[-2:]) < 0.97 * np.mean(losses[:2]), make.__name__
+    after = named(state.params)
+    assert not any(np.asarray(value).any() for name, value in after.items() if "canvas" in name)
+
+
+def test_a_shipped_base_starts_a_training(tmp_path: Path) -> None:
+    model = LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(0))
+    model.decoder.widen.bias[...] = jnp.arange(3.0)[:, None] * jnp.ones((3, 160))
+    weights = base.as_shipped(nnx.split(model, nnx.Param)[1])
+    facts = {"model": "light", "resolution": 64, "coverage": 1.9}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").write_text("card")
+    size = ship(tmp_path / "base", facts, lambda folder: save_weights(folder / "weights.npz", weights))
+    assert size < 10e6
+    assert (tmp_path / "base" / "README.md").read_text() == "card"
+    assert newest_generation(tmp_path / "base").state is None
+    found, note = starting_weights(str(tmp_path / "base"), facts)
+    assert note == "starting from base"
+    both = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(1))
+    both.start_from(*((jnp.full((64, 64, 3), v), jnp.full((64, 64, 1), v)) for v in (0.25, 0.75)))
+    started = named(apply(nnx.split(both, nnx.Param)[1], found))
+    np.testing.assert_allclose(started["persona/widen/bias"], 1.0)  # the mean identity
+    np.testing.assert_allclose(started["wearer/widen/bias"], 1.0)
+    np.testing.assert_allclose(jax.nn.sigmoid(started["persona/canvas"]), 0.25, atol=1e-3)  # its own
+    assert set(load_weights(tmp_path / "base" / "weights.npz")) == set(weights)
+
+
+def test_muon_steps_have_equal_singular_values() -> None:
+    key = jax.random.key(0)
+    params = {"kernel": jax.random.normal(key, (3, 3, 8, 16)), "bias": jnp.ones(16)}
+    gradient = jax.tree.map(lambda p: p * jnp.linspace(0.01, 3, p.shape[-1]), params)
+    optimizer = make_optimizer("muon", 1e9)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    values = jnp.linalg.svd(updates["kernel"].reshape(-1, 16), compute_uv=False)
+    assert float(values.max() / values.min()) < 3  # the gradient's: above 100
+    assert float(optax.tree.vdot(updates, gradient)) > 0  # the step is subtracted
+    rms = float(jnp.sqrt(jnp.square(updates["kernel"]).mean()))
+    assert 0.1 < rms < 0.3
