@@ -200,6 +200,8 @@ class LiveStages:
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
         if self._watcher is not None:
+            if not self._watcher.awake:  # nobody knows who else is there: no frame is safe
+                return Swapped(frame.image, 0, len(faces))
             hidden = (*others(faces), *self._watcher.strangers(faces))
             if hidden:
                 frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
@@ -239,7 +241,10 @@ class LiveStages:
 
 
 def safe(value: Any) -> bool:
-    """Whether what the last stage made may leave: somebody was swapped. Others were hidden before the swap."""
+    """Whether what the last stage made may leave: somebody was swapped. Others were hidden before the swap.
+
+    A frame in which they could not be hidden comes with nobody swapped.
+    """
     return isinstance(value, Swapped) and value.swapped > 0
 
 

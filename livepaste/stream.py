@@ -105,13 +105,15 @@ class Live:
 
 
 def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink, ...], guard: Guard, *, fps: float, live: Live | None = None,
-           safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray], on_sent: Callable[[Sent], None] = lambda sent: None) -> Live:  # fmt: skip
+           safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray], on_sent: Callable[[Sent], None] = lambda sent: None,
+           on_delivered: Callable[[Sent, float], None] = lambda sent, at_s: None) -> Live:  # fmt: skip
     """Run until the source ends, ``live.stop`` is set, or a stage raises a LivepasteError (which is raised here).
 
     ``safe(value)`` says whether the last stage's value may leave, ``picture(value)`` is its image. Any other exception
     makes a failed frame, which the guard answers. A sink whose reader has left (BrokenPipeError) ends the run. A source
     may have ``close()``, called at the end, and ``taken_s``, the monotonic time at which its last frame was taken.
-    Returns the finished Live.
+    ``on_sent`` is called for everything that leaves the guard; ``on_delivered`` on the first sink's thread, with the
+    monotonic time at which that sink had sent it. Returns the finished Live.
     """
     live = live or Live()
     live.slots = [Slot() for _ in range(len(stages) + 1)]
@@ -119,10 +121,10 @@ def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink
     threads = [threading.Thread(target=_capture, args=(source, live, ended), daemon=True, name="capture")]
     for (name, work), inbox, outbox in zip(stages, live.slots, live.slots[1:], strict=False):
         threads.append(threading.Thread(target=_stage, args=(name, work, inbox, outbox, live), daemon=True, name=name))
-    outlets = [(Slot(), sink) for sink in sinks]
-    front = [outlet for outlet in outlets if getattr(outlet[1], "main_thread", False)]
-    drains = [threading.Thread(target=_drain, args=(slot, sink, live), daemon=True, name="sink")
-              for slot, sink in outlets if (slot, sink) not in front]  # fmt: skip
+    outlets = [(Slot(), _Delivery(sink, live, None if i else on_delivered)) for i, sink in enumerate(sinks)]
+    front = [outlet for outlet in outlets if getattr(outlet[1].sink, "main_thread", False)]
+    drains = [threading.Thread(target=_drain, args=outlet, daemon=True, name="sink")
+              for outlet in outlets if outlet not in front]  # fmt: skip
     for thread in (*threads, *drains):
         thread.start()
     send = (live, guard, fps, ended, [slot for slot, _ in outlets], safe, picture, on_sent)
@@ -219,7 +221,7 @@ def _safe_picture(item: Item, safe: Callable[[Any], bool], picture: Callable[[An
         return None
 
 
-def _beside_windows(send: tuple[Any, ...], front: list[tuple[Slot, Sink]], live: Live) -> None:
+def _beside_windows(send: tuple[Any, ...], front: list[tuple[Slot, _Delivery]], live: Live) -> None:
     """The output on a thread of its own, this thread serving the windows. Raises what the output raised."""
     failed: list[Exception] = []
 
@@ -231,13 +233,12 @@ def _beside_windows(send: tuple[Any, ...], front: list[tuple[Slot, Sink]], live:
 
     thread = threading.Thread(target=output, daemon=True, name="output")
     thread.start()
-    trouble = [_Trouble(sink) for _, sink in front]
     try:
         while thread.is_alive():
-            for (slot, sink), said in zip(front, trouble, strict=True):
+            for slot, deliver in front:
                 sent = slot.take(0.02)
                 if sent is not None:
-                    _deliver(sent, sink, live, said)
+                    deliver(sent)
     finally:
         live.stop.set()
         thread.join(timeout=2)
@@ -245,36 +246,38 @@ def _beside_windows(send: tuple[Any, ...], front: list[tuple[Slot, Sink]], live:
         raise failed[0]
 
 
-def _drain(slot: Slot, sink: Sink, live: Live) -> None:
-    said = _Trouble(sink)
+def _drain(slot: Slot, deliver: _Delivery) -> None:
     while not slot.closed:
         sent = slot.take(0.2)
         if sent is not None:
-            _deliver(sent, sink, live, said)
+            deliver(sent)
 
 
-def _deliver(sent: Sent, sink: Sink, live: Live, trouble: _Trouble) -> None:
-    try:
-        show = getattr(sink, "show", None)
-        if show is not None:
-            show(sent)
+class _Delivery:
+    """Hands pictures to one sink. A failure is said when it begins and once a minute while it lasts."""
+
+    def __init__(self, sink: Sink, live: Live, on_delivered: Callable[[Sent, float], None] | None) -> None:
+        self.sink, self._live, self._on_delivered = sink, live, on_delivered
+        self._trouble, self._said_s = "", float("-inf")
+
+    def __call__(self, sent: Sent) -> None:
+        try:
+            show = getattr(self.sink, "show", None)
+            if show is not None:
+                show(sent)
+            else:
+                self.sink.send(sent.image, sent.mark)
+        except BrokenPipeError as error:  # whoever read it has left: as in any pipe, the run is over
+            self._live.fatal = error
+            self._live.stop.set()
+        except Exception as error:  # a sink that fails is its own affair: it tries again with the next picture
+            self._say(error)
         else:
-            sink.send(sent.image, sent.mark)
-    except BrokenPipeError as error:  # whoever read it has left: as in any pipe, the run is over
-        live.fatal = error
-        live.stop.set()
-    except Exception as error:  # a sink that fails is its own affair: it says so and tries again with the next
-        trouble.say(error)
+            if self._on_delivered is not None:
+                self._on_delivered(sent, time.monotonic())
 
-
-class _Trouble:
-    """Says a sink's failure when it begins and once a minute while it lasts."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._name, self._text, self._said_s = type(sink).__name__, "", float("-inf")
-
-    def say(self, error: Exception) -> None:
+    def _say(self, error: Exception) -> None:
         now = time.monotonic()
-        if str(error) != self._text or now - self._said_s > 60:
-            logger.warning("%s: %s", self._name, error)
-            self._text, self._said_s = str(error), now
+        if str(error) != self._trouble or now - self._said_s > 60:
+            logger.warning("%s: %s", type(self.sink).__name__, error)
+            self._trouble, self._said_s = str(error), now

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.25
 TILES_A_LOOK = 3  # of the 7 of a 720p frame, beside the whole frame: 16 ms on one core, every part seen within 0.75 s
 KEEP_S = 1.2  # a box lasts until every part was looked at again
+ASLEEP_S = 2.0  # without a look for so long nobody knows who else is there
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Watcher:
         self._seen: list[tuple[float, Box]] = []
         self._closed = threading.Event()
         self.looks = 0
+        self._looked_s = float("-inf")
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
         self._thread.start()
 
@@ -59,6 +61,11 @@ class Watcher:
         oldest = time.monotonic() - KEEP_S
         followed = [(face.points_xyz[:, :2].mean(0), width(face.points_xyz)) for face in faces]
         return tuple(box.face for at, box in self._seen if at >= oldest and not _is_any(box, followed))
+
+    @property
+    def awake(self) -> bool:
+        """Whether it looked lately. When it did not (still loading, failing, hanging), a stranger may be in the picture."""
+        return time.monotonic() - self._looked_s < ASLEEP_S
 
     def close(self) -> None:
         self._closed.set()
@@ -80,8 +87,9 @@ class Watcher:
                     found += detect_in_tile(detect, image, tiles[(turn + i) % len(tiles)])
                 turn += TILES_A_LOOK
                 self._keep(found, began)
+                self._looked_s = began
                 self.looks += 1
-            except Exception:  # the loop's own finder still looks; this one says so and tries again
+            except Exception:  # says so and tries again; while it lasts it is not awake
                 logger.exception("looking for other faces failed")
             self._closed.wait(max(0.0, began + LOOK_EVERY_S - time.monotonic()))
         detect.close()

@@ -113,7 +113,7 @@ def test_raw_frames_through_a_pipe(checkpoint: Path, frames: list[np.ndarray]) -
     ("words", "code", "message"),
     [
         (["--camera", "41"], 1, "cannot open camera 41"),
-        (["--camera", "No Such Camera"], 1, "no camera is called"),
+        (["--camera", "No Such Camera"], 1, "no camera or file is called"),
         (["--sink", "fax"], 2, "unknown sink 'fax'; known: virtualcam"),
         (["--sink", "virtualcam"], 1, "no virtual camera can be used"),
         (["--size", "big"], 2, "size must be WIDTHxHEIGHT"),

@@ -7,130 +7,167 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from livepaste.options import LiveOptions, size_wh
+
+if TYPE_CHECKING:
+    from livepaste.guard import Guard
+    from livepaste.stream import Live, Sent
 
 
 def run(options: LiveOptions) -> None:
     import cv2
-    import numpy as np
 
     from livepaste import build_live
     from livepaste.guard import Guard
-    from livepaste.stream import Live, Sent, stream
-    from livepaste.types import Mark
+    from livepaste.stream import Live, stream
 
     cv2.setNumThreads(1)
-    began = time.monotonic()
-    stages = build_live.LiveStages(options)
-    source = build_live.open_source(options)
-    size = getattr(source, "size_wh", size_wh("size", options.size))
-    fps = float(getattr(source, "fps", options.fps))
-    sinks = build_live.open_sinks(options, size, fps)
-    guard = Guard(options.guard, size)
-    live = Live()
-    for sink in sinks:
-        if hasattr(sink, "on_key"):
-            sink.on_key = lambda key: live.stop.set() if key == "q" else _toggle_cover(guard, key)
-            sink.flip = not options.mirror
-    counter = _Second()
-    first: list[float] = []
-    with_stats = Path(options.stats).open("w", encoding="utf-8") if options.stats else None  # noqa: SIM115 (closed below)
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        stages = stack.enter_context(closing(build_live.LiveStages(options)))
+        stats = stack.enter_context(Path(options.stats).open("w", encoding="utf-8")) if options.stats else None
+        source = build_live.open_source(options)
+        size = getattr(source, "size_wh", size_wh("size", options.size))
+        fps = float(getattr(source, "fps", options.fps))
+        guard = Guard(options.guard, size)
+        sinks = build_live.open_sinks(options, size, fps)
+        live = Live()
+        for sink in sinks:
+            if hasattr(sink, "on_key"):
+                sink.on_key = lambda key: _press(key, live, guard)
+                sink.flip = not options.mirror
+        report = _Report(live, began_s, stats, options.duration)
+        stack.enter_context(_ended_by_signals(live))
+        try:
+            stream(source, stages.stages(), sinks, guard, fps=fps, live=live, safe=build_live.safe,
+                   picture=build_live.picture, on_sent=report.sent, on_delivered=report.delivered)  # fmt: skip
+        finally:
+            report.end({mark.value: count for mark, count in guard.counts.items()})
 
-    def on_sent(sent: Sent) -> None:
-        if sent.mark is Mark.SWAPPED and not first:
-            first.append(sent.now_s - began)
-            print(f"first swapped frame after {first[0]:.1f} s", file=sys.stderr)
-        counter.add(sent)
-        if sent.now_s - counter.began_s >= 1.0:
-            line = counter.line(live.captured, live.dropped)
-            if with_stats:
-                with_stats.write(json.dumps(line) + "\n")
-                with_stats.flush()
-            if sys.stderr.isatty():
-                warning = "  RAW CAMERA IS SHOWN" if line["passed"] else ""
-                print(
-                    f"\r{line['output_fps']:.1f} fps  {line.get('latency_ms_p95', 0):.0f} ms p95{warning}   ",
-                    end="",
-                    file=sys.stderr,
-                )
-        if options.duration and sent.now_s - began >= options.duration:
-            live.stop.set()
 
+@contextmanager
+def _ended_by_signals(live: Live) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run cleanly."""
     previous = {number: signal.signal(number, lambda *_: live.stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        stream(
-            source,
-            stages.stages(),
-            sinks,
-            guard,
-            fps=fps,
-            live=live,
-            safe=build_live.safe,
-            picture=build_live.picture,
-            on_sent=on_sent,
-        )
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        stages.close()
-        if with_stats:
-            with_stats.close()
-    counts = {mark.value: guard.counts[mark] for mark in Mark}
-    latency = np.array(counter.latencies_ms) if counter.latencies_ms else np.zeros(1)
-    print(f"{sum(counts.values())} frames left: " + ", ".join(f"{n} {name}" for name, n in counts.items())
-          + f"; capture to send p50 {np.percentile(latency, 50):.0f} ms, p95 {np.percentile(latency, 95):.0f} ms", file=sys.stderr)  # fmt: skip
-    print(f"to stay in step, delay the microphone by {np.percentile(latency, 50):.0f} ms", file=sys.stderr)
 
 
-def _toggle_cover(guard: Any, key: str) -> None:
-    if key == " ":
+def _press(key: str, live: Live, guard: Guard) -> None:
+    if key == "q":
+        live.stop.set()
+    elif key == " ":
         guard.covered = not guard.covered
 
 
-class _Second:
-    """What happened since the last line of statistics."""
+class _Report:
+    """What the terminal and ``--stats`` are told while the stream runs."""
+
+    def __init__(self, live: Live, began_s: float, stats: TextIO | None, duration_s: float | None) -> None:
+        self._live, self._began_s, self._stats, self._duration_s = live, began_s, stats, duration_s
+        self._second = Second()
+        self._latencies_ms: list[float] = []  # of the whole run, the newest when it grows
+        self._swapped = self._passing = False
+
+    def sent(self, sent: Sent) -> None:
+        """On the output's thread, for everything that leaves."""
+        mark = sent.mark.value
+        if mark == "swapped" and not self._swapped:
+            self._swapped = True
+            _say(f"first swapped frame after {sent.now_s - self._began_s:.1f} s")
+        if (mark == "passed") != self._passing:
+            self._passing = mark == "passed"
+            _say("THE RAW CAMERA IS SHOWN (--on-lost pass)" if self._passing else "the raw camera is no longer shown")
+        self._second.sent(sent)
+        if sent.now_s - self._second.began_s >= 1.0:
+            self._turn()
+        if self._duration_s and sent.now_s - self._began_s >= self._duration_s:
+            self._live.stop.set()
+
+    def delivered(self, sent: Sent, at_s: float) -> None:
+        """On the first sink's thread, when it has sent."""
+        self._second.delivered(sent, at_s)
+
+    def _turn(self) -> None:
+        self._latencies_ms = (self._latencies_ms + self._second.latencies_ms)[-20_000:]
+        line = self._second.line(self._live.captured, self._live.dropped)
+        if self._stats is not None:
+            try:
+                self._stats.write(json.dumps(line) + "\n")
+                self._stats.flush()
+            except OSError as error:  # a full disk is no reason to end a call
+                self._stats = None
+                _say(f"no more statistics: {error}")
+        if sys.stderr.isatty():
+            raw = "  RAW CAMERA IS SHOWN" if line["passed"] else ""
+            rate = f"{line['output_fps']:.1f} fps  {line.get('latency_ms_p95', 0):.0f} ms p95"
+            print(f"\r\x1b[K{rate}{raw}", end="", file=sys.stderr, flush=True)
+
+    def end(self, counts: dict[str, int]) -> None:
+        """The rest of the last second and the summary."""
+        self._turn()
+        shown = [f"{counts.get(name, 0)} {name}" for name in ("swapped", "held", "cover", "passed")]
+        _say(f"{sum(counts.values())} frames left: {', '.join(shown)}")
+        if self._latencies_ms:
+            p50, p95 = share(self._latencies_ms, 50), share(self._latencies_ms, 95)
+            _say(f"capture to send p50 {p50:.0f} ms, p95 {p95:.0f} ms")
+            _say(f"to stay in step, delay the microphone by {p50:.0f} ms")
+
+
+class Second:
+    """What happened since the last line of statistics. ``sent`` and ``delivered`` may come from two threads."""
 
     def __init__(self) -> None:
-        self.latencies_ms: list[float] = []  # of the whole run, thinned when it grows
-        self.began_s = time.monotonic()
         self._captured = self._dropped = 0
         self._clear()
 
     def _clear(self) -> None:
+        self.began_s = time.monotonic()
+        self.latencies_ms: list[float] = []  # capture to send, of frames that were new
         self._marks: Counter[str] = Counter()
-        self._latency: list[float] = []
-        self._stages: dict[str, list[float]] = {}
+        self._stages_ms: dict[str, list[float]] = {}
 
-    def add(self, sent: Any) -> None:
+    def sent(self, sent: Sent) -> None:
         self._marks[sent.mark.value] += 1
-        if sent.item is None:
-            return
-        self._latency.append((sent.now_s - sent.item.captured_s) * 1e3)
-        for name, spent in sent.item.spent_s.items():
-            self._stages.setdefault(name, []).append(spent * 1e3)
+        for name, spent_s in sent.item.spent_s.items() if sent.item else ():
+            self._stages_ms.setdefault(name, []).append(spent_s * 1e3)
 
-    def line(self, captured: int, dropped: int) -> dict[str, float]:
-        """One flat record; starts the next second."""
-        now = time.monotonic()
-        took = now - self.began_s
-        line: dict[str, float] = {
+    def delivered(self, sent: Sent, at_s: float) -> None:
+        if sent.item is not None and sent.mark.value in ("swapped", "passed"):  # a held picture or a cover is not new
+            self.latencies_ms.append((at_s - sent.item.captured_s) * 1e3)
+
+    def line(self, captured: int, dropped: int) -> dict[str, Any]:
+        """One flat record; starts the next second. ``captured`` and ``dropped`` count from the run's beginning."""
+        took_s = max(1e-3, time.monotonic() - self.began_s)
+        line: dict[str, Any] = {
             "time_s": round(time.time(), 3),
-            "capture_fps": round((captured - self._captured) / took, 2),
-            "output_fps": round(sum(self._marks.values()) / took, 2),
+            "capture_fps": round((captured - self._captured) / took_s, 2),
+            "output_fps": round(sum(self._marks.values()) / took_s, 2),
             "drops": dropped - self._dropped,
         }
         line |= {name: self._marks[name] for name in ("swapped", "held", "cover", "passed")}
-        for name, values, shares in (
-            ("latency", self._latency, (50, 95, 99)),
-            *((k, v, (50, 95)) for k, v in self._stages.items()),
-        ):
-            ordered = sorted(values)
-            for share in shares if ordered else ():
-                line[f"{name}_ms_p{share}"] = round(ordered[min(len(ordered) - 1, int(share / 100 * len(ordered)))], 2)
-        self.latencies_ms = (self.latencies_ms + self._latency)[-20_000:]
-        self._captured, self._dropped, self.began_s = captured, dropped, now
+        line |= {f"latency_ms_p{p}": round(share(self.latencies_ms, p), 2) for p in (50, 95, 99) if self.latencies_ms}
+        for name, spent_ms in self._stages_ms.items():
+            line |= {f"{name}_ms_p{p}": round(share(spent_ms, p), 2) for p in (50, 95)}
+        self._captured, self._dropped = captured, dropped
         self._clear()
         return line
+
+
+def share(values: list[float], percent: int) -> float:
+    """The percentile by nearest rank: a value that occurred."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
+
+
+def _say(text: str) -> None:
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(start + text, file=sys.stderr, flush=True)

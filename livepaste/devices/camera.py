@@ -39,9 +39,13 @@ def camera_index(name: str) -> int:
         if name.lower() in title.lower():
             return index
     if sys.platform != "linux":
-        raise DeviceError(f"cameras go by number on this system, got {name!r}; `livepaste devices` lists them")
+        raise DeviceError(
+            f"no file is called {name!r}, and cameras go by number on this system; `livepaste devices` lists them"
+        )
     found = ", ".join(dict.fromkeys(title for _, title in known)) or "none"
-    raise DeviceError(f"no camera is called {name!r}; found: {found}; `livepaste devices` lists them by number")
+    raise DeviceError(
+        f"no camera or file is called {name!r}; cameras: {found}; `livepaste devices` lists them by number"
+    )
 
 
 class CameraSource:
@@ -76,13 +80,16 @@ class CameraSource:
         got = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         rate, code = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
         fourcc = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24)).strip("\0") if code > 0 else "?"
-        if self._said == (got, rate, fourcc):
+        buffers = int(capture.get(cv2.CAP_PROP_BUFFERSIZE))
+        if self._said == (got, rate, fourcc, buffers):
             return
-        self._said = (got, rate, fourcc)
+        self._said = (got, rate, fourcc, buffers)
         w, h = self.size_wh
-        obeyed = got == self.size_wh and abs(rate - self.fps) <= 0.5
-        text = "camera %d gives %dx%d at %g in %s, asked for %dx%d at %g in MJPG"
-        logger.log(logging.INFO if obeyed else logging.WARNING, text, self.index, *got, rate, fourcc, w, h, self.fps)
+        # What a backend cannot tell (0, -1 or ?) is not taken for disobedience.
+        obeyed = got == (w, h) and abs(rate - self.fps) <= 0.5 and fourcc in ("MJPG", "?") and buffers <= 1
+        text = "camera %d gives %dx%d at %g in %s with a buffer of %d, asked for %dx%d at %g in MJPG with a buffer of 1"
+        level = logging.INFO if obeyed else logging.WARNING
+        logger.log(level, text, self.index, *got, rate, fourcc, buffers, w, h, self.fps)
 
     def __iter__(self) -> Iterator[Frame]:
         began_ns, index = time.monotonic_ns(), 0

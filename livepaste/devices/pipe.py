@@ -1,7 +1,11 @@
-"""Raw rgb24 frames through standard input and output."""
+"""Raw rgb24 frames through standard input and output.
+
+Both go past Python's buffers: a thread that waits in one holds its lock, and a program that ends then aborts.
+"""
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -23,22 +27,31 @@ class PipeSource:
         w, h = self.size_wh
         rate = Fraction(self.fps).limit_denominator(1001)
         index = 0
-        while len(data := sys.stdin.buffer.read(w * h * 3)) == w * h * 3:
-            yield Frame(np.frombuffer(data, np.uint8).reshape(h, w, 3), index / rate, index)
-            index += 1
+        with io.FileIO(sys.stdin.fileno(), closefd=False) as raw:
+            while True:
+                image = np.empty((h, w, 3), np.uint8)
+                left = memoryview(image).cast("B")
+                while left and (count := raw.readinto(left)):
+                    left = left[count:]
+                if left:
+                    return
+                yield Frame(image, index / rate, index)
+                index += 1
 
 
 class PipeSink:
-    """``pipe:-``: frames of the asked size to standard output."""
+    """``pipe:-``: frames of the asked size to standard output. Raises BrokenPipeError once nobody reads any more."""
 
     def __init__(self, argument: str, size_wh: tuple[int, int], fps: float) -> None:
         if argument != "-":
             raise OptionError(f"sink pipe writes to standard output only: pipe:-, got pipe:{argument}")
         self._size_wh = size_wh
+        self._raw = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
 
     def send(self, image: np.ndarray, mark: Mark) -> None:
-        sys.stdout.buffer.write(np.ascontiguousarray(fit(image, self._size_wh)).data)
-        sys.stdout.buffer.flush()
+        left = memoryview(np.ascontiguousarray(fit(image, self._size_wh))).cast("B")
+        while left:
+            left = left[self._raw.write(left) :]
 
     def close(self) -> None:
-        pass
+        """Nothing to close: standard output is the program's."""

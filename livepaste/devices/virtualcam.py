@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import sys
 import time
 
@@ -22,7 +23,9 @@ REMEDY = {
     "win32": "install OBS and start its virtual camera once, or install Unity Capture",
     "darwin": "install OBS 30 or later and start its virtual camera once",
 }
-_QUERYCAP, _CAPABILITY_BYTES = 0x80685600, 104  # VIDIOC_QUERYCAP and struct v4l2_capability, linux/videodev2.h
+# linux/videodev2.h, 64 bit: VIDIOC_QUERYCAP and struct v4l2_capability, VIDIOC_G_FMT and struct v4l2_format
+_QUERYCAP, _CAPABILITY_BYTES = 0x80685600, 104
+_G_FMT, _FORMAT_BYTES, _OUTPUT = 0xC0D05604, 208, 2
 
 
 def node_identity(node: str) -> tuple[int, int] | None:
@@ -43,6 +46,25 @@ def node_identity(node: str) -> tuple[int, int] | None:
     return info.st_ino, info.st_rdev
 
 
+def node_size(node: str) -> tuple[int, int] | None:
+    """The picture's size that a device of this name really has; None when it does not say."""
+    import fcntl
+
+    about = bytearray(struct.pack("I", _OUTPUT).ljust(_FORMAT_BYTES, b"\0"))
+    try:
+        fd = os.open(node, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.ioctl(fd, _G_FMT, about)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    w, h = struct.unpack_from("II", about, 8)
+    return (w, h) if w and h else None
+
+
 class VirtualCameraSink:
     """``virtualcam`` or ``virtualcam:DEVICE``: pictures are fitted (letterbox) to what the device reports."""
 
@@ -54,8 +76,12 @@ class VirtualCameraSink:
 
     def _open(self) -> None:
         try:
-            w, h = self._size_wh
-            self._camera = pyvirtualcam.Camera(w, h, self._fps, device=self._device, fmt=pyvirtualcam.PixelFormat.RGB)
+            self._camera = self._opened(self._size_wh)
+            # A loopback that a call has open, or that was given a fixed size, keeps it; pyvirtualcam does not look.
+            has = node_size(self._camera.device) if self._camera.device.startswith("/dev/") else None
+            if has not in (None, self._size_wh):
+                self.close()
+                self._camera = self._opened(has)
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DeviceError(
@@ -64,6 +90,9 @@ class VirtualCameraSink:
         self.name = self._camera.device
         self._identity = node_identity(self.name) if self._is_node else None
         logger.info("virtual camera %s at %dx%d", self.name, self._camera.width, self._camera.height)
+
+    def _opened(self, size_wh: tuple[int, int]) -> pyvirtualcam.Camera:
+        return pyvirtualcam.Camera(*size_wh, self._fps, device=self._device, fmt=pyvirtualcam.PixelFormat.RGB)
 
     @property
     def _is_node(self) -> bool:

@@ -58,6 +58,17 @@ def test_another_shape_is_letterboxed_to_what_was_opened(devices: FakeDevices) -
     assert np.abs(picture[5:-5, 145:-145] - GREEN[0, 0]).max() <= 4
 
 
+def test_a_device_that_keeps_its_own_size_gets_that_one(devices: FakeDevices, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices.plug_loopback()
+    monkeypatch.setenv("FAKE_V4L2_OUTPUT_SIZE", "480x480")
+    done = devices.run("-c", SENDS, "(360, 640)", "0.3")
+    assert done.returncode == 0, done.stderr
+    picture = devices.sent((480, 480))[0].rgb.astype(int)
+    assert picture[:103].max() < 8  # 480 x 270 in the middle
+    assert picture[377:].max() < 8
+    assert np.abs(picture[110:370, 5:-5] - GREEN[0, 0]).max() <= 4
+
+
 def test_a_virtual_camera_that_vanishes_is_opened_again_when_it_is_back(devices: FakeDevices) -> None:
     devices.plug_loopback()
     process = devices.start("-c", SENDS, "(360, 640)", "6")

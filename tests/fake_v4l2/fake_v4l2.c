@@ -5,6 +5,7 @@
  *     CLOCK_MONOTONIC in milliseconds. While FILE.stall exists no frame comes.
  * FAKE_V4L2_OUTPUT=/dev/video9:FILE   a v4l2loopback device. Every frame written to it is appended to FILE behind
  *     16 bytes: CLOCK_MONOTONIC in ns and the length (int64 each).
+ * FAKE_V4L2_OUTPUT_SIZE=WIDTHxHEIGHT  the loopback keeps this size, whatever is asked of it.
  *
  * The file is the device: once it is unlinked the device is gone (ENODEV on what is open, ENOENT on open), a new file
  * under the name is a device plugged in again.
@@ -250,6 +251,20 @@ static int camera_ioctl(Device *d, unsigned request, void *about) {
     return -1;
 }
 
+static int output_ioctl(unsigned request, struct v4l2_format *format) {
+    static unsigned width, height; /* the device's, whoever opened it */
+    const char *fixed = getenv("FAKE_V4L2_OUTPUT_SIZE");
+    if (request == (unsigned)VIDIOC_S_FMT) width = format->fmt.pix.width, height = format->fmt.pix.height;
+    if (fixed) sscanf(fixed, "%ux%u", &width, &height);
+    if (request == (unsigned)VIDIOC_S_FMT || request == (unsigned)VIDIOC_G_FMT) {
+        format->fmt.pix.width = width;
+        format->fmt.pix.height = height;
+        return 0;
+    }
+    errno = ENOTTY;
+    return -1;
+}
+
 int ioctl(int fd, unsigned long request, ...) {
     int (*real)(int, unsigned long, ...) = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
     va_list rest;
@@ -273,7 +288,5 @@ int ioctl(int fd, unsigned long request, ...) {
         return 0;
     }
     if (d->kind == CAMERA) return camera_ioctl(d, (unsigned)request, about);
-    if ((unsigned)request == (unsigned)VIDIOC_S_FMT || (unsigned)request == (unsigned)VIDIOC_G_FMT) return 0;
-    errno = ENOTTY;
-    return -1;
+    return output_ioctl((unsigned)request, about);
 }

@@ -1,0 +1,241 @@
+"""Who else is in the picture: the detector beside the loop, and what the loop does with what it saw."""
+
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livepaste import watcher
+from livepaste.actors.motion import perform
+from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, safe
+from livepaste.devices.memory import MemorySource
+from livepaste.options import BlendOptions, LiveOptions
+from livepaste.pipeline import Pipeline
+from livepaste.types import Face, Frame, Swap
+from livepaste.watcher import Watcher
+
+LEFT, RIGHT = 10, 390  # where the two people's pictures begin in the frame
+
+
+@pytest.fixture(scope="module")
+def scene(actors) -> Callable[..., tuple[np.ndarray, list[np.ndarray]]]:
+    """Two drawn people, faces some 80 px wide; the right one enters on demand. Also the points of both."""
+    performance = perform(5, 2)
+    shots = [actor.render(performance, 0, (320, 240)) for actor in actors]
+    points = [shot.points_xyz[:, :2] + np.float32([x, 20]) for shot, x in zip(shots, (LEFT, RIGHT), strict=True)]
+
+    def draw(people: int = 2) -> tuple[np.ndarray, list[np.ndarray]]:
+        image = np.full((300, 720, 3), 100, np.uint8)
+        for shot, x in list(zip(shots, (LEFT, RIGHT), strict=True))[:people]:
+            image[20:260, x : x + 320] = shot.image
+        return image, points
+
+    return draw
+
+
+@pytest.fixture
+def watching() -> Iterator[Watcher]:
+    watching = Watcher()
+    yield watching
+    watching.close()
+
+
+def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.02)
+
+
+def as_face(points_xy: np.ndarray, track: int = 0) -> Face:
+    return Face(np.column_stack([points_xy, np.zeros(len(points_xy), np.float32)]).astype(np.float32), track=track)
+
+
+def test_whoever_the_loop_does_not_follow_is_a_stranger(scene, watching: Watcher) -> None:
+    assert not watching.awake  # nothing was looked at yet
+    image, (left, right) = scene()
+    watching.show(Frame(image, Fraction(0), 0))
+    until(lambda: watching.looks)
+    assert watching.awake
+    assert watching.strangers([as_face(left), as_face(right)]) == ()
+    strangers = watching.strangers([as_face(left)])
+    assert strangers
+    assert all(np.abs(face.points_xyz[:, :2].mean(0) - right.mean(0)).max() < 40 for face in strangers)
+    assert len(watching.strangers([])) > len(strangers)
+
+
+def test_a_stranger_who_is_gone_is_forgotten(scene, watching: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "KEEP_S", 0.3)
+    image, (left, _) = scene()
+    watching.show(Frame(image, Fraction(0), 0))
+    until(lambda: watching.strangers([as_face(left)]))
+    watching.show(Frame(scene(1)[0], Fraction(1), 1))
+    until(lambda: not watching.strangers([as_face(left)]))
+
+
+def test_it_is_not_awake_while_it_fails_and_wakes_up_again(scene, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    broken, image = [True], scene()[0]
+
+    class Detector:
+        def __call__(self, image: np.ndarray) -> list:
+            if broken:
+                raise RuntimeError("no detector")
+            return []
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(watcher, "DetectionGraph", Detector)
+    watching = Watcher()
+    try:
+        watching.show(Frame(image, Fraction(0), 0))
+        until(lambda: "looking for other faces failed" in caplog.text)
+        assert not watching.awake
+        broken.clear()
+        watching.show(Frame(image, Fraction(1), 1))
+        until(lambda: watching.awake)
+    finally:
+        watching.close()
+
+
+# ---- inside the live stages, with the real finder
+
+
+class Painter:
+    """A swapper whose picture is one colour and whose masks are all 1."""
+
+    size, coverage = 64, 2.2
+    model: dict[str, object] = {}  # noqa: RUF012 (as read from a file)
+
+    def __call__(self, crop: np.ndarray) -> Swap:
+        ones = np.ones((64, 64), np.float32)
+        return Swap(np.full((64, 64, 3), 0.3, np.float32), ones, ones)
+
+
+BLEND = BlendOptions(mask="hull", color="none", feather=0.0)
+PAINT = round(0.3 * 255)
+
+
+@pytest.fixture
+def make_stages() -> Iterator[Callable[..., LiveStages]]:
+    """Live stages with the painter in place of a model."""
+    made = []
+
+    def make(**words: object) -> LiveStages:
+        options = LiveOptions(model="unused", blend=BLEND, **words)
+        stages = LiveStages(options)
+        stages._changes = Changes(options, Path("unused"), Settings(BLEND, options.face))
+        stages._swapper = Painter()
+        stages._pipeline = Pipeline(stages._swapper, BLEND, choose=stages._choose)
+        made.append(stages)
+        return stages
+
+    yield make
+    for stages in made:
+        stages.close()
+
+
+class Run:
+    """Frames one after another through both stages."""
+
+    def __init__(self, stages: LiveStages) -> None:
+        self._stages, self._index = stages, 0
+
+    def __call__(self, image: np.ndarray):
+        frame = Frame(image, Fraction(self._index, 25), self._index)
+        self._index += 1
+        return self._stages.swap(frame, self._stages.find(frame, None))
+
+    def until(self, image: np.ndarray, condition: Callable[..., object]) -> np.ndarray:
+        """Show it until the result is as wanted; returns that."""
+        last = []
+        until(lambda: condition(made := self(image)) and not last.append(made.image))
+        return last[0]
+
+
+def middle(image: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
+    """The middle of a face, (24, 24, 3)."""
+    x, y = points_xy.mean(0).astype(int)
+    return image[y - 12 : y + 12, x - 12 : x + 12]
+
+
+def is_painted(image: np.ndarray, points_xy: np.ndarray) -> bool:
+    return bool((np.abs(middle(image, points_xy).astype(int) - PAINT) <= 1).mean() > 0.95)
+
+
+def kept(image: np.ndarray, camera: np.ndarray, points_xy: np.ndarray) -> float:
+    """Share of the camera's pixels in the middle of a face."""
+    return float((middle(image, points_xy) == middle(camera, points_xy)).all(-1).mean())
+
+
+def test_no_frame_is_safe_before_anybody_looked_for_strangers(scene, make_stages) -> None:
+    stages = make_stages()
+    stages._watcher.close()  # as if it hung from the start
+    run = Run(stages)
+    made = [run(scene(1)[0]) for _ in range(3)]
+    assert not any(safe(value) for value in made)
+    seen = make_stages()
+    Run(seen).until(scene(1)[0], safe)
+
+
+@pytest.mark.parametrize("blind", ["nobody", "finder", "watcher"])
+def test_a_second_person_who_enters_is_hidden(scene, make_stages, blind: str) -> None:
+    """Either of finder and watcher is enough."""
+    stages = make_stages()
+    alone, (left, right) = scene(1)
+    both = scene(2)[0]
+    find = stages.find
+    if blind == "finder":
+        stages.find = lambda frame, value: find(frame, value)[:1]
+    if blind == "watcher":
+        stages._watcher.strangers = lambda faces: ()
+    run = Run(stages)
+    image = run.until(alone, safe)
+    assert is_painted(image, left)
+    assert kept(image, alone, right) == 1.0  # nobody there: untouched
+    image = run.until(both, lambda made: kept(made.image, both, right) < 0.05)
+    for _ in range(10):
+        made = run(both)
+        assert kept(made.image, both, right) < 0.05
+        assert is_painted(made.image, left)
+        assert safe(made)
+
+
+def test_others_are_left_only_when_asked(scene, make_stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    from livepaste.options import LiveGuardOptions
+
+    stages = make_stages(guard=LiveGuardOptions(others="leave"))
+    both, (left, right) = scene()
+    run = Run(stages)
+    for _ in range(10):
+        made = run(both)
+    painted, bare = (left, right) if is_painted(made.image, left) else (right, left)
+    assert is_painted(made.image, painted)
+    assert kept(made.image, both, bare) == 1.0
+
+
+def test_the_face_that_the_settings_file_names_is_taken_while_live(scene, make_stages, tmp_path: Path) -> None:
+    settings = tmp_path / "s.toml"
+    settings.write_text('face = "left"')
+    stages = make_stages(settings=str(settings))
+    both, (left, right) = scene()
+    run = Run(stages)
+    image = run.until(both, lambda made: is_painted(made.image, left))
+    assert not is_painted(image, right)
+    settings.write_text('face = "right"')
+    image = run.until(both, lambda made: is_painted(made.image, right))
+    assert not is_painted(image, left)
+    assert kept(image, both, left) < 0.05  # hidden now
+    settings.write_text('face = "all"')
+    run.until(both, lambda made: is_painted(made.image, left) and is_painted(made.image, right))
+
+
+def test_left_is_the_left_of_the_picture_that_leaves(scene, make_stages) -> None:
+    both, (_, right) = scene()
+    (frame,) = Mirrored(MemorySource([Frame(both, Fraction(0), 0)], pace=False))
+    mirrored = right * np.float32([-1, 1]) + np.float32([719, 0])  # the person on the camera's right, on the left now
+    image = Run(make_stages(face="left")).until(frame.image, lambda made: made.swapped and made.image is not None)
+    assert is_painted(image, mirrored)
