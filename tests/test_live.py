@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepaste.build_live import Changes, Mirrored, Settings, read_settings
+from livepaste import build_live
+from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, read_settings
 from livepaste.cli import main
-from livepaste.devices.memory import MemorySource
+from livepaste.cli.live import share
+from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import OptionError
 from livepaste.options import BlendOptions, LiveOptions
-from livepaste.types import Frame
+from livepaste.pipeline import Swapped
+from livepaste.types import Frame, Mark
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,9 @@ def test_ctrl_c_ends_cleanly(clip: Path, checkpoint: Path, frames: list[np.ndarr
         "null",
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(4)
+    assert process.stderr is not None
+    begun = iter(process.stderr.readline, "")
+    assert any("first swapped frame" in line for line in begun)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=15)
     assert process.returncode == 0
@@ -190,6 +195,183 @@ def test_changes_are_found_and_loaded_beside_the_loop(checkpoint: Path, tmp_path
         assert swappers[0].generation.number == 999999
     finally:
         changes.close()
+
+
+def drive(stages: LiveStages, image: np.ndarray, index: int):
+    frame = Frame(image, Fraction(index, 12), index)
+    return stages.swap(frame, stages.find(frame, None))
+
+
+def test_a_running_training_is_followed_while_pictures_go_on(
+    checkpoint: Path, frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    own = tmp_path / "model"
+    shutil.copytree(checkpoint, own)
+    newest = max((own / "generations").iterdir())
+    stages = LiveStages(LiveOptions(model=str(own), follow=True, blend=BlendOptions(mask="hull")))
+    try:
+        count = iter(range(10**6))
+        until(lambda: drive(stages, frames[0], next(count)).swapped)
+        before = stages._swapper.generation.number
+        shutil.copytree(newest, tmp_path / "next")
+        (tmp_path / "next").rename(own / "generations" / "999999")
+        until(lambda: drive(stages, frames[0], next(count)).swapped and stages._swapper.generation.number == 999999)
+        assert before == int(newest.name)
+        assert stages._pipeline.swapper is stages._swapper
+    finally:
+        stages.close()
+
+
+def test_a_setting_that_cannot_be_used_changes_nothing(
+    checkpoint: Path, frames: list[np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = tmp_path / "s.toml"
+    settings.write_text('mask = "hull"\nopacity = 0.5')
+    stages = LiveStages(LiveOptions(model=str(checkpoint), settings=str(settings)))
+    try:
+        count = iter(range(10**6))
+        until(lambda: drive(stages, frames[0], next(count)).swapped)
+        settings.write_text('mask = "beard"\nopacity = 0.7')
+        until(lambda: drive(stages, frames[0], next(count)) and "unknown mask" in caplog.text)
+        assert drive(stages, frames[0], next(count)).swapped
+        assert stages._pipeline.options.opacity == 0.5
+    finally:
+        stages.close()
+
+
+class Painted:
+    """Stages that turn every frame green, its left quarter kept; in place of finder and model."""
+
+    def __init__(self, options: LiveOptions) -> None:
+        pass
+
+    def stages(self) -> tuple:
+        def paint(frame: Frame, _: object) -> Swapped:
+            image = frame.image.copy()
+            image[:, 16:] = (0, 200, 0)
+            return Swapped(image, 1, 0)
+
+        return (("swap", paint),)
+
+    def close(self) -> None:
+        pass
+
+
+class Filmed:
+    """A camera whose picture is red on the left."""
+
+    size_wh, fps = (64, 48), 30.0
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self):
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[:, :16] = (200, 0, 0)
+        for i in range(self._count):
+            time.sleep(1 / 30)
+            yield Frame(image, Fraction(i, 30), i)
+
+
+def live_with(monkeypatch: pytest.MonkeyPatch, sinks: tuple, words: list[str], count: int = 20) -> int:
+    monkeypatch.setattr(build_live, "LiveStages", Painted)
+    monkeypatch.setattr(build_live, "resolve", lambda *given, **_: lambda *words: Filmed(count))
+    monkeypatch.setattr(build_live, "open_sinks", lambda *given: sinks)
+    return main(["live", "--model", "unused", "--sink", "memory", *words])
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_what_leaves_is_mirrored_only_when_asked(monkeypatch: pytest.MonkeyPatch, mirror: bool) -> None:
+    sink = MemorySink()
+    assert live_with(monkeypatch, (sink,), ["--mirror"] if mirror else []) == 0
+    swapped = [image for image, mark, _ in sink.sent if mark is Mark.SWAPPED]
+    assert swapped
+    for image in swapped:  # mirrored before the swap: what the finder calls left is left in the picture that leaves
+        assert image[0, 63].tolist() == [0, 200, 0]
+        assert image[0, 0].tolist() == ([0, 0, 0] if mirror else [200, 0, 0])
+
+
+def test_keys_cover_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Keys(MemorySink):
+        on_key = flip = None  # set by the verb, as of a window
+
+        def send(self, image: np.ndarray, mark: Mark) -> None:
+            super().send(image, mark)
+            if len(self.sent) in (10, 20):
+                self.on_key(" ")
+            if len(self.sent) == 30:
+                self.on_key("q")
+
+    sink = Keys()
+    assert live_with(monkeypatch, (sink,), [], count=3000) == 0
+    marks = [mark for _, mark, _ in sink.sent]
+    assert 30 <= len(marks) < 60
+    assert set(marks[13:20]) == {Mark.COVER}
+    assert Mark.SWAPPED in marks[22:]
+    assert sink.flip
+
+
+def test_statistics_have_flat_keys_and_the_last_part_of_a_second(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stats = tmp_path / "s.jsonl"
+    assert live_with(monkeypatch, (MemorySink(),), ["--stats", str(stats), "--duration", "1.5"], count=3000) == 0
+    lines = [json.loads(line) for line in stats.read_text().splitlines()]
+    assert len(lines) >= 2
+    wanted = {"time_s", "capture_fps", "output_fps", "drops", "swapped", "held", "cover", "passed", "latency_ms_p50",
+              "latency_ms_p95", "latency_ms_p99", "swap_ms_p50", "swap_ms_p95"}  # fmt: skip
+    assert set(lines[0]) == wanted
+    assert all(isinstance(value, (int, float)) for line in lines for value in line.values())
+    assert lines[0]["latency_ms_p50"] <= lines[0]["latency_ms_p95"] <= lines[0]["latency_ms_p99"]
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 5), (95, 10), (99, 10), (10, 1)])
+def test_percentiles_are_values_that_occurred(percent: int, expected: int) -> None:
+    assert share([float(v) for v in (3, 1, 2, 10, 9, 8, 4, 5, 6, 7)], percent) == expected
+
+
+def test_the_raw_camera_is_said_while_it_is_shown(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(Painted, "stages", lambda self: (("swap", lambda f, _: Swapped(f.image, f.index > 10, 0)),))
+    assert live_with(monkeypatch, (MemorySink(),), ["--on-lost", "pass"]) == 0
+    told = capsys.readouterr().err
+    assert told.index("THE RAW CAMERA IS SHOWN") < told.index("the raw camera is no longer shown")
+
+
+PIPED = ["-m", "livepaste", "live", "--camera", "pipe:-", "--size", "64x64", "--fps", "30", "--sink", "pipe:-",
+         "--model"]  # fmt: skip
+
+
+@pytest.fixture
+def piped(checkpoint: Path):
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, *PIPED, str(checkpoint)], stdin=pipe, stdout=pipe, stderr=pipe)
+    yield process
+    process.kill()
+    for end in (process.stdin, process.stdout, process.stderr):
+        end.close()
+    process.wait()
+
+
+def test_a_reader_who_leaves_ends_the_run_as_in_any_pipe(piped: subprocess.Popen) -> None:
+    piped.stdin.write(bytes(64 * 64 * 3))
+    piped.stdin.flush()
+    assert len(piped.stdout.read(64 * 64 * 3 * 3)) == 64 * 64 * 3 * 3
+    piped.stdout.close()
+    assert piped.wait(timeout=20) == 0
+    assert b"Traceback" not in piped.stderr.read()
+
+
+def test_ctrl_c_while_the_input_is_silent_and_the_output_is_not_read(piped: subprocess.Popen) -> None:
+    """Both threads sit in a read and a write then; neither may keep or abort the program."""
+    piped.stdin.write(bytes(64 * 64 * 3))
+    piped.stdin.flush()
+    piped.stdout.read(64 * 64 * 3)
+    time.sleep(1.5)  # the pipe is full of covers by now: 64 KiB hold five
+    piped.send_signal(signal.SIGINT)
+    assert piped.wait(timeout=20) == 0
+    told = piped.stderr.read()
+    assert b"frames left" in told
+    assert b"Fatal" not in told
 
 
 def test_mirrored_is_the_picture_that_leaves(frames: list[np.ndarray]) -> None:

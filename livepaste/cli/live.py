@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 
 def run(options: LiveOptions) -> None:
+    stop = threading.Event()
+    with _set_by_signals(stop):  # before anything heavy: Ctrl-C is a clean end from the start
+        _run(options, stop)
+
+
+def _run(options: LiveOptions, stop: threading.Event) -> None:
     import cv2
 
     from livepaste import build_live
@@ -36,13 +43,12 @@ def run(options: LiveOptions) -> None:
         fps = float(getattr(source, "fps", options.fps))
         guard = Guard(options.guard, size)
         sinks = build_live.open_sinks(options, size, fps)
-        live = Live()
+        live = Live(stop)
         for sink in sinks:
             if hasattr(sink, "on_key"):
                 sink.on_key = lambda key: _press(key, live, guard)
                 sink.flip = not options.mirror
         report = _Report(live, began_s, stats, options.duration)
-        stack.enter_context(_ended_by_signals(live))
         try:
             stream(source, stages.stages(), sinks, guard, fps=fps, live=live, safe=build_live.safe,
                    picture=build_live.picture, on_sent=report.sent, on_delivered=report.delivered)  # fmt: skip
@@ -51,9 +57,9 @@ def run(options: LiveOptions) -> None:
 
 
 @contextmanager
-def _ended_by_signals(live: Live) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run cleanly."""
-    previous = {number: signal.signal(number, lambda *_: live.stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+def _set_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run instead of interrupting it."""
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
