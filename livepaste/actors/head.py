@@ -117,11 +117,14 @@ class Head:
         system[degenerate] = np.eye(3)
         affine = np.linalg.solve(system, attributes).astype(np.float32)  # (t, 3, 3): rows x, y, 1
         ys, xs = np.nonzero((number >= 0) & (number < len(corners)))
-        a = affine[number[ys, xs]]
-        mapped = a[:, 0] * xs[:, None] + a[:, 1] * ys[:, None] + a[:, 2]
-        # a sliver covers pixels that it does not contain: never look outside its own corners
         which = number[ys, xs]
-        mapped = np.clip(mapped, attributes.min(1)[which], attributes.max(1)[which])
+        a = affine[which]
+        mapped = a[:, 0] * xs.astype(np.float32)[:, None]
+        mapped += a[:, 1] * ys.astype(np.float32)[:, None]
+        mapped += a[:, 2]
+        # a sliver covers pixels that it does not contain: never look outside its own corners
+        low, high = (corner.astype(np.float32)[which] for corner in (attributes.min(1), attributes.max(1)))
+        mapped = np.clip(mapped, low, high, out=mapped)
         field = np.full((h, w, 3), -1e4, np.float32)
         field[ys, xs] = mapped
         rgba = cv2.remap(self.texture, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -192,9 +195,10 @@ class Head:
         alignment = align(placed[:478], size, coverage)
         drawn = self.draw(placed, alignment.frame_to_crop, (size, size), performance, i)
         rng = np.random.default_rng([rng_seed, i])
-        background = np.broadcast_to(rng.uniform(30, 220, 3).astype(np.float32), (size, size, 3))
-        image = _compose(drawn, background, float(performance.warmth[i]))
-        return _shot(image, drawn, transform(placed[:478], alignment.frame_to_crop))
+        tint = _tint(performance, i)
+        image = _over(drawn, rng.uniform(30, 220, 3).astype(np.float32) * tint, tint)
+        points = transform(placed[:478], alignment.frame_to_crop)
+        return Shot(_to_uint8(image), _mask(drawn), points.astype(np.float32))
 
     def render(self, performance: Performance, i: int, size_wh: tuple[int, int], *, background_seed: int = 0,
                noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0) -> Shot:  # fmt: skip
@@ -204,28 +208,41 @@ class Head:
         at = np.array([performance.x[i] * w, performance.y[i] * h]) - unit * np.array([0.5, 0.4])
         to_pixels = np.array([[unit, 0, at[0]], [0, unit, at[1]]])
         placed = self.place(performance, i)
-        drawn = self.draw(placed, to_pixels, size_wh, performance, i)
-        image = _compose(
-            drawn, room(background_seed, size_wh) * float(performance.light[i]), float(performance.warmth[i])
-        )
-        shot = _shot(image, drawn, transform(placed[:478], to_pixels))
+        points = transform(placed, to_pixels)
+        # Everything happens on the person's own bounding box: most of a frame is room.
+        x0, y0 = np.clip(np.floor(points[:, :2].min(0)).astype(int) - 1, 0, (w - 1, h - 1))
+        x1, y1 = np.clip(np.ceil(points[:, :2].max(0)).astype(int) + 2, (x0 + 1, y0 + 1), (w, h))
+        box = np.s_[y0:y1, x0:x1]
+        to_box = to_pixels - [[0, 0, x0], [0, 0, y0]]
+        drawn = self.draw(placed, to_box, (int(x1 - x0), int(y1 - y0)), performance, i)
+        image = room(background_seed, size_wh) * (np.float32(performance.light[i]) * _tint(performance, i))
+        image[box] = _over(drawn, image[box], _tint(performance, i))
+        mask = np.zeros((h, w), np.uint8)
+        mask[box] = _mask(drawn)
         if noise_sigma:
-            rng = np.random.default_rng([rng_seed, i, 99])
-            noise = rng.standard_normal((h, w, 3), np.float32) * noise_sigma
-            noisy = np.clip(np.rint(shot.image + noise), 0, 255).astype(np.uint8)
-            shot = Shot(noisy, shot.mask, shot.points_xyz)
-        return shot
+            cv2.setRNGSeed(int(np.random.SeedSequence([rng_seed, i, 99]).generate_state(1)[0] >> 1))
+            image += cv2.randn(np.empty((h, w, 3), np.float32), 0.0, noise_sigma)
+        return Shot(_to_uint8(image), mask, points[:478].astype(np.float32))
 
 
-def _compose(drawn: np.ndarray, background: np.ndarray, warmth: float) -> np.ndarray:
+def _tint(performance: Performance, i: int) -> np.ndarray:
+    """What the light's colour does to red, green and blue."""
+    warmth = float(performance.warmth[i])
+    return np.array([1 + 0.07 * warmth, 1, 1 - 0.09 * warmth], np.float32)
+
+
+def _over(drawn: np.ndarray, background: np.ndarray, tint: np.ndarray) -> np.ndarray:
+    """The drawn person (h, w, 5) over what is behind, which is tinted already."""
     alpha = drawn[..., 4:] / 255
-    image = drawn[..., :3] * alpha + background * (1 - alpha)
-    return image * np.array([1 + 0.07 * warmth, 1, 1 - 0.09 * warmth], np.float32)
+    return drawn[..., :3] * (alpha * tint) + background * (1 - alpha)
 
 
-def _shot(image: np.ndarray, drawn: np.ndarray, points: np.ndarray) -> Shot:
-    mask = np.rint(np.clip(drawn[..., 3] * drawn[..., 4] / 255, 0, 255)).astype(np.uint8)
-    return Shot(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, points.astype(np.float32))
+def _mask(drawn: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(drawn[..., 3] * drawn[..., 4] / 255, 0, 255)).astype(np.uint8)
+
+
+def _to_uint8(image: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
 
 
 @cache
