@@ -157,8 +157,8 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
     long_hair, some_hair = look.hair_style == 3, look.hair_style > 0
     top = outline[:, 1].min()
     # from the back: hair, shoulders, neck, ears, head, face, fringe
-    skull = _ellipse((0.5, top + 0.62), (0.66, 0.80 if some_hair else 0.66))
-    back = np.concatenate([_ellipse((0.5, 0.25), (0.78, 0.86)), [[1.25, 1.9], [-0.25, 1.9]]]) if long_hair else skull
+    skull = _ellipse((0.5, top + 0.62), (0.66, 0.98 if some_hair else 0.84))
+    back = np.concatenate([_ellipse((0.5, 0.25), (0.78, 0.98)), [[1.25, 1.9], [-0.25, 1.9]]]) if long_hair else skull
     layers = []
     if some_hair:
         layers.append(c.mask(_hull(back), 0.02))
@@ -190,7 +190,6 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
         fringe = np.clip(c.mask(rim, 0.006) - c.mask(outline, 0.006), 0, 1)
         layers.append(fringe)
         c.lay(fringe, look.hair * strands)
-        c.lay(np.clip(c.mask(outline, 0.03) - c.mask(outline, 0.006), 0, 1) * 0, skin)
     alpha = np.max(layers, axis=0)
     picture = cv2.resize(np.clip(c.image, 0, 255), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small = [cv2.resize(m, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for m in (alpha, face)]
