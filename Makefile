@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test fuzz lint clean
 
 help:
 	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
 	@echo "make test                                              the tests"
+	@echo "make fuzz [COUNT=10000]                                broken clips, face sets, checkpoints and recipes"
 	@echo "make lint                                              ruff"
 
 setup: $(VENV)/installed
@@ -30,6 +31,9 @@ demo: setup
 test: setup
 	$(BIN)/ruff check
 	$(BIN)/python -m pytest -q
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),10000)
 
 lint: setup
 	$(BIN)/ruff check

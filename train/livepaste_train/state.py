@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name.replace(".", "/"): arrays[name].astype(np.float32) for name in arrays.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path}: weights cannot be read ({error}); copy the checkpoint again") from error
 
 
