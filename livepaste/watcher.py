@@ -73,7 +73,11 @@ class Watcher:
         self._thread.join(timeout=2)
 
     def _watch(self) -> None:
-        detect = DetectionGraph()
+        try:
+            detect = DetectionGraph()
+        except Exception:  # it stays asleep, and the cover is all that leaves
+            logger.exception("looking for other faces cannot start; --others leave goes without")
+            return
         turn = 0
         while not self._closed.is_set():
             image = self._slot.take()

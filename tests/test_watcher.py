@@ -101,6 +101,18 @@ def test_it_is_not_awake_while_it_fails_and_wakes_up_again(scene, monkeypatch: p
         watching.close()
 
 
+def test_a_detector_that_cannot_start_is_said_and_never_awake(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    def missing() -> None:
+        raise RuntimeError("no model in the wheel")
+
+    monkeypatch.setattr(watcher, "DetectionGraph", missing)
+    watching = Watcher()
+    watching.show(Frame(np.zeros((64, 64, 3), np.uint8), Fraction(0), 0))
+    until(lambda: "looking for other faces cannot start" in caplog.text)
+    assert not watching.awake
+    watching.close()
+
+
 # ---- inside the live stages, with the real finder
 
 
@@ -234,8 +246,11 @@ def test_the_face_that_the_settings_file_names_is_taken_while_live(scene, make_s
 
 
 def test_left_is_the_left_of_the_picture_that_leaves(scene, make_stages) -> None:
-    both, (_, right) = scene()
+    both, (left, right) = scene()
     (frame,) = Mirrored(MemorySource([Frame(both, Fraction(0), 0)], pace=False))
     mirrored = right * np.float32([-1, 1]) + np.float32([719, 0])  # the person on the camera's right, on the left now
     image = Run(make_stages(face="left")).until(frame.image, lambda made: made.swapped and made.image is not None)
     assert is_painted(image, mirrored)
+    paint = np.nonzero((np.abs(image.astype(int) - PAINT) <= 1).all(-1))[1].mean()
+    there = mirrored[:, 0].mean()
+    assert abs(paint - there) < abs(paint - left[:, 0].mean())  # and not on whom the camera has on its left

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from livepaste.errors import DeviceError
 from livepaste.options import DevicesOptions
@@ -36,13 +35,13 @@ def run(options: DevicesOptions) -> None:
 
 
 def _cameras() -> list[tuple[int, str]]:
-    """Number and name. Linux names its cameras in /sys; elsewhere the first few numbers are tried."""
-    nodes = sorted(Path("/sys/class/video4linux").glob("video*/name"))
-    if nodes:
-        return [(int(n.parent.name.removeprefix("video")), n.read_text().strip()) for n in nodes if not _is_output(n)]
-    if sys.platform == "linux":
-        return []
+    """Number and name. Linux names its cameras; elsewhere the first few numbers are tried."""
     import cv2
+
+    from livepaste.devices.camera import named_cameras
+
+    if sys.platform == "linux":
+        return named_cameras()
 
     found = []
     for index in range(5):
@@ -51,10 +50,6 @@ def _cameras() -> list[tuple[int, str]]:
             found.append((index, f"{int(capture.get(3))}x{int(capture.get(4))}"))
         capture.release()
     return found
-
-
-def _is_output(node: Path) -> bool:
-    return "loopback" in str((node.parent / "device").resolve()) or "v4l2loopback" in node.read_text()
 
 
 def _virtual_cameras() -> list[str]:

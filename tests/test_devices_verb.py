@@ -1,0 +1,66 @@
+"""``livepaste devices``: what is there, what is missing, and what to do about it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from pyvirtualcam.camera import BACKENDS
+
+from livepaste.cli import main
+from livepaste.devices import camera
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names under /sys and the remedy are Linux's")
+
+
+class Usable:
+    def __init__(self, **words: object) -> None:
+        pass
+
+    def device(self) -> str:
+        return "/dev/video9"
+
+    def native_fourcc(self) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without cameras of either kind."""
+    monkeypatch.setattr(camera, "NAMES", tmp_path)
+    for name in list(BACKENDS):
+        monkeypatch.delitem(BACKENDS, name)
+    return tmp_path
+
+
+def plug(machine: Path, number: int, name: str, *, real: bool) -> None:
+    node = machine / f"video{number}"
+    (node / "device").mkdir(parents=True) if real else node.mkdir()
+    (node / "name").write_text(name + "\n")
+
+
+def test_a_machine_on_which_a_call_works(machine: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    plug(machine, 0, "HD Pro C920", real=True)
+    plug(machine, 9, "livepaste", real=False)  # the loopback, by the name that the remedy gives it, is no camera
+    monkeypatch.setitem(BACKENDS, "good", Usable)
+    assert main(["devices", "--no-jax"]) == 0
+    out = capsys.readouterr().out
+    assert "0  HD Pro C920" in out
+    assert "9  livepaste" not in out
+    assert "good: /dev/video9" in out
+    assert "CPUExecutionProvider" in out
+
+
+def test_what_is_missing_is_named_with_its_remedy(machine: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    class Missing:
+        def __init__(self, **words: object) -> None:
+            raise RuntimeError("no device found")
+
+    monkeypatch.setitem(BACKENDS, "bad", Missing)
+    assert main(["devices", "--no-jax"]) == 1
+    told = capsys.readouterr()
+    assert "bad: 'bad' backend: no device found" in told.out
+    assert "sudo modprobe v4l2loopback" in told.out
+    assert "a live call cannot work yet: no camera and virtual camera" in told.err
