@@ -1,7 +1,6 @@
 """A textured head that performs: a frontal picture on its own mesh, moved, lit, and drawn as one backward map.
 
-Triangles are drawn far to near as their number; each pixel then knows the affine that leads back into the texture, so
-picture, mask and light are sampled once each, without a loop over triangles.
+Triangles are drawn far to near (``raster``); each pixel then knows where it comes from in the texture, and how it is lit.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, Performance, deform, pose
+from livepaste.actors.raster import NOTHING, number_triangles, spread
+from livepaste.actors.room import NOISE_SIGMA, add_noise, room
 from livepaste.align import OUTLINE, STORED_COVERAGE, align, mean_mesh, transform
 
 RINGS = ((1.28, 0.10, 1.0), (1.65, 0.25, 0.8), (2.6, 0.4, 0.0))  # share of the outline, added depth, how far it follows
 INNER_LIPS_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LIPS_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-NOISE_SIGMA = 2.5  # of 255: the sensor noise of every actor's frame
 AMBIENT, DIFFUSE = 0.62, 0.5
 
 
@@ -30,6 +30,26 @@ class Shot:
     image: UInt8[np.ndarray, "h w 3"]
     mask: UInt8[np.ndarray, "h w"]  # visible face, 255 = face
     points_xyz: Float32[np.ndarray, "478 3"]  # frame pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A person before there is anything behind."""
+
+    image: Float32[np.ndarray, "h w 3"]  # lit, in [0, 255]
+    face: UInt8[np.ndarray, "h w"]  # visible face
+    alpha: UInt8[np.ndarray, "h w"]  # the person
+
+    def over(self, background: np.ndarray, tint: np.ndarray) -> np.ndarray:
+        """The picture with ``background`` (h, w, 3) behind, which is tinted already."""
+        alpha = self.alpha / np.float32(255)
+        image = self.image * cv2.merge([alpha * t for t in tint])
+        image += background * cv2.merge([1 - alpha] * 3)
+        return image
+
+    def mask(self) -> np.ndarray:
+        """The visible face, where the person is."""
+        return cv2.multiply(self.face, self.alpha, scale=1 / 255)
 
 
 @cache
@@ -91,52 +111,33 @@ class Head:
 
     def draw(
         self, placed: np.ndarray, to_pixels: np.ndarray, size_wh: tuple[int, int], performance: Performance, i: int
-    ) -> np.ndarray:
-        """Picture, mask and alpha, float32 (h, w, 5) in [0, 255]; 0 where nothing is drawn."""
-        w, h = size_wh
+    ) -> Drawn:
+        """Everything of the person that falls into a picture of ``size_wh``."""
         points = transform(placed, to_pixels)
         eyes, skin = _topology()
-        open_eyes = self._open_eyes(performance, i, to_pixels)
-        number = np.full((h, w), -1, np.int32)
-        corners = np.concatenate([open_eyes[eyes], points[skin]])  # (t, 3, 3)
-        order = np.argsort(-points[skin][:, :, 2].mean(1), kind="stable") + len(eyes)
-        side_a, side_b = (corners[:, k, :2] - corners[:, 0, :2] for k in (1, 2))
-        area = side_a[:, 0] * side_b[:, 1] - side_a[:, 1] * side_b[:, 0]
-        fixed = np.rint(corners[:, :, :2] * 16).astype(np.int32)
-        for t in (*range(len(eyes)), -1, *order):
-            if t == -1:
-                self._mouth_hole(number, points, len(corners))
-            elif abs(area[t]) > 1e-3:
-                cv2.fillConvexPoly(number, fixed[t], int(t), shift=4)
-        # affine of each triangle: frame pixel -> texture pixel and shading
+        # (t, 3, 2); eyeballs lie behind the mouth's hole, and that behind the skin
+        corners = np.concatenate([self._open_eyes(performance, i, to_pixels)[eyes], points[skin]])[..., :2]
+        far_to_near = np.argsort(-points[skin][:, :, 2].mean(1), kind="stable") + len(eyes)
+        mouth = len(corners)
+        number = number_triangles(
+            corners,
+            (*range(len(eyes)), -1, *far_to_near),
+            size_wh,
+            lambda number: self._mouth_hole(number, points, mouth),
+        )
         shade = self._shade(points, performance, i)
         values = np.concatenate([self.texture_xy, shade[:, None]], 1)
-        attributes = values[np.concatenate([eyes, skin])]  # (t, 3, 3)
-        system = np.concatenate([corners[:, :, :2], np.ones((len(corners), 3, 1))], 2)
-        degenerate = np.abs(area) <= 1e-3
-        system[degenerate] = np.eye(3)
-        affine = np.linalg.solve(system, attributes).astype(np.float32)  # (t, 3, 3): rows x, y, 1
-        ys, xs = np.nonzero((number >= 0) & (number < len(corners)))
-        which = number[ys, xs]
-        a = affine[which]
-        mapped = a[:, 0] * xs.astype(np.float32)[:, None]
-        mapped += a[:, 1] * ys.astype(np.float32)[:, None]
-        mapped += a[:, 2]
-        # a sliver covers pixels that it does not contain: never look outside its own corners
-        low, high = (corner.astype(np.float32)[which] for corner in (attributes.min(1), attributes.max(1)))
-        mapped = np.clip(mapped, low, high, out=mapped)
-        field = np.full((h, w, 3), -1e4, np.float32)
-        field[ys, xs] = mapped
-        rgba = cv2.remap(self.texture, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        alpha = cv2.remap(self.alpha, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        drawn = field[..., 0] > -1e3
-        out = np.zeros((h, w, 5), np.float32)
-        out[..., :4] = rgba
-        out[..., :3] *= np.where(drawn, field[..., 2], 1.0)[..., None]
-        out[..., 4] = alpha
-        out[~drawn] = 0
-        self._paint_mouth(out, number == len(corners), points, float(shade[13]))
-        return out
+        x, y, light = spread(number, corners, values[np.concatenate([eyes, skin])])
+        rgba, alpha = (
+            cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for picture in (self.texture, self.alpha)
+        )
+        alpha[x <= NOTHING] = 0
+        image = rgba[..., :3].astype(np.float32)
+        image *= cv2.merge([light, light, light])
+        drawn = Drawn(image, np.ascontiguousarray(rgba[..., 3]), alpha)
+        self._paint_mouth(drawn, number == mouth, points, float(shade[13]))
+        return drawn
 
     def _open_eyes(self, performance: Performance, i: int, to_pixels: np.ndarray) -> np.ndarray:
         """Points with the lids open: the eyeball lies behind the lids, it is not squashed by a blink."""
@@ -151,7 +152,7 @@ class Head:
         ring = [*INNER_LIPS_UPPER, *reversed(INNER_LIPS_LOWER[1:-1])]
         cv2.fillPoly(number, [np.rint(points[ring, :2] * 16).astype(np.int32)], mouth, shift=4)
 
-    def _paint_mouth(self, out: np.ndarray, hole: np.ndarray, points: np.ndarray, shade: float) -> None:
+    def _paint_mouth(self, out: Drawn, hole: np.ndarray, points: np.ndarray, shade: float) -> None:
         """Dark, a tongue, and teeth that hang from the upper jaw; the mouth's inside is visible face."""
         ys, xs = np.nonzero(hole)
         if not len(ys):
@@ -171,8 +172,8 @@ class Head:
         color = np.array([48, 20, 20]) * (1 - tongue[:, None]) + np.array([150, 72, 74]) * tongue[:, None]
         color = color * (1 - teeth[:, None]) + np.array([222, 214, 200]) * (teeth * gaps)[:, None]
         dim = np.clip(0.55 + 6 * below, 0.55, 1.0)  # the upper lip's shadow
-        out[ys, xs, :3] = color * dim[:, None] * shade
-        out[ys, xs, 3:] = 255
+        out.image[ys, xs] = color * dim[:, None] * shade
+        out.face[ys, xs] = out.alpha[ys, xs] = 255
 
     def _shade(self, points: np.ndarray, performance: Performance, i: int) -> np.ndarray:
         """Light on each point relative to the texture's own: Lambert with an ambient part, from the turned normals."""
@@ -196,9 +197,11 @@ class Head:
         drawn = self.draw(placed, alignment.frame_to_crop, (size, size), performance, i)
         rng = np.random.default_rng([rng_seed, i])
         tint = _tint(performance, i)
-        image = _over(drawn, rng.uniform(30, 220, 3).astype(np.float32) * tint, tint)
+        background = np.empty((size, size, 3), np.float32)
+        background[:] = rng.uniform(30, 220, 3).astype(np.float32) * tint
+        image = drawn.over(background, tint)
         points = transform(placed[:478], alignment.frame_to_crop)
-        return Shot(_to_uint8(image), _mask(drawn), points.astype(np.float32))
+        return Shot(cv2.convertScaleAbs(image), drawn.mask(), points.astype(np.float32))
 
     def render(self, performance: Performance, i: int, size_wh: tuple[int, int], *, background_seed: int = 0,
                noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0) -> Shot:  # fmt: skip
@@ -215,51 +218,15 @@ class Head:
         box = np.s_[y0:y1, x0:x1]
         to_box = to_pixels - [[0, 0, x0], [0, 0, y0]]
         drawn = self.draw(placed, to_box, (int(x1 - x0), int(y1 - y0)), performance, i)
-        image = room(background_seed, size_wh) * (np.float32(performance.light[i]) * _tint(performance, i))
-        image[box] = _over(drawn, image[box], _tint(performance, i))
+        tint = _tint(performance, i)
+        image = room(background_seed, size_wh) * (np.float32(performance.light[i]) * tint)
+        image[box] = drawn.over(image[box], tint)
         mask = np.zeros((h, w), np.uint8)
-        mask[box] = _mask(drawn)
-        if noise_sigma:
-            cv2.setRNGSeed(int(np.random.SeedSequence([rng_seed, i, 99]).generate_state(1)[0] >> 1))
-            image += cv2.randn(np.empty((h, w, 3), np.float32), 0.0, noise_sigma)
-        return Shot(_to_uint8(image), mask, points[:478].astype(np.float32))
+        mask[box] = drawn.mask()
+        return Shot(add_noise(image, noise_sigma, rng_seed, i), mask, points[:478].astype(np.float32))
 
 
 def _tint(performance: Performance, i: int) -> np.ndarray:
     """What the light's colour does to red, green and blue."""
     warmth = float(performance.warmth[i])
     return np.array([1 + 0.07 * warmth, 1, 1 - 0.09 * warmth], np.float32)
-
-
-def _over(drawn: np.ndarray, background: np.ndarray, tint: np.ndarray) -> np.ndarray:
-    """The drawn person (h, w, 5) over what is behind, which is tinted already."""
-    alpha = drawn[..., 4:] / 255
-    return drawn[..., :3] * (alpha * tint) + background * (1 - alpha)
-
-
-def _mask(drawn: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(drawn[..., 3] * drawn[..., 4] / 255, 0, 255)).astype(np.uint8)
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
-
-
-@cache
-def room(seed: int, size_wh: tuple[int, int]) -> np.ndarray:
-    """An out-of-focus room, float32 (h, w, 3): a wall, a few upright and flat shapes, a lamp's glow."""
-    w, h = size_wh
-    rng = np.random.default_rng([11, seed])
-    wall = rng.uniform(70, 190, 3)
-    image = np.ones((h, w, 3), np.float32) * wall
-    image *= np.linspace(1.1, 0.8, h)[:, None, None]
-    for _ in range(rng.integers(4, 9)):
-        x, y = rng.uniform(0, w), rng.uniform(0, h)
-        dx, dy = rng.uniform(0.05, 0.2) * w, rng.uniform(0.1, 0.6) * h
-        color = np.clip(wall + rng.normal(0, 45, 3), 10, 245)
-        cv2.rectangle(image, (int(x), int(y)), (int(x + dx), int(y + dy)), color.tolist(), -1)
-    blur = h / 60
-    small = cv2.GaussianBlur(cv2.resize(image, (w // 4, h // 4), interpolation=cv2.INTER_AREA), (0, 0), blur / 2)
-    image = cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR)
-    texture = cv2.resize(rng.normal(0, 1, (h // 6, w // 6)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
-    return image + 3 * texture[..., None]
