@@ -1,5 +1,7 @@
+import itertools
 import json
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.head import Head
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, deform, perform
+from livepaste.actors.room import add_noise
 from livepaste.actors.truth import write_truth
 from livepaste.align import align
 from livepaste.cli import main
@@ -37,8 +40,6 @@ def test_a_performance_covers_poses_speech_and_blinks() -> None:
 
 
 def test_a_blink_brings_the_lids_together_and_an_open_mouth_the_lips_apart() -> None:
-    from dataclasses import replace
-
     p = perform(1, 2)
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
     calm = {name: zero for name in ("blink_left", "blink_right", "mouth", "smile", "wide", "brow", "gaze_x", "gaze_y")}
@@ -79,6 +80,33 @@ def test_the_mask_is_the_pixels_that_the_face_is_drawn_on(actors) -> None:
         missed = (mask & ~green & around).sum() / mask.sum()
         assert missed < (0.06 if teeth else 0.02)
         assert (green & ~mask & around).sum() / mask.sum() < 0.04  # the soft edge
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (-35, 0), (35, 0), (0, -18), (0, 18)])
+def test_a_head_is_whole_from_every_side(actors, yaw: float, pitch: float) -> None:
+    one = np.ones(1, np.float32)
+    p = replace(perform(1, 1), yaw=yaw * one, pitch=pitch * one, roll=0 * one, x=0.5 * one, y=0.5 * one, size=0.3 * one)
+    for actor in actors:
+        placed = actor.place(p, 0)
+        drawn = actor.draw(placed, np.array([[60.0, 0, 70], [0, 60, 76]]), (200, 200), p, 0)
+        parts, _, stats, _ = cv2.connectedComponentsWithStats((drawn.alpha > 127).astype(np.uint8))
+        assert stats[1:, cv2.CC_STAT_AREA].max() > 0.995 * (drawn.alpha > 127).sum(), parts
+        rows = np.flatnonzero((drawn.mask() > 127).any(1))
+        crown = np.flatnonzero((drawn.alpha > 127).any(1))[0]
+        assert rows[0] - crown > 0.08 * 60  # hair, or a bald head, above the hairline
+        across = np.count_nonzero(drawn.alpha[rows[0] + 5] > 127)
+        assert across > 1.05 * 60  # as wide as a head at the hairline: a turned face is not a sheet
+
+
+def test_noise_is_as_strong_as_it_says_and_new_in_each_frame() -> None:
+    grey = np.full((90, 160, 3), 128, np.float32)
+    frames = [add_noise(grey, 2.5, 0, i).astype(float) - 128 for i in range(6)]
+    for a, b in itertools.pairwise(frames):
+        assert abs(a.std() - 2.5) < 0.06
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.03
+        # of two independent normal values, mean |a - b| = 2 sigma / sqrt(pi)
+        assert abs(np.abs(a - b).mean() - 2 * 2.5 / np.sqrt(np.pi)) < 0.06
+    np.testing.assert_array_equal(add_noise(grey, 2.5, 0, 3), add_noise(grey, 2.5, 0, 3))
 
 
 def test_a_truth_folder_is_complete(tmp_path: Path, actors) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from livepaste.actors.head import Head
-from livepaste.actors.motion import LOWER_LID, LOWER_LIP, UPPER_LID, UPPER_LIP
+from livepaste.actors.motion import LOWER_LID, LOWER_LIP, UPPER_LID, UPPER_LIP, smoothstep
 from livepaste.align import CENTER, OUTLINE, RIGID, fit_similarity, mean_mesh
 
 SIDE = 512  # of the texture, pixels
@@ -88,6 +88,11 @@ class _Canvas:
         cv2.fillPoly(made, [np.rint(self.px(polygon) * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
         return cv2.GaussianBlur(made, (0, 0), max(0.6, soft * _UNIT)).astype(np.float32) / 255
 
+    def above(self, low: float, high: float) -> np.ndarray:
+        """1 above ``low``, 0 below ``high`` (template units), a column (side, 1)."""
+        y = (np.arange(self.side, dtype=np.float32) - (self.side - 1) / 2) / _UNIT + CENTER[1]
+        return (1 - smoothstep(y, low, high))[:, None]
+
     def lay(self, mask: np.ndarray, color: Any) -> None:
         """Lay a colour (3,) or picture over what is there."""
         self.image += mask[..., None] * (np.asarray(color, np.float32) - self.image)
@@ -155,13 +160,12 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
     outline[upper, 1] -= look.forehead * taper
     strands = _strands(rng, c.side)
     long_hair, some_hair = look.hair_style == 3, look.hair_style > 0
-    top = outline[:, 1].min()
-    # from the back: hair, shoulders, neck, ears, head, face, fringe
-    skull = _ellipse((0.5, top + 0.62), (0.66, 0.98 if some_hair else 0.84))
-    back = np.concatenate([_ellipse((0.5, 0.25), (0.78, 0.98)), [[1.25, 1.9], [-0.25, 1.9]]]) if long_hair else skull
+    # from the back: hair, shoulders, neck, ears, head, face, hair over the forehead
+    skull = _rounded((0.5, 0.10), ((0.63, 0.77), (0.66, 0.84), (0.67, 0.86), (0.70, 0.87))[look.hair_style])
+    back = np.concatenate([skull, [[1.25, 1.9], [-0.25, 1.9]]]) if long_hair else skull
     layers = []
     if some_hair:
-        layers.append(c.mask(_hull(back), 0.02))
+        layers.append(c.mask(_hull(back), 0.02) * (1.0 if long_hair else c.above(0.12, 0.42)))
         c.lay(layers[-1], look.hair * 0.8 * strands)
     body = np.array(
         [(-1.3, 2.6), (-1.1, 1.95), (-0.5, 1.66), (0.2, 1.50), (0.8, 1.50), (1.5, 1.66), (2.1, 1.95), (2.3, 2.6)]
@@ -180,17 +184,20 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
         c.shade((0.5 + side * 0.62, 0.33), (0.04, 0.10), 0.75)
     if not some_hair:
         layers.append(c.mask(skull, 0.01))
-        c.lay(layers[-1], skin * 0.97)
+        c.lay(layers[-1], skin)
     face = c.mask(outline, 0.004)
     layers.append(face)
     c.lay(face, skin)
     _features(c, look, rng, skin, strands)
     if some_hair:
-        rim = _hull(np.concatenate([outline[upper], skull[skull[:, 1] < 0.15]]))
-        fringe = np.clip(c.mask(rim, 0.006) - c.mask(outline, 0.006), 0, 1)
-        layers.append(fringe)
-        c.lay(fringe, look.hair * strands)
+        # short hair ends before the ear, long hair beside the cheek
+        cap = c.mask(skull, 0.02) * (c.above(0.35, 0.75) if long_hair else c.above(0.02, 0.24))
+        cap = np.clip(cap - c.mask(outline, 0.010), 0, 1)
+        layers.append(cap)
+        c.lay(cap, look.hair * _combed(c, strands, parted=look.hair_style == 2))
     alpha = np.max(layers, axis=0)
+    # soft edges were laid over black: their own colour again
+    c.image /= np.clip(alpha, 0.05, 1)[..., None]
     picture = cv2.resize(np.clip(c.image, 0, 255), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small = [cv2.resize(m, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for m in (alpha, face)]
     return np.rint(picture).astype(np.uint8), *(np.rint(np.clip(m, 0, 1) * 255).astype(np.uint8) for m in small)
@@ -267,6 +274,26 @@ def _strands(rng: np.random.Generator, side: int) -> np.ndarray:
         rng.normal(0, 1, (24, side // 4)).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR
     )
     return np.clip(1 + 0.16 * noise, 0.5, 1.6)[..., None]
+
+
+def _combed(c: _Canvas, strands: np.ndarray, *, parted: bool) -> np.ndarray:
+    """Hair brushed away from the crown or a parting, with a gloss around the head: a factor (side, side, 1)."""
+    root = c.px(np.array([0.24, -0.62] if parted else [0.5, -0.35]))[0]
+    ys, xs = np.mgrid[0 : c.side, 0 : c.side].astype(np.float32)
+    dx, dy = xs - np.float32(root[0]), ys - np.float32(root[1])
+    angle, far = np.arctan2(dx, dy), np.hypot(dx, dy)
+    along = cv2.remap(
+        strands[..., 0], (angle / np.float32(np.pi) + 1) * np.float32(c.side / 2 - 1), far, cv2.INTER_LINEAR
+    )
+    round_head = np.sqrt(_square(c, (0.5, 0.10), (0.66, 0.84)))
+    gloss = 0.80 + 0.35 * np.exp(-(((round_head - 0.80) / 0.11) ** 2))
+    return (along * gloss)[..., None]
+
+
+def _rounded(centre: Any, radii: Any, n: int = 96) -> np.ndarray:
+    """An ellipse with fuller shoulders (superellipse of power 2.4)."""
+    unit = _ellipse((0, 0), (1, 1), n)
+    return np.asarray(centre) + np.sign(unit) * np.abs(unit) ** (2 / 2.4) * np.asarray(radii)
 
 
 def _ellipse(centre: Any, radii: Any, n: int = 48) -> np.ndarray:

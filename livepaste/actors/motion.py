@@ -115,7 +115,7 @@ def perform(seed: int, frames: int, fps: Fraction = Fraction(25), *, amount: flo
     return Performance(fps=fps, **{k: v.astype(np.float32) for k, v in arrays.items()})
 
 
-def _smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
+def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -125,17 +125,17 @@ def _weights() -> dict[str, np.ndarray]:
     """How much each of the 478 points follows jaw, corners and brows; from the mean mesh."""
     p = mean_mesh().points_xyz
     x, y = p[:, 0] - 0.5, p[:, 1]
-    jaw = _smoothstep(y, 0.70, 0.95)
-    jaw *= 1 - 0.6 * _smoothstep(np.abs(x), 0.30, 0.60)
+    jaw = smoothstep(y, 0.70, 0.95)
+    jaw *= 1 - 0.6 * smoothstep(np.abs(x), 0.30, 0.60)
     jaw[list(UPPER_LIP)] = 0.0
-    jaw[list(LOWER_LIP)] = 1.0 - 0.75 * _smoothstep(np.abs(x[list(LOWER_LIP)]), 0.08, 0.21)
+    jaw[list(LOWER_LIP)] = 1.0 - 0.75 * smoothstep(np.abs(x[list(LOWER_LIP)]), 0.08, 0.21)
     jaw[list(LIP_CORNERS)] = 0.25
     corner = p[61, :2]
     mirrored = p[291, :2]
     right = np.exp(-((p[:, :2] - corner) ** 2).sum(1) / (2 * 0.13**2))
     left = np.exp(-((p[:, :2] - mirrored) ** 2).sum(1) / (2 * 0.13**2))
     lips = np.exp(-(((x / 0.26) ** 2 + ((y - 0.78) / 0.14) ** 2) ** 2))
-    brow = np.exp(-(((y - 0.02) / 0.13) ** 2)) * (1 - _smoothstep(np.abs(x), 0.50, 0.62)) * (y < 0.16)
+    brow = np.exp(-(((y - 0.02) / 0.13) ** 2)) * (1 - smoothstep(np.abs(x), 0.50, 0.62)) * (y < 0.16)
     return {"jaw": jaw, "right": right, "left": left, "lips": lips, "brow": brow}
 
 

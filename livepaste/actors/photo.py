@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from livepaste.actors.head import Head
+from livepaste.actors.matte import person
+from livepaste.actors.motion import smoothstep
 from livepaste.align import CENTER, OUTLINE, align, mean_mesh, pose_degrees, transform
 
 CANVAS = 384  # side of the texture, pixels
@@ -37,14 +39,37 @@ class PhotoActor(Head):
         neutral[:, 2] = 0.5 * own + 0.5 * mean[:, 2]
         self.pose = pose_degrees(points_xyz)
         face = _visible_face(canvas, xyz[:, :2])
-        # The picture's own background fades into the room before its edge.
-        inside = np.zeros(image.shape[:2], np.uint8)
-        margin = max(2, round(0.03 * min(inside.shape)))
-        inside[:, margin:-margin] = 255
-        inside[:margin] = 0  # hair may be cut at the top; a shirt at the bottom goes on
-        alpha = cv2.warpAffine(inside, alignment.frame_to_crop, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)
-        alpha = cv2.blur(alpha, (15, 15))
+        h, w = image.shape[:2]
+        corners = transform(np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float64), alignment.frame_to_crop)
+        # the upright rectangle inside the picture, which lies a little turned in the canvas
+        (left, top), (right, bottom) = np.sort(corners, 0)[1], np.sort(corners, 0)[2]
+        rows, columns = (
+            slice(int(np.clip(a + 1, 0, CANVAS // 3)), int(np.clip(b - 1, CANVAS * 2 // 3, CANVAS)))
+            for a, b in ((top, bottom), (left, right))
+        )
+        canvas, alpha = _body(canvas, person(canvas, xyz[:, :2], (rows, columns)), rows.stop)
         super().__init__(np.dstack([canvas, face]), alpha, neutral, xyz[:, :2])
+
+
+def _body(canvas: np.ndarray, alpha: np.ndarray, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neck and shoulders below the picture, whose last row was carried on as streaks; canvas and alpha.
+
+    The shirt has the colour of what the picture shows at the neck's sides, or a dark one.
+    """
+    pixels = CANVAS / CANVAS_COVERAGE
+    y, x = (np.mgrid[0:CANVAS, 0:CANVAS] - (CANVAS - 1) / 2) / pixels
+    beside, y = np.abs(x + CENTER[0] - 0.5), y + CENTER[1]
+    below = np.arange(CANVAS)[:, None] >= bottom
+    last = slice(max(0, bottom - 12), bottom)
+    shown = canvas[last][(beside[last] > 0.55) & (alpha[last] > 200)]
+    shirt = np.median(shown, axis=0) if len(shown) > 30 else np.array([58, 60, 68])
+    shoulders = smoothstep(y - 1.50 - 0.13 * np.maximum(beside - 0.30, 0) ** 1.2, -0.02, 0.02)
+    shoulders *= smoothstep(beside, 1.58, 1.50) * below
+    calm = np.where(below[..., None], cv2.GaussianBlur(canvas, (0, 0), sigmaX=7, sigmaY=3), canvas).astype(np.float64)
+    shade = 1 - 0.15 * smoothstep(beside, 0.2, 1.4)
+    made = calm + shoulders[..., None] * (shirt * shade[..., None] - calm)
+    cover = np.maximum(alpha / 255, shoulders)
+    return np.rint(made).astype(np.uint8), np.rint(cover * 255).astype(np.uint8)
 
 
 def hairline(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
@@ -98,10 +123,10 @@ def _visible_face(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
 
 def morph(a: PhotoActor, b: PhotoActor, t: float) -> PhotoActor:
     """Somebody between two photo actors: geometry and colours mixed on the common mesh, 0 = a, 1 = b."""
-    from livepaste.actors.head import _topology
+    from livepaste.actors.head import topology
 
     target = (1 - t) * a.texture_xy + t * b.texture_xy
-    eyes, skin = _topology()
+    eyes, skin = topology()
     mouth = np.array([(78, 81, 178), (81, 13, 178), (178, 13, 14), (13, 311, 14), (14, 311, 402), (311, 308, 402)])
     triangles = np.concatenate([eyes, mouth, skin])
     number = np.full((CANVAS, CANVAS), -1, np.int32)

@@ -21,7 +21,7 @@ def number_triangles(
     corners: Float[np.ndarray, "t 3 2"],
     order: Iterable[int],
     size_wh: tuple[int, int],
-    special: Callable[[np.ndarray], None],
+    special: Callable[[np.ndarray], None] = lambda number: None,
 ) -> Int32[np.ndarray, "h w"]:
     """Draw triangles in ``order`` as their numbers, -1 where none is; at number -1 in the order, ``special`` draws."""
     number = np.full(size_wh[::-1], -1, np.int32)

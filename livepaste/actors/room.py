@@ -29,7 +29,7 @@ def room(seed: int, size_wh: tuple[int, int]) -> Float32[np.ndarray, "h w 3"]:
     small = cv2.GaussianBlur(cv2.resize(image, (w // 4, h // 4), interpolation=cv2.INTER_AREA), (0, 0), blur / 2)
     image = cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR)
     texture = cv2.resize(rng.normal(0, 1, (h // 6, w // 6)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
-    return image + 3 * texture[..., None]
+    return (image + 3 * texture[..., None]).astype(np.float32)
 
 
 @lru_cache(maxsize=2)
