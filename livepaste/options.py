@@ -144,6 +144,7 @@ class ActorsOptions:
     train_seconds: float = option(24.0, help="length of each film to train on")
     fps: int = option(25, help="frames per second")
     size: str = option("640x360", help="of the pictures, WIDTHxHEIGHT")
+    occluders: str = option("", help="in front of the face in the clip: hand,glasses,hair,microphone,cup")
 
     def __post_init__(self) -> None:
         if self.photos is not None and len(self.photos) != 2:

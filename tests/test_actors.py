@@ -12,8 +12,10 @@ import pytest
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.head import Head
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, deform, perform
+from livepaste.actors.occluders import OCCLUDERS
 from livepaste.actors.room import add_noise
-from livepaste.actors.truth import write_truth
+from livepaste.actors.staging import Stage
+from livepaste.actors.truth import performance_pair, write_truth
 from livepaste.align import align
 from livepaste.cli import main
 from livepaste.devices.video import ClipReader, write_video
@@ -135,12 +137,102 @@ def test_a_truth_folder_is_complete(tmp_path: Path, actors) -> None:
     assert np.abs(first.astype(int) - own)[:10].mean() < 8  # in the same room
 
 
+def _stage(actor: Head, *names: str, frames: int = 30) -> Stage:
+    return Stage(names, seed=4, frames=frames, fps=Fraction(10), skin=actor.skin_color, hair=actor.hair_color)
+
+
+@pytest.mark.parametrize("name", OCCLUDERS)
+def test_what_is_in_front_is_drawn_and_leaves_the_mask_exactly_there(actors, name: str) -> None:
+    p, size, wearer = perform(4, 30, Fraction(10)), (320, 180), actors[1]
+    stage = _stage(wearer, name)
+    hid = []
+    for i in range(0, 30, 3):
+        plain = wearer.render(p, i, size, noise_sigma=0)
+        points = wearer.points_in_frame(p, i, size)
+        np.testing.assert_array_equal(points, plain.points_xyz)
+        layers = [layer for _, layer in stage.layers(points, i, size, np.ones(3))]
+        shot = wearer.render(p, i, size, noise_sigma=0, front=layers)
+        clear = np.ones(size[::-1])  # how much of what is behind is seen, from the layers alone
+        for layer in layers:
+            clear[layer.box] *= 1 - layer.alpha
+        assert np.abs(shot.mask - plain.mask * clear).max() <= 1
+        np.testing.assert_array_equal(shot.image[clear == 1], plain.image[clear == 1])
+        hid.append((shot.mask != plain.mask).any())
+        assert any(shot.hidden) == hid[-1]
+        if hid[-1]:
+            assert np.abs(shot.image.astype(int) - plain.image)[clear < 0.1].mean() > 8  # and it can be seen
+    assert any(hid)
+    again = [layer for _, layer in _stage(wearer, name).layers(points, i, size, np.ones(3))]
+    for a, b in zip(layers, again, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+
+
+def test_a_hand_comes_and_goes_without_a_jump_and_glasses_stay(actors) -> None:
+    p, size, wearer = perform(4, 60, Fraction(20)), (320, 180), actors[0]
+    stage = Stage(
+        ["hand", "glasses"], seed=4, frames=60, fps=Fraction(20), skin=wearer.skin_color, hair=wearer.hair_color
+    )
+    assert stage.names == ("glasses", "hand")  # back to front
+    tips = []
+    for i in range(60):
+        found = stage.layers(wearer.points_in_frame(p, i, size), i, size, np.ones(3))
+        assert "glasses" in [name for name, _ in found]
+        hands = [layer for name, layer in found if name == "hand"]
+        tips.append(hands[0].box[0].start if hands else 180)
+    assert tips[0] == tips[-1] == 180  # out of sight
+    assert min(tips) < 100
+    assert np.abs(np.diff(tips)).max() < 60
+
+
+def test_lenses_are_clear(actors) -> None:
+    p, size, wearer = perform(4, 30), (640, 360), actors[0]
+    points = wearer.points_in_frame(p, 0, size)
+    cover = np.zeros(size[::-1])
+    for _, layer in _stage(wearer, "glasses").layers(points, 0, size, np.ones(3)):
+        cover[layer.box] = np.maximum(cover[layer.box], layer.alpha)
+    for iris in (468, 473):
+        x, y = np.rint(points[iris, :2]).astype(int)
+        assert cover[y - 3 : y + 4, x - 3 : x + 4].max() == 0
+    assert cover.max() > 0.9
+
+
+def test_ranges_in_truth_json_are_the_frames_in_which_the_mask_differs(tmp_path: Path, actors) -> None:
+    common = {"seed": 3, "frames": 24, "train_frames": 2, "fps": Fraction(10), "size_wh": (320, 180), "names": ("p", "w"),
+              "write_video": write_video}  # fmt: skip
+    write_truth(tmp_path / "plain", *actors, **common)
+    write_truth(tmp_path / "hand", *actors, **common, occluders=["hand"])
+    assert "occluders" not in json.loads((tmp_path / "plain" / "truth.json").read_text())
+    ranges = json.loads((tmp_path / "hand" / "truth.json").read_text())["occluders"]
+    assert list(ranges) == ["hand"]
+    hidden = {i for first, last in ranges["hand"] for i in range(first, last + 1)}
+    assert 0 < len(hidden) < 24
+    for i in range(24):
+        masks = [cv2.imread(str(tmp_path / kind / "mask" / f"{i:06d}.png"), 0) for kind in ("plain", "hand")]
+        assert (masks[0] != masks[1]).any() == (i in hidden)
+
+
+def test_in_the_truth_the_wearers_own_hand_is_in_front_of_the_persona(actors) -> None:
+    p, size = perform(4, 30, Fraction(10)), (320, 180)
+    plain = [(worn.mask, truth.mask) for worn, truth, _ in performance_pair(*actors, p, size)]
+    pairs = performance_pair(*actors, p, size, stage=_stage(actors[1], "hand"))
+    for (worn, truth, names), masks in zip(pairs, plain, strict=True):
+        both = (masks[0] > 250) & (masks[1] > 250)
+        hand = both & (worn.mask == 0)
+        assert names == (("hand",) if (worn.mask != masks[0]).any() else ())
+        assert not truth.mask[hand].any()
+        if hand.sum() > 50:  # the same hand in both but for the noise; the faces are two
+            difference = np.abs(worn.image.astype(int) - truth.image)
+            assert difference[hand].mean() < 3
+            assert difference[both & (worn.mask > 250)].mean() > 8
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["--photos", "one.jpg"], 2, "photos needs two pictures"),
         (["--photos", "no.jpg", "nor.jpg"], 1, "no picture that can be read"),
         (["--size", "33x3"], 2, "size must be WIDTHxHEIGHT"),
+        (["--occluders", "hand,hat"], 2, "unknown occluder 'hat'; known: hair, glasses, microphone, cup, hand"),
         (["--seconds", "0"], 2, "seconds must be between"),
     ],
 )

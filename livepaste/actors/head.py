@@ -5,6 +5,7 @@ Triangles are drawn far to near (``raster``); each pixel then knows where it com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,10 +17,12 @@ from livepaste.actors import shell
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, Performance, deform, pose, rotation
 from livepaste.actors.raster import NOTHING, number_triangles, spread
 from livepaste.actors.room import NOISE_SIGMA, add_noise, room
+from livepaste.actors.staging import Layer
 from livepaste.align import OUTLINE, STORED_COVERAGE, align, mean_mesh, transform
 
 INNER_LIPS_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LIPS_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+CHEEKS = [50, 205, 280, 425]
 AMBIENT, DIFFUSE = 0.62, 0.5
 
 
@@ -30,6 +33,7 @@ class Shot:
     image: UInt8[np.ndarray, "h w 3"]
     mask: UInt8[np.ndarray, "h w"]  # visible face, 255 = face
     points_xyz: Float32[np.ndarray, "478 3"]  # frame pixels
+    hidden: tuple[bool, ...] = ()  # whether each layer in front took something from the mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,28 +207,60 @@ class Head:
         points = transform(placed[:478], alignment.frame_to_crop)
         return Shot(cv2.convertScaleAbs(image), drawn.mask(), points.astype(np.float32))
 
+    def points_in_frame(
+        self, performance: Performance, i: int, size_wh: tuple[int, int]
+    ) -> Float32[np.ndarray, "478 3"]:
+        """Where ``render`` puts the mesh, frame pixels."""
+        return transform(self.place(performance, i)[:478], _to_frame(performance, i, size_wh)).astype(np.float32)
+
+    @property
+    def skin_color(self) -> np.ndarray:
+        """Of the cheeks, RGB (3,) float64."""
+        return self._color(CHEEKS)
+
+    @property
+    def hair_color(self) -> np.ndarray:
+        """Of what is on the crown, RGB (3,); of a bald head, something darker than its skin."""
+        hair, skin = self._color(478 + 3 * len(OUTLINE) + shell.crown()), self.skin_color
+        return hair if np.abs(hair - skin).max() > 0.2 * skin.max() else 0.3 * skin
+
+    def _color(self, points: list[int] | np.ndarray) -> np.ndarray:
+        x, y = np.clip(np.rint(self.texture_xy[points]).astype(int), 0, np.array(self.alpha.shape[::-1]) - 1).T
+        return np.median(self.texture[y, x, :3], axis=0)
+
     def render(self, performance: Performance, i: int, size_wh: tuple[int, int], *, background_seed: int = 0,
-               noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0) -> Shot:  # fmt: skip
-        """The whole frame: person over a room, and sensor noise."""
+               noise_sigma: float = NOISE_SIGMA, rng_seed: int = 0, front: Sequence[Layer] = ()) -> Shot:  # fmt: skip
+        """The whole frame: person over a room, what is in ``front`` of both (back to front), and sensor noise."""
         w, h = size_wh
-        unit = float(performance.size[i]) * h  # pixels a template unit
-        at = np.array([performance.x[i] * w, performance.y[i] * h]) - unit * np.array([0.5, 0.4])
-        to_pixels = np.array([[unit, 0, at[0]], [0, unit, at[1]]])
+        to_pixels = _to_frame(performance, i, size_wh)
         placed = self.place(performance, i)
         points = transform(placed, to_pixels)
         # Everything happens on the person's own bounding box: most of a frame is room.
-        seen = points[np.concatenate([self._skin, shell.skull_triangles()])]
-        (x0, y0), (x1, y1) = _bounds(seen, size_wh)
+        (x0, y0), (x1, y1) = _bounds(points[np.concatenate([self._skin, shell.skull_triangles()])], size_wh)
         box = np.s_[y0:y1, x0:x1]
-        to_box = to_pixels - [[0, 0, x0], [0, 0, y0]]
-        drawn = self.draw(placed, to_box, (x1 - x0, y1 - y0), performance, i)
-        tint = _tint(performance, i)
+        drawn = self.draw(placed, to_pixels - [[0, 0, x0], [0, 0, y0]], (x1 - x0, y1 - y0), performance, i)
         # a colour times a picture: cv2 is several times as fast as numpy's broadcast over three channels
-        image = cv2.multiply(room(background_seed, size_wh), (*(float(performance.light[i]) * tint).tolist(), 1.0))
-        image[box] = drawn.over(image[box], tint)
+        image = cv2.multiply(room(background_seed, size_wh), (*light_color(performance, i).tolist(), 1.0))
+        image[box] = drawn.over(image[box], _tint(performance, i))
         mask = np.zeros((h, w), np.uint8)
         mask[box] = drawn.mask()
-        return Shot(add_noise(image, noise_sigma, rng_seed, i), mask, points[:478].astype(np.float32))
+        for layer in front:
+            layer.lay(image)
+        hidden = tuple(layer.hide(mask) for layer in front)
+        return Shot(add_noise(image, noise_sigma, rng_seed, i), mask, points[:478].astype(np.float32), hidden)
+
+
+def light_color(performance: Performance, i: int) -> np.ndarray:
+    """What the light does to red, green and blue of things that do not turn, (3,)."""
+    return float(performance.light[i]) * _tint(performance, i)
+
+
+def _to_frame(performance: Performance, i: int, size_wh: tuple[int, int]) -> np.ndarray:
+    """Template units to frame pixels, (2, 3)."""
+    w, h = size_wh
+    unit = float(performance.size[i]) * h
+    x, y = np.array([performance.x[i] * w, performance.y[i] * h]) - unit * np.array([0.5, 0.4])
+    return np.array([[unit, 0, x], [0, unit, y]])
 
 
 def _far_to_near(corners: np.ndarray) -> np.ndarray:

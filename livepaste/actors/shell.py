@@ -83,6 +83,12 @@ def _sphere() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return xyz.reshape(-1, 3), np.degrees(angle).ravel(), np.abs(np.cos(along)).ravel()
 
 
+def crown() -> np.ndarray:
+    """Which of the skull's points are on the crown, seen from the front."""
+    _, angle, depth = _sphere()
+    return np.flatnonzero((np.abs(angle) < 40) & (depth < 0.1))
+
+
 def skull(face: np.ndarray, alpha: np.ndarray, to_texture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The skull of a person: points (n, 3), where they look in the texture (n, 2), normals (n, 3).
 

@@ -19,9 +19,11 @@ def run(options: ActorsOptions) -> None:
 
     from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.head import Head
+    from livepaste.actors.occluders import GROUP, OCCLUDERS
     from livepaste.actors.photo import PhotoActor
     from livepaste.actors.truth import write_truth
     from livepaste.devices.video import write_video
+    from livepaste.registry import resolve
 
     def photo(name: str) -> Head:
         from livepaste.finder import find_in_photo
@@ -35,6 +37,9 @@ def run(options: ActorsOptions) -> None:
             raise ClipError(f"{name}: no face found; give a sharp, near-frontal photo")
         return PhotoActor(image, faces[0].points_xyz, name=Path(name).stem)
 
+    occluders = [name.strip() for name in options.occluders.split(",") if name.strip()]
+    for name in occluders:  # before anything is written
+        resolve("occluder", name, OCCLUDERS, group=GROUP)
     actors: list[Head] = (
         [photo(name) for name in options.photos]
         if options.photos
@@ -53,5 +58,5 @@ def run(options: ActorsOptions) -> None:
             for name, total in (("clip", frames), ("persona", train), ("wearer_train", train))
         }
         write_truth(path, actors[0], actors[1], seed=options.seed, frames=frames, train_frames=train, fps=Fraction(options.fps), size_wh=(w, h),
-                    names=names, write_video=write_video, tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
+                    names=names, write_video=write_video, occluders=occluders, tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
     print(f"{path}: {frames} frames to swap, {train} of each person to train on")
