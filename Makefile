@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup demo test fuzz lint clean
+.PHONY: help setup demo test bench bench-kill fuzz lint clean
 
 help:
 	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
 	@echo "make test                                              the tests"
+	@echo "make bench [MODEL=checkpoint]                          live at 720p30, clips, stages, training on this machine"
+	@echo "make bench-kill [COUNT=50]                             training killed at random instants and resumed"
 	@echo "make fuzz [COUNT=10000]                                broken clips, face sets, checkpoints and recipes"
 	@echo "make lint                                              ruff"
 
@@ -31,6 +33,12 @@ demo: setup
 test: setup
 	$(BIN)/ruff check
 	$(BIN)/python -m pytest -q
+
+bench: setup
+	$(BIN)/python benchmarks/bench.py $(if $(MODEL),--model $(MODEL))
+
+bench-kill: setup
+	$(BIN)/python benchmarks/kill.py --count $(or $(COUNT),50)
 
 fuzz: setup
 	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),10000)

@@ -49,6 +49,25 @@ ODD_VALUES: tuple[Any, ...] = (
 RECIPE = 'model = "light"\nresolution = 64\ncoverage = 1.9\nbatch = 4\nlr = 0.001\nwarp = 1.0\noptimizer = "adam"\nsteps_per_dispatch = 2\n'
 
 
+def make_faceset(path: Path, seed: int, count: int, side: int) -> None:
+    """A face set of drawn actor ``seed``, straight from its crops."""
+    import numpy as np
+
+    from livepaste.actors.drawn import DrawnActor
+    from livepaste.actors.motion import perform
+    from livepaste.align import pose_degrees
+    from livepaste.faceset import FaceRow, FaceSetInfo, append_face, write_info
+
+    performance, actor = perform(1, 7 * count), DrawnActor(seed)
+    write_info(path, FaceSetInfo(person=path.name, consent="synthetic", size=side))
+    for i in range(count):
+        shot = actor.render_crop(performance, 7 * i, side)
+        row = FaceRow(name=f"{i:06d}", source="drawn", time_s=i / 25, points_xyz=shot.points_xyz,
+                      frame_to_crop=np.eye(2, 3, dtype=np.float32), pose=pose_degrees(shot.points_xyz), sharpness=100.0,
+                      exposure=0.5, width_px=60.0)  # fmt: skip
+        append_face(path, row, shot.image, shot.mask)
+
+
 def make_whole(folder: Path) -> None:
     """One good example of everything, small: what the mutations start from."""
     import numpy as np
@@ -57,25 +76,15 @@ def make_whole(folder: Path) -> None:
 
     from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.motion import perform
-    from livepaste.align import pose_degrees
     from livepaste.devices.video import write_video
-    from livepaste.faceset import FaceRow, FaceSetInfo, append_face, write_info
 
-    performance = perform(1, 440)
     for name, seed in (("faceset", 8201), ("other", 8202)):
-        actor = DrawnActor(seed)
-        write_info(folder / name, FaceSetInfo(person=name, consent="synthetic", size=64))
-        for i in range(60):
-            shot = actor.render_crop(performance, 7 * i, 64)
-            row = FaceRow(name=f"{i:06d}", source="drawn", time_s=i / 25, points_xyz=shot.points_xyz,
-                          frame_to_crop=np.eye(2, 3, dtype=np.float32), pose=pose_degrees(shot.points_xyz), sharpness=100.0,
-                          exposure=0.5, width_px=60.0)  # fmt: skip
-            append_face(folder / name, row, shot.image, shot.mask)
+        make_faceset(folder / name, seed, 60, 64)
     (folder / "recipe.toml").write_text(f"[recipe]\n{RECIPE}")
     options = TrainOptions(persona=str(folder / "faceset"), wearer=[str(folder / "other")], to=str(folder / "checkpoint"),
                            recipe=str(folder / "recipe.toml"), steps=1, from_="none")  # fmt: skip
     Trainer(options, lambda progress: None).run()
-    actor = DrawnActor(8202)
+    actor, performance = DrawnActor(8202), perform(1, 8)
     tone = (0.1 * np.sin(np.arange(48_000 // 2) / 20)).astype(np.float32)
     frames = [actor.render(performance, i, (160, 120)).image for i in range(8)]
     write_video(folder / "clip.mp4", iter(frames), Fraction(16), (160, 120), tone)

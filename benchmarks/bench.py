@@ -1,0 +1,185 @@
+"""What this machine does: start-up, the live loop at 720p30, clips, the stages alone, training. ``make bench``.
+
+``python benchmarks/bench.py [--model CHECKPOINT] [--json FILE] [--seconds 20]``. Timings on a busy machine mean little: the
+load is printed with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+SIZE, FPS = (1280, 720), 30
+
+
+def machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists() and (match := re.search(r"model name\s*:\s*(.+)", info.read_text())):
+        cpu = match[1]
+    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+
+
+def livepaste(*words: object) -> tuple[float, str]:
+    """Run a verb; seconds and what it said on stderr."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "livepaste", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"livepaste {words[0]} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
+    return time.monotonic() - began, done.stdout + done.stderr
+
+
+def milliseconds(work: Callable[[], Any], times: int = 60) -> float:
+    """Median of ``times`` runs after a warm-up."""
+    for _ in range(3):
+        work()
+    spent = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent) * 1e3
+
+
+def help_s() -> dict[str, float]:
+    return {"help_s": statistics.median(livepaste("--help")[0] for _ in range(7))}
+
+
+def film(folder: Path) -> Path:
+    """Ten seconds of a drawn wearer, with sound."""
+    from livepaste.actors.drawn import DrawnActor
+    from livepaste.actors.motion import perform
+    from livepaste.actors.truth import voice
+    from livepaste.devices.video import write_video
+
+    performance, actor = perform(77, 10 * FPS, Fraction(FPS)), DrawnActor(8301)
+    frames = (actor.render(performance, i, SIZE, background_seed=5).image for i in range(len(performance)))
+    write_video(folder / "wearer.mp4", frames, Fraction(FPS), SIZE, voice(performance, 77))
+    return folder / "wearer.mp4"
+
+
+def live(clip: Path, model: list[str], folder: Path, seconds: float) -> dict[str, float]:
+    """The clip, looped, played like a camera at its own pace; the first second is left out."""
+    from livepaste.devices.video import ClipReader, write_video
+
+    long = folder / "long.mp4"
+    with ClipReader(clip) as reader:
+        pictures = [frame.image for frame in reader.frames()]
+    there_and_back = pictures + pictures[::-1]
+    count = int(seconds * FPS)
+    write_video(long, (there_and_back[i % len(there_and_back)] for i in range(count)), Fraction(FPS), SIZE, crf=18)
+    stats = folder / "live.jsonl"
+    _, told = livepaste("live", "--camera", long, *model, "--sink", "null", "--stats", stats)
+    lines = [json.loads(line) for line in stats.read_text().splitlines()][1:]
+    p50 = [line["latency_ms_p50"] for line in lines if "latency_ms_p50" in line]
+    found = re.search(r"first swapped frame after ([\d.]+)", told)
+    return {
+        "live_output_fps": statistics.mean(line["output_fps"] for line in lines),
+        "live_output_fps_min": min(line["output_fps"] for line in lines),
+        "live_latency_ms_p50": statistics.median(p50),
+        "live_latency_ms_p95": float(
+            np.percentile([line["latency_ms_p95"] for line in lines if "latency_ms_p95" in line], 50)
+        ),
+        "live_latency_ms_p95_worst": max(line.get("latency_ms_p95", 0.0) for line in lines),
+        "live_latency_growth_ms_per_s": float(np.polyfit(range(len(p50)), p50, 1)[0]),
+        "live_drops": sum(line["drops"] for line in lines),
+        "live_first_swapped_s": float(found[1]) if found else float("nan"),
+    }
+
+
+def clip_factor(clip: Path, model: list[str], folder: Path) -> dict[str, float]:
+    took, told = livepaste("clip", clip, folder / "out.mp4", *model)
+    own = re.search(r"real-time factor ([\d.]+)", told)
+    return {
+        "clip_real_time_factor": float(own[1]) if own else float("nan"),
+        "clip_real_time_factor_with_start": 10 / took,
+    }
+
+
+def stages(clip: Path, model: str | None) -> dict[str, float]:
+    """Finder, network and blend alone, one thread each."""
+    from livepaste import build
+    from livepaste.align import align, crop
+    from livepaste.blend import blend
+    from livepaste.devices.video import ClipReader
+
+    cv2.setNumThreads(1)
+    with ClipReader(clip) as reader:
+        frames = [frame for frame, _ in zip(reader.frames(), range(90), strict=False)]
+    finder, swapper = build.make_finder("auto"), build.load_swapper(model)
+    at = iter(range(10**6))
+    find_ms = milliseconds(lambda: finder(frames[next(at) % len(frames)]))
+    points = finder(frames[0])[0].points_xyz
+    alignment = align(points, swapper.size, swapper.coverage)
+    face = crop(frames[0].image, alignment).astype(np.float32) / 255
+    mask = np.full(face.shape[:2], 0.7, np.float32)
+    finder.close()
+    return {
+        "find_ms": find_ms,
+        "crop_ms": milliseconds(lambda: crop(frames[0].image, alignment)),
+        "network_ms": milliseconds(lambda: swapper(face)),
+        "blend_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment)),
+    }
+
+
+def train(folder: Path) -> dict[str, float]:
+    """The default recipe on two small face sets, compilation left out."""
+    from livepaste_train.fit import Progress, Trainer
+    from livepaste_train.options import TrainOptions
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from fuzz import make_faceset
+
+    for name, seed in (("persona", 8302), ("other", 8303)):
+        make_faceset(folder / name, seed, 60, 256)
+    told: list[Progress] = []
+    options = TrainOptions(
+        persona=str(folder / "persona"), wearer=[str(folder / "other")], to=str(folder / "trained"), steps=40
+    )
+    Trainer(options, told.append).run()
+    return {"train_images_per_s": told[-1].images_per_s}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="checkpoint folder (default: the persona that comes with livepaste)")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seconds", type=float, default=20)
+    args = parser.parse_args()
+    model = ["--model", args.model] if args.model else []
+    print(machine(), flush=True)
+    numbers: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = film(folder)
+        for part in (help_s, lambda: live(clip, model, folder, args.seconds), lambda: clip_factor(clip, model, folder),
+                     lambda: stages(clip, args.model), lambda: train(folder)):  # fmt: skip
+            made = part()
+            numbers |= made
+            for key, value in made.items():
+                print(f"{key:<34} {value:10.2f}", flush=True)
+    if args.json:
+        args.json.write_text(
+            json.dumps({"machine": machine(), **{k: round(v, 3) for k, v in numbers.items()}}, indent=1) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
