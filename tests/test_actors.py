@@ -184,6 +184,18 @@ def test_a_hand_comes_and_goes_without_a_jump_and_glasses_stay(actors) -> None:
     assert np.abs(np.diff(tips)).max() < 60
 
 
+def test_what_needs_a_hand_takes_turns(actors) -> None:
+    stage = _stage(actors[0], "hand", "cup", "microphone", "hair", frames=120)  # two rounds
+    p = perform(4, 120, Fraction(10))
+    seen = []
+    for i in range(120):
+        found = stage.layers(actors[0].points_in_frame(p, i, (160, 90)), i, (160, 90), np.ones(3))
+        seen.append({name for name, _ in found} - {"hair"})
+        assert len(seen[-1]) <= 1
+    order = [next(iter(names)) for names, _ in itertools.groupby(seen) if names]
+    assert order == ["microphone", "cup", "hand"] * 2
+
+
 def test_lenses_are_clear(actors) -> None:
     p, size, wearer = perform(4, 30), (640, 360), actors[0]
     points = wearer.points_in_frame(p, 0, size)

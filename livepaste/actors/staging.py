@@ -17,7 +17,7 @@ from livepaste.align import RIGID, fit_similarity, mean_mesh
 from livepaste.registry import resolve
 
 COMES_S = 0.5  # and goes in as much
-PERIOD_S = 6.0  # comes once in about so many seconds
+PERIOD_S = 6.0  # each comes once in about so many seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +51,13 @@ class Stage:
     ) -> None:
         known = list(OCCLUDERS)
         ordered = sorted(dict.fromkeys(names), key=lambda name: known.index(name) if name in known else len(known))
+        rngs = {name: np.random.default_rng([29, seed, *name.encode()]) for name in ordered}
+        things = {n: resolve("occluder", n, OCCLUDERS, group=GROUP)(Person(rng, skin, hair)) for n, rng in rngs.items()}
+        coming = [name for name, thing in things.items() if thing.comes_from is not None]
         self._actors = {}
-        for name in ordered:
-            rng = np.random.default_rng([29, seed, *name.encode()])
-            thing = resolve("occluder", name, OCCLUDERS, group=GROUP)(Person(rng, skin, hair))
-            self._actors[name] = _Move(thing, rng, frames, float(fps))
+        for name, thing in things.items():  # nobody has three hands: they take turns
+            turn = (coming.index(name), len(coming)) if name in coming else None
+            self._actors[name] = _Move(thing, rngs[name], frames, float(fps), turn)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,10 +84,13 @@ class Stage:
 class _Move:
     """How one thing comes, sways and goes."""
 
-    def __init__(self, thing: Thing, rng: np.random.Generator, frames: int, fps: float) -> None:
+    def __init__(
+        self, thing: Thing, rng: np.random.Generator, frames: int, fps: float, turn: tuple[int, int] | None
+    ) -> None:
         self.thing = thing
-        worn = thing.comes_from is None
-        self.there = np.ones(frames) if worn else _visits(rng, frames, fps)  # 0 out of sight to 1 in its place
+        worn = turn is None
+        # 0 out of sight to 1 in its place
+        self.there = np.ones(frames) if turn is None else _visits(rng, frames, fps, *turn)
         self.comes_from = np.array(thing.comes_from or (0.0, 0.0))
         self.about = np.array([0.5, -0.4 if worn else 0.9])  # strands turn at their roots
         self.phase, self.rate = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.4, 1.0, 3) / fps
@@ -110,14 +115,14 @@ def _fitted(thing: Thing, panel: Panel, points_xyz: np.ndarray) -> np.ndarray:
     return np.column_stack([x + panel.slope * z, y, constant + panel.depth * z])
 
 
-def _visits(rng: np.random.Generator, frames: int, fps: float) -> np.ndarray:
-    """Comes, stays, goes: once in every ``PERIOD_S``, at least once; 0 to 1 for each frame."""
-    times = max(1, round(frames / fps / PERIOD_S))
-    part = frames / times
+def _visits(rng: np.random.Generator, frames: int, fps: float, turn: int, turns: int) -> np.ndarray:
+    """Comes, stays, goes, as number ``turn`` of ``turns``: 0 to 1 for each frame. All come once in ``PERIOD_S``, or once."""
+    rounds = max(1, round(frames / fps / PERIOD_S))
+    slot = frames / (rounds * turns)
     at, out = np.arange(frames), np.zeros(frames)
-    for k in range(times):
-        stays = part * rng.uniform(0.45, 0.60)
-        first = k * part + rng.uniform(0.05, 0.35) * part
+    for k in range(rounds):
+        stays = slot * rng.uniform(0.5, 0.7)
+        first = (k * turns + turn) * slot + rng.uniform(0.2, 0.8) * (slot - stays)
         ramp = min(COMES_S * fps, 0.4 * stays)
         visit = np.minimum(smoothstep(at, first, first + ramp), 1 - smoothstep(at, first + stays - ramp, first + stays))
         out = np.maximum(out, visit)
