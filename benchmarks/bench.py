@@ -143,9 +143,7 @@ def train(folder: Path) -> dict[str, float]:
     """The default recipe on two small face sets, compilation left out."""
     from livepaste_train.fit import Progress, Trainer
     from livepaste_train.options import TrainOptions
-
-    sys.path.insert(0, str(Path(__file__).parent))
-    from fuzz import make_faceset
+    from samples import make_faceset
 
     for name, seed in (("persona", 8302), ("other", 8303)):
         make_faceset(folder / name, seed, 60, 256)

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from samples import make_training
 
 STEPS = 40
 KILLS_A_RUN = 8
@@ -62,13 +63,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    sys.path.insert(0, str(Path(__file__).parent))
-    from fuzz import make_whole
-
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_whole(folder)
+        make_training(folder)
         finish(start(folder, "warm", resume=False))  # compiles
         began = time.monotonic()
         finish(start(folder, "whole", resume=False))

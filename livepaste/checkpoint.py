@@ -95,15 +95,18 @@ def read_generation(path: Path, number: int = 0) -> Generation:
             raise ValueError("not a model.json")
         if not isinstance(record.get("format"), int):
             raise ValueError("no format number")
+        if not all(isinstance(value, (int, float)) for value in dict(record.get("validation", {})).values()):
+            raise ValueError("validation must be numbers")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no model.json; is this a checkpoint that `livepaste train` wrote?") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise CheckpointError(f"{path / 'model.json'}: damaged ({error})") from error
     if record["format"] > FORMAT:
         raise CheckpointError(f"{path}: checkpoint format {record['format']} is newer than {FORMAT}; update livepaste")
     for name, wanted in record["files"].items():
         file = path / name
-        if path.resolve() not in file.resolve().parents:
+        # realpath and not Path.resolve(), which raises RuntimeError for a link to itself
+        if os.path.realpath(path) not in map(str, Path(os.path.realpath(file)).parents):
             raise CheckpointError(f"{path}: model.json names {name!r}, outside the checkpoint")
         if not file.is_file():
             raise CheckpointError(f"{path}: {name} is missing; copy the whole folder again")
@@ -140,20 +143,22 @@ def append_history(checkpoint: Path, record: dict[str, Any]) -> None:
 
 
 def read_history(checkpoint: Path) -> list[dict[str, Any]]:
-    """Every whole line of ``history.jsonl``; a line cut short by a kill is left out."""
+    """Every whole line of ``history.jsonl``; one cut short by a kill, or without a step, is left out."""
     path, records = checkpoint / "history.jsonl", []
     if path.exists():
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                records.append(record)
     return records
 
 
 def cut_history(checkpoint: Path, step: int) -> None:
     """Drop what was recorded after ``step``, the one a resume starts from."""
-    kept = [r for r in read_history(checkpoint) if r.get("step", 0) <= step]
+    kept = [r for r in read_history(checkpoint) if r["step"] <= step]
     temporary = checkpoint / ".history.tmp"
     temporary.write_text("".join(json.dumps(r, separators=(",", ":")) + "\n" for r in kept), "utf-8")
     os.replace(temporary, checkpoint / "history.jsonl")

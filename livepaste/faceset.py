@@ -9,6 +9,7 @@ a supported edit. Nothing in it is executable.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -76,10 +77,20 @@ class FaceRow:
             raise ValueError("landmarks must be (478, 3) and frame_to_crop (2, 3)")
         if not (np.isfinite(points).all() and np.isfinite(matrix).all()):
             raise ValueError("landmarks are not finite")
-        known = {key: record[key] for key in ("name", "source", "time_s", "sharpness", "exposure", "width_px")}
-        if Path(known["name"]).name != known["name"]:
-            raise ValueError(f"name {known['name']!r} leaves the folder")
-        return cls(points_xyz=points, frame_to_crop=matrix, pose=tuple(record["pose"]), **known)
+        name, source = record["name"], record["source"]
+        if not (isinstance(name, str) and isinstance(source, str) and Path(name).name == name):
+            raise ValueError(f"name {name!r} or source {source!r} is not a file's name")
+        yaw, pitch, roll = (_number(value) for value in record["pose"])
+        numbers = {key: _number(record[key]) for key in ("time_s", "sharpness", "exposure", "width_px")}
+        return cls(
+            name=name, source=source, points_xyz=points, frame_to_crop=matrix, pose=(yaw, pitch, roll), **numbers
+        )
+
+
+def _number(value: Any) -> float:
+    if not (isinstance(value, (int, float)) and math.isfinite(value)):
+        raise ValueError(f"{value!r} is no finite number")
+    return float(value)
 
 
 class FaceSet:
@@ -131,7 +142,7 @@ def read_faceset(path: Path | str) -> FaceSet:
     for number, line in enumerate(_lines(path / "rows.jsonl"), 1):
         try:
             row = FaceRow.from_json(line)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             skipped.append(f"rows.jsonl line {number}: {error}")
             continue
         if picture_path(path, row.name) is None:
@@ -166,7 +177,7 @@ def read_info(path: Path) -> FaceSetInfo:
         ) from error
     except FaceSetError:
         raise
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
         raise FaceSetError(f"{file}: damaged ({error}); extract again") from error
 
 

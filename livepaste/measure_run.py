@@ -49,7 +49,7 @@ def open_truth(path: Path) -> Truth:
         )
     except FileNotFoundError as error:
         raise TruthError(f"{path}: no truth.json; make a truth folder with `livepaste actors --to {path}`") from error
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise TruthError(f"{path / 'truth.json'}: damaged ({error})") from error
     for name in ("wearer.mp4", "truth", "mask", "truth_mask"):
         if not (path / name).exists():

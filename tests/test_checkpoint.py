@@ -73,6 +73,9 @@ def test_a_rest_of_a_killed_write_is_no_generation_and_is_cleared(tmp_path: Path
         ({"format": "1"}, "damaged"),
         ({"files": {"../../outside": "0"}}, "outside the checkpoint"),
         ({"files": []}, "damaged"),
+        ({"validation": 3}, "damaged"),
+        ({"validation": "good"}, "damaged"),
+        ({"validation": {"persona_mask_iou": "0.9"}}, "validation must be numbers"),
     ],
 )
 def test_what_model_json_may_not_say(tmp_path: Path, change: dict, message: str) -> None:
@@ -94,7 +97,16 @@ def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -
     for step in (10, 20, 30):
         append_history(tmp_path, {"step": step})
     with (tmp_path / "history.jsonl").open("a") as file:
-        file.write('{"step": 4')
+        file.write('7\n{"loss": 1}\n{"step": []}\n{"step": 4')
     assert [r["step"] for r in read_history(tmp_path)] == [10, 20, 30]
     cut_history(tmp_path, 20)
     assert [r["step"] for r in read_history(tmp_path)] == [10, 20]
+
+
+def test_a_file_that_links_to_itself_is_missing(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    file = tmp_path / "generations" / "000005" / "swap.onnx"
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(CheckpointError, match=r"swap\.onnx is missing"):
+        newest_generation(tmp_path)

@@ -169,7 +169,8 @@ def test_no_face_at_all_is_one_line(film, tmp_path, capsys):
 
 def test_bad_source_does_not_cost_the_others(film, tmp_path, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
-    assert extract(tmp_path / "bad.mp4", film / "photo.png", "--to", tmp_path / "set") == 1
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    assert extract(tmp_path / "bad.mp4", tmp_path / "loop.mp4", film / "photo.png", "--to", tmp_path / "set") == 1
     assert "bad.mp4: cannot be read as a clip" in capsys.readouterr().err
     assert len(read_faceset(tmp_path / "set")) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -69,8 +70,9 @@ def _files(sources: list[str]) -> Iterator[Path]:
         if not inside:
             raise ClipError(f"{source}: an empty folder")
         for path in inside:
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
+            place = os.path.realpath(path)  # Path.resolve() raises RuntimeError for a link to itself
+            if place not in seen:
+                seen.add(place)
                 yield path
 
 

@@ -45,9 +45,9 @@ def load_state(path: Path, like: Tree) -> Tree:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             arguments = ocp.checkpoint_utils.construct_restore_args(_plain(like))
             plain = checkpointer.restore(path.absolute(), item=_plain(like), restore_args=arguments)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except Exception as error:  # damaged arrays raise classes of tensorstore's and orbax's own, which share no base
         raise CheckpointError(
-            f"{path}: training state does not fit this model ({str(error).splitlines()[0]})"
+            f"{path}: training state does not fit this model ({' '.join(str(error).split())[:200]})"
         ) from error
     leaves = []
     for name, wanted in named(like).items():  # by name: a dict's own order is not the tree's
