@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup demo test bench bench-kill fuzz lint clean
+.PHONY: help setup demo test bench bench-kill fuzz look lint clean
 
 help:
 	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
 	@echo "make test                                              the tests"
 	@echo "make bench [MODEL=checkpoint]                          live at 720p30, clips, stages, training on this machine"
 	@echo "make bench-kill [COUNT=50]                             training killed at random instants and resumed"
-	@echo "make fuzz [COUNT=10000]                                broken clips, face sets, checkpoints and recipes"
+	@echo "make fuzz [COUNT=10000] [SEED=0]                       broken clips, photos, face sets, checkpoints, settings, recipes"
+	@echo "make look [MODEL=checkpoint] [TO=folder]               contact sheets of the clips in LIVEPASTE_CLIPS and stills in LIVEPASTE_STILLS"
 	@echo "make lint                                              ruff"
 
 setup: $(VENV)/installed
@@ -41,7 +42,10 @@ bench-kill: setup
 	$(BIN)/python benchmarks/kill.py --count $(or $(COUNT),50)
 
 fuzz: setup
-	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),10000)
+	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
+
+look: setup
+	$(BIN)/python benchmarks/look.py $(if $(MODEL),--model $(MODEL)) $(if $(TO),--to $(TO))
 
 lint: setup
 	$(BIN)/ruff check
