@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from livepaste_train import base
+from livepaste_train import base, casts
 from livepaste_train.augment import Geometry
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.optimizers import make_optimizer
@@ -17,7 +17,7 @@ from livepaste_train.step import make_dispatch, new_state
 
 from livepaste.checkpoint import newest_generation
 
-CASTS = [base.Cast(("drawn:1", "drawn:2"), seed, 12) for seed in (5, 6)]
+CASTS = [casts.Cast(("drawn:1", "drawn:2"), seed, 12) for seed in (5, 6)]
 GEOMETRY = Geometry(64, 64, 1.9)
 RECIPE = Recipe(resolution=64, batch=8, optimizer="muon", lr=2e-3, steps_per_dispatch=5, warp=0.2)
 
@@ -36,7 +36,7 @@ def test_the_numbers_of_a_mirrored_performance() -> None:
 
 
 def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() -> None:
-    packed = np.stack([base.perform_cast((cast, 64, {})) for cast in CASTS])
+    packed = np.stack([casts.perform_cast((cast, 64, {})) for cast in CASTS])
     canvas, mask_canvas = base.canvases(packed, GEOMETRY)
     model = LightBase(LightOptions(resolution=64), 4, len(base.READ) + 2, nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
@@ -44,7 +44,9 @@ def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() 
                        jnp.asarray(base.numbers(CASTS)))  # fmt: skip
     state = new_state(params, RECIPE, 0, 200)
     for make in (base.reading_loss, base.base_loss):
-        dispatch = make_dispatch(graph, make(GEOMETRY, RECIPE, 2, 2, 12), RECIPE, base.identity_rate(params))
+        dispatch = make_dispatch(
+            graph, make(GEOMETRY, RECIPE, casts.Sizes(2, 2, 12)), RECIPE, base.identity_rate(params)
+        )
         losses = []
         for _ in range(8):
             state, metrics = dispatch(state, stage)

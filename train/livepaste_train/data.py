@@ -31,9 +31,9 @@ class Faces:
         return len(self.packed)
 
 
-def stored_side(resolution: int, coverage: float) -> int:
+def stored_side(resolution: int, coverage: float, margin: float = MARGIN) -> int:
     """Side in pixels at which faces are kept on the device, for a model's resolution and coverage."""
-    return min(512, round(resolution * STORED_COVERAGE / coverage * MARGIN / 2) * 2)
+    return min(512, round(resolution * STORED_COVERAGE / coverage * margin / 2) * 2)
 
 
 def pack(images: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]) -> UInt32[np.ndarray, "n s s"]:

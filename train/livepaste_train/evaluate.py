@@ -18,17 +18,35 @@ COLUMNS = 6
 _STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
 
 
-def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.Array]:
-    """``count`` faces spread over the set, undistorted: pictures (n, s, s, 3) and masks (n, s, s, 1)."""
-    index = jnp.asarray(np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(np.int32))
-    made = sample(jnp.asarray(faces.packed), index, jnp.repeat(_STILL, len(index), 0), geometry)
+def undistorted(packed: np.ndarray | jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
+    """Packed faces as the model's crops without augmentation: pictures (n, s, s, 3) and masks (n, s, s, 1)."""
+    made = sample(jnp.asarray(packed), jnp.arange(len(packed)), jnp.repeat(_STILL, len(packed), 0), geometry)
     return made[..., :3], made[..., 3:]
+
+
+def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.Array]:
+    """``count`` undistorted faces spread over the set."""
+    return undistorted(
+        faces.packed[np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int)], geometry
+    )
 
 
 def means(faces: Faces, geometry: Geometry, count: int = 200) -> tuple[jax.Array, jax.Array]:
     """Mean picture (s, s, 3) and mean mask (s, s, 1) of up to ``count`` faces."""
     pictures, masks = crops(faces, geometry, count)
     return pictures.mean(0), masks.mean(0)
+
+
+def psnr_db(made: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Mean over pictures (n, s, s, 3) in [0, 1] of the PSNR under ``mask`` (n, s, s, 1), dB."""
+    error = (np.square(made - truth) * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))
+    return float(-10 * np.log10(np.maximum(error, 1e-10)).mean())
+
+
+def mask_iou(made: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over masks (n, s, s, 1) of the intersection over union at 0.5."""
+    a, b = made > 0.5, truth > 0.5
+    return float(((a & b).sum((1, 2, 3)) / np.maximum((a | b).sum((1, 2, 3)), 1)).mean())
 
 
 class Validator:
@@ -60,11 +78,8 @@ class Validator:
         """Reconstruction PSNR (dB) under the visible face and intersection over union of the mask, for both sides."""
         out = {}
         for side, (picture, mask) in (("persona", self.persona), ("wearer", self.wearer)):
-            picture, mask = np.asarray(picture), np.asarray(mask)
-            error = (np.square(made[side] - picture) * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))
-            out[f"{side}_psnr_db"] = float(-10 * np.log10(np.maximum(error, 1e-10)).mean())
-            a, b = made[f"{side}_mask"] > 0.5, mask > 0.5
-            out[f"{side}_mask_iou"] = float(((a & b).sum((1, 2, 3)) / np.maximum((a | b).sum((1, 2, 3)), 1)).mean())
+            out[f"{side}_psnr_db"] = psnr_db(made[side], np.asarray(picture), np.asarray(mask))
+            out[f"{side}_mask_iou"] = mask_iou(made[f"{side}_mask"], np.asarray(mask))
         return {name: round(value, 4) for name, value in out.items()}
 
     def preview(self, made: dict[str, np.ndarray]) -> np.ndarray:

@@ -104,6 +104,12 @@ class Decoder(nnx.Module):
         return ops.sigmoid(ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas))
 
 
+def canvas_of(mean: Any) -> Any:
+    """A mean picture or mask in [0, 1] as logits."""
+    share = jnp.clip(mean, 0.02, 0.98)
+    return jnp.log(share / (1 - share))
+
+
 class LightAutoencoder(nnx.Module):
     """One shared encoder; a decoder for the persona and one that all wearers share."""
 
@@ -118,8 +124,7 @@ class LightAutoencoder(nnx.Module):
         """Set both canvases: each side's mean picture (s, s, 3) and mean mask (s, s, 1), in [0, 1]."""
         for decoder, (picture, mask) in ((self.persona, persona), (self.wearer, wearer)):
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
-                share = jnp.clip(mean, 0.02, 0.98)
-                canvas[...] = jnp.log(share / (1 - share))[None]
+                canvas[...] = canvas_of(mean)[None]
 
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
         """(b, s, s, 3) in [0, 1] -> (b, code)."""
