@@ -143,10 +143,11 @@ def train(folder: Path) -> dict[str, float]:
     """The default recipe on two small face sets, compilation left out."""
     from livepaste_train.fit import Progress, Trainer
     from livepaste_train.options import TrainOptions
-    from samples import make_faceset
+
+    from livepaste.actors.faces import write_faces
 
     for name, seed in (("persona", 8302), ("other", 8303)):
-        make_faceset(folder / name, seed, 60, 256)
+        write_faces(folder / name, DrawnActor(seed), 1, 60, person=name)
     told: list[Progress] = []
     options = TrainOptions(
         persona=str(folder / "persona"), wearer=[str(folder / "other")], to=str(folder / "trained"), steps=40

@@ -29,27 +29,13 @@ face = "auto"
 """
 
 
-def make_faceset(path: Path, seed: int, count: int, side: int) -> None:
-    """A face set of drawn actor ``seed``, straight from its crops."""
-    from livepaste.actors.drawn import DrawnActor
-    from livepaste.actors.motion import perform
-    from livepaste.align import pose_degrees
-    from livepaste.faceset import FaceRow, FaceSetInfo, append_face, write_info
-
-    performance, actor = perform(1, 7 * count), DrawnActor(seed)
-    write_info(path, FaceSetInfo(person=path.name, consent="synthetic", size=side))
-    for i in range(count):
-        shot = actor.render_crop(performance, 7 * i, side)
-        row = FaceRow(name=f"{i:06d}", source="drawn", time_s=i / 25, points_xyz=shot.points_xyz,
-                      frame_to_crop=np.eye(2, 3, dtype=np.float32), pose=pose_degrees(shot.points_xyz), sharpness=100.0,
-                      exposure=0.5, width_px=60.0)  # fmt: skip
-        append_face(path, row, shot.image, shot.mask)
-
-
 def make_training(folder: Path) -> None:
     """``faceset``, ``other`` and ``recipe.toml``: what a training of seconds needs."""
+    from livepaste.actors.drawn import DrawnActor
+    from livepaste.actors.faces import write_faces
+
     for name, seed in (("faceset", 8201), ("other", 8202)):
-        make_faceset(folder / name, seed, 60, 64)
+        write_faces(folder / name, DrawnActor(seed), 1, 60, person=name, every=7, side=64)
     (folder / "recipe.toml").write_text(RECIPE)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,12 +23,27 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+import livepaste  # noqa: E402
 from livepaste.actors.drawn import DrawnActor  # noqa: E402
+from livepaste.actors.faces import write_faces  # noqa: E402
 from livepaste.actors.motion import perform  # noqa: E402
-from livepaste.align import pose_degrees  # noqa: E402
-from livepaste.faceset import FaceRow, FaceSetInfo, append_face, write_info  # noqa: E402
 
 PERSONA_SEED, WEARER_SEED = 8101, 8102
+BENCHMARKS = Path(livepaste.__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="session")
+def benchmark_script() -> Callable[[str], ModuleType]:
+    """Loads one of the scripts in ``benchmarks/``, which import each other as scripts do."""
+
+    def load(name: str) -> ModuleType:
+        if not BENCHMARKS.exists():
+            pytest.skip("only in a checkout")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(BENCHMARKS)
+            return importlib.import_module(name)
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -39,22 +57,6 @@ def frames(actors: tuple[DrawnActor, DrawnActor]) -> list[np.ndarray]:
     """Two seconds of the wearer at 12 frames a second, 480x270."""
     performance = perform(4, 24, Fraction(12))
     return [actors[1].render(performance, i, (480, 270)).image for i in range(24)]
-
-
-def write_faces(
-    path: Path, actor: DrawnActor, seed: int, count: int, *, person: str = "somebody", masks: bool = True
-) -> Path:
-    """A face set straight from an actor's crops."""
-    performance = perform(seed, count * 6)
-    write_info(path, FaceSetInfo(person=person, consent="synthetic"))
-    for i in range(count):
-        shot = actor.render_crop(performance, 6 * i, 256)
-        row = FaceRow(
-            name=f"{i:06d}", source="drawn", time_s=i / 25, points_xyz=shot.points_xyz, frame_to_crop=np.eye(2, 3, dtype=np.float32),
-            pose=pose_degrees(shot.points_xyz), sharpness=100.0, exposure=0.5, width_px=130.0,
-        )  # fmt: skip
-        append_face(path, row, shot.image, shot.mask if masks else None)
-    return path
 
 
 @pytest.fixture(scope="session")

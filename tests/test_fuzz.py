@@ -1,30 +1,22 @@
 """A few dozen of what ``make fuzz`` tries by the thousand, and the fuzzer's own eyes."""
 
-import importlib
 import os
 import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-import livepaste
 from livepaste.devices.video import ClipReader
-
-SCRIPTS = Path(livepaste.__file__).parents[1] / "benchmarks"
-pytestmark = pytest.mark.skipif(not SCRIPTS.exists(), reason="only in a checkout")
 
 
 @pytest.fixture(scope="module")
-def fuzz() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        return importlib.import_module("fuzz")
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def fuzz(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_script("fuzz")
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +122,7 @@ def test_the_same_seed_breaks_the_same(fuzz: ModuleType, whole: Path, tmp_path: 
         assert len(list(reader)) == 8
 
 
-def test_a_mutated_value_is_another_value() -> None:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        from breakage import break_json
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def test_a_mutated_value_is_another_value(benchmark_script: Callable[[str], ModuleType]) -> None:
+    break_json = benchmark_script("breakage").break_json
     text = '{"a": {"b": [1, 2]}, "c": 3}'
     assert len({break_json(random.Random(i), text) for i in range(40)}) > 10

@@ -1,7 +1,6 @@
 """``make look`` on a drawn clip and a drawn still: what it writes, where it refuses to, and what it says is missing."""
 
-import importlib
-import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -10,20 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-import livepaste
 from livepaste.devices.video import write_video
-
-SCRIPTS = Path(livepaste.__file__).parents[1] / "benchmarks"
-pytestmark = pytest.mark.skipif(not SCRIPTS.exists(), reason="only in a checkout")
 
 
 @pytest.fixture(scope="module")
-def look() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        return importlib.import_module("look")
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def look(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_script("look")
 
 
 @pytest.fixture

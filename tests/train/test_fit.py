@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import write_faces
 from livepaste_train import fit
 from livepaste_train.options import TrainOptions, read_recipe, seconds
 
+from livepaste.actors.faces import write_faces
 from livepaste.checkpoint import newest_generation, read_history
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 
@@ -129,7 +129,7 @@ def test_another_training_is_not_overwritten(checkpoint: Path, facesets, small_r
 
 
 def test_too_few_faces_say_how_many_and_what_to_film(tmp_path: Path, actors, facesets, small_recipe) -> None:
-    few = write_faces(tmp_path / "few", actors[0], 1, 7)
+    few = write_faces(tmp_path / "few", actors[0], 1, 7, person="somebody")
     with pytest.raises(FaceSetError, match="7 faces, training needs at least 50; film a minute"):
         fit.Trainer(options((few, facesets[1]), small_recipe, tmp_path / "a"), lambda p: None)
 
