@@ -71,7 +71,9 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
     """Two identities of one group in one performance: show the first, draw the second, and say what is played."""
     count = recipe.batch
 
-    def loss(model: Any, stage: Stage, key: jax.Array, strength: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        model: Any, stage: Stage, key: jax.Array, strength: jax.Array, _: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         k_pick, k_batch = jax.random.split(key)
         group, frame, (shown, drawn) = sizes.pick(k_pick, count, 2)
         index_in, index_out = sizes.index(group, shown, frame), sizes.index(group, drawn, frame)
@@ -100,7 +102,9 @@ def reading_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
     """The encoder alone learns to say what is played: a third of the time a step, and a clear gradient."""
     count = recipe.batch
 
-    def loss(model: Any, stage: Stage, key: jax.Array, strength: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        model: Any, stage: Stage, key: jax.Array, strength: jax.Array, _: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         k_pick, k_batch = jax.random.split(key)
         group, frame, (shown,) = sizes.pick(k_pick, count, 1)
         index = sizes.index(group, shown, frame)

@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8, UInt32
 
 from livepaste.align import STORED_COVERAGE
 from livepaste.errors import FaceSetError
-from livepaste.faceset import FaceSet, read_faceset
+from livepaste.faceset import FaceRow, FaceSet, read_faceset
 from livepaste.masks.hull import hull_mask
 
 FEWEST = 50  # faces; below, there is nothing to learn poses from
@@ -26,6 +26,7 @@ class Faces:
     packed: UInt32[np.ndarray, "n s s"]
     weight: Float32[np.ndarray, n]  # sampling probability: uniform over yaw bins, sums to 1
     names: tuple[str, ...]
+    played: Float32[np.ndarray, "n k"]  # what the face does, by its landmarks: see ``played``
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -72,13 +73,26 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
         mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
         packed[i] = pack(image[None], mask[None])[0]
     yaw = np.array([row.pose[0] for row in rows])
-    return Faces(packed, pose_weights(yaw), tuple(row.name for row in rows))
+    return Faces(packed, pose_weights(yaw), tuple(row.name for row in rows), np.array([played(row) for row in rows]))
+
+
+def played(row: FaceRow) -> np.ndarray:
+    """Yaw and pitch in twenties of degrees, their squares and product, and the mouth's opening: float32 (6,)."""
+    yaw, pitch = row.pose[0] / 20, row.pose[1] / 20
+    lips = row.points_xyz[[13, 14, 33, 263], :2]
+    mouth = np.linalg.norm(lips[0] - lips[1]) / np.linalg.norm(lips[2] - lips[3])
+    return np.array([yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch, 4 * mouth], np.float32)
 
 
 def join(parts: list[Faces]) -> Faces:
     """Several wearers as one side; each gets the same share of the samples."""
     weight = np.concatenate([part.weight / len(parts) for part in parts])
-    return Faces(np.concatenate([part.packed for part in parts]), weight, sum((part.names for part in parts), ()))
+    return Faces(
+        np.concatenate([part.packed for part in parts]),
+        weight,
+        sum((part.names for part in parts), ()),
+        np.concatenate([part.played for part in parts]),
+    )
 
 
 def open_faceset(path: str | Path) -> FaceSet:

@@ -24,11 +24,14 @@ def undistorted(packed: np.ndarray | jax.Array, geometry: Geometry) -> tuple[jax
     return made[..., :3], made[..., 3:]
 
 
+def spread(size: int, count: int) -> np.ndarray:
+    """Up to ``count`` indices at equal distances over ``size``."""
+    return np.linspace(0, size - 1, min(count, size)).round().astype(int)
+
+
 def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.Array]:
     """``count`` undistorted faces spread over the set."""
-    return undistorted(
-        faces.packed[np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int)], geometry
-    )
+    return undistorted(faces.packed[spread(len(faces), count)], geometry)
 
 
 def means(faces: Faces, geometry: Geometry, count: int = 200) -> tuple[jax.Array, jax.Array]:
@@ -86,8 +89,7 @@ class Validator:
         """Rows: wearer, swapped, swapped laid over; persona, persona again. uint8 (h, w, 3) RGB."""
 
         def row(images: np.ndarray) -> np.ndarray:
-            pick = np.linspace(0, len(images) - 1, min(COLUMNS, len(images))).round().astype(int)
-            return np.concatenate(list(images[pick]), axis=1)
+            return np.concatenate(list(images[spread(len(images), COLUMNS)]), axis=1)
 
         worn = np.asarray(self.wearer[0])
         mask = made["swapped_mask"] * made["wearer_mask"]

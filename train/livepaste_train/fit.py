@@ -25,10 +25,12 @@ from livepaste_train.data import load_side, open_faceset, stored_side
 from livepaste_train.evaluate import Validator, means, write_picture
 from livepaste_train.export import export
 from livepaste_train.models import MODELS
+from livepaste_train.offset import EVERY as OFFSET_EVERY
+from livepaste_train.offset import Offset
 from livepaste_train.options import Recipe, TrainOptions, as_record, seconds
 from livepaste_train.start import apply, rate_scale, starting_weights
 from livepaste_train.state import load_state, save_state, save_weights
-from livepaste_train.step import Side, TrainState, make_dispatch, new_state, pair_loss
+from livepaste_train.step import Side, Sides, TrainState, make_dispatch, new_state, pair_loss
 
 logger = logging.getLogger(__name__)
 ROLL_BACKS = 3
@@ -98,7 +100,7 @@ class Trainer:
         self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
         sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
-        self.data = tuple(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides)
+        self.data = Sides(*(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides))
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
         model.start_from(*(means(train, self.geometry) for train, _ in sides))
@@ -116,7 +118,9 @@ class Trainer:
         frozen = from_base and self.recipe.encoder_lr == 0
         loss = pair_loss(self.geometry, self.recipe, compute, frozen=frozen)
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
-        self.state = new_state(params, self.recipe, options.seed, self._planned())
+        self.offset = Offset(self.graph, sides[0][0], sides[1][0], self.geometry) if self.recipe.meet else None
+        offset = self.offset.measure(params) if self.offset else None
+        self.state = new_state(params, self.recipe, options.seed, self._planned(), offset)
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
         if self.resumed:
@@ -218,6 +222,8 @@ class Trainer:
         dispatches = 0
         while not (self.stop() or 0 < int(self.state.total) <= done):
             started = time.monotonic()
+            if self.offset and done and done % OFFSET_EVERY < per:
+                self.state = self.state._replace(offset=self.offset.measure(self.state.params))
             self.state, metrics = self.dispatch(self.state, self.data)
             losses = {name: float(value) for name, value in metrics.items()}
             took = time.monotonic() - started

@@ -38,6 +38,7 @@ class Recipe:
     jitter: float = 0.08  # brightness, contrast and colour of the input
     soften: float = 0.35  # probability of a blurred input: other cameras are softer than the training's
     noise: float = 0.02  # standard deviation of the input's noise, at most
+    meet: float = 1.2  # decoders also see codes moved towards the other side's, up to so many times the whole way
     mae: float = 1.0
     mse: float = 4.0
     gradient: float = 1.0
@@ -57,7 +58,18 @@ class Recipe:
         within("persona_share", self.persona_share, 0.1, 0.9)
         within("held_out", self.held_out, 0.01, 0.5)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
-        for name in ("warp", "jitter", "soften", "noise", "outside", "flip", "warmup", "lr_floor", "encoder_lr"):
+        for name in (
+            "warp",
+            "jitter",
+            "soften",
+            "noise",
+            "outside",
+            "flip",
+            "warmup",
+            "lr_floor",
+            "encoder_lr",
+            "meet",
+        ):
             within(name, getattr(self, name), 0.0, 2.0)
 
 

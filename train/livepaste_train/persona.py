@@ -25,7 +25,7 @@ from flax import nnx
 from livepaste_train.augment import Geometry, batch
 from livepaste_train.casts import Cast, Sizes, add_arguments, read_casts, render
 from livepaste_train.clocked import Clock
-from livepaste_train.evaluate import mask_iou, psnr_db, undistorted, write_picture
+from livepaste_train.evaluate import mask_iou, psnr_db, spread, undistorted, write_picture
 from livepaste_train.export import export
 from livepaste_train.fit import contract
 from livepaste_train.losses import cross_entropy
@@ -47,7 +47,9 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
     """Show a wearer, draw the persona; and the wearer's own mask."""
     count = recipe.batch
 
-    def loss(model: Any, stage: Stage, key: jax.Array, strength: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        model: Any, stage: Stage, key: jax.Array, strength: jax.Array, _: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         k_pick, k_batch = jax.random.split(key)
         group, frame, (member,) = sizes.pick(k_pick, count, 1)
         worn, shown = sizes.index(group, member, frame), group * sizes.frames + frame
@@ -89,7 +91,7 @@ class HeldOut:
             "persona_mask_iou": mask_iou(mask, self.truth_mask),
             "wearer_mask_iou": mask_iou(own, self.worn_mask),
         }
-        pick = np.linspace(0, len(picture) - 1, 8).round().astype(int)
+        pick = spread(len(picture), 8)
         laid = picture * mask * own + self.worn * (1 - mask * own)
         rows = [np.concatenate(list(images[pick]), 1) for images in (self.worn, laid, self.truth)]
         sheet = np.rint(np.clip(np.concatenate(rows), 0, 1) * 255).astype(np.uint8)

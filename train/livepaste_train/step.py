@@ -30,6 +30,7 @@ class TrainState(NamedTuple):
     step: Array  # int32
     total: Array  # int32, steps planned; 0 while unknown, then the schedules stay at their start
     rate: Array  # float32, factor on the learning rate: halved by each roll-back
+    offset: Array  # (code,): the persona's codes minus the wearers' at equal poses, as last measured; 0 before
 
 
 class Side(NamedTuple):
@@ -37,6 +38,13 @@ class Side(NamedTuple):
 
     packed: Array
     cumulative: Array
+
+
+class Sides(NamedTuple):
+    """What the two-decoder autoencoder is trained on."""
+
+    persona: Side
+    wearers: Side
 
 
 def progress(state: TrainState) -> Array:
@@ -73,15 +81,19 @@ def pair_loss(
 ) -> Callable[..., tuple[Array, dict[str, Array]]]:
     """Loss of the two-decoder autoencoder on one batch: the persona's faces first, then the wearers'.
 
+    The encoder puts the two sides' codes in two places, and a decoder that has only seen its own side's place draws the
+    other side's features when it is given a code from there. So each decoder also sees its own codes moved a random way
+    towards the other side's place (``recipe.meet``), and has to draw its own person all the same.
+
     ``frozen``: the encoder is left as it is and no gradient is computed for it.
     """
     first = max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
 
-    def loss(model: Any, sides: tuple[Side, Side], key: Array, strength: Array) -> tuple[Array, dict[str, Array]]:
-        keys = jax.random.split(key, 4)
+    def loss(model: Any, sides: Sides, key: Array, strength: Array, offset: Array) -> tuple[Array, dict[str, Array]]:
+        keys = jax.random.split(key, 5)
         batches = []
         for side, (k_index, k_batch), count in zip(
-            sides, (keys[:2], keys[2:]), (first, recipe.batch - first), strict=True
+            sides, (keys[:2], keys[2:4]), (first, recipe.batch - first), strict=True
         ):
             index = choose(k_index, side.cumulative, count)
             batches.append(batch(k_batch, side.packed, side.packed, index, index, geometry, recipe, strength))
@@ -89,6 +101,10 @@ def pair_loss(
         code = model.encode(inputs)
         if frozen:
             code = jax.lax.stop_gradient(code)
+        # a quarter stays where it is; the rest goes up to ``meet`` times the way
+        way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[4], (recipe.batch, 1), minval=-1 / 3))
+        towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
+        code = code + (way * towards * offset).astype(compute)
         total: dict[str, Array] = {}
         for decoder, code_half, (_, target, mask) in zip(
             (model.persona, model.wearer), (code[:first], code[first:]), batches, strict=True
@@ -105,7 +121,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
                   compute: Any = jnp.float32) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:  # fmt: skip
     """The jitted function that takes ``recipe.steps_per_dispatch`` steps; the state is donated.
 
-    ``loss(model, data, key, strength)``; ``scale`` is a factor on the rate for each parameter. Metrics are means over the
+    ``loss(model, data, key, strength, offset)``; ``scale`` is a factor on the rate for each parameter. Metrics are means over the
     dispatch. ``compute`` is the dtype of activations and weights inside the step (bfloat16 on accelerators).
     """
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
@@ -116,7 +132,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
 
         def of(params: Tree) -> tuple[Array, dict[str, Array]]:
             cast = jax.tree.map(lambda p: p.astype(compute), params)
-            return loss(nnx.merge(graph, cast), data, k_step, warp_at(done))
+            return loss(nnx.merge(graph, cast), data, k_step, warp_at(done), state.offset)
 
         (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
@@ -126,7 +142,14 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
         decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
         ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
         new = TrainState(
-            params, ema, optimizer_state, jax.random.key_data(key), state.step + 1, state.total, state.rate
+            params,
+            ema,
+            optimizer_state,
+            jax.random.key_data(key),
+            state.step + 1,
+            state.total,
+            state.rate,
+            state.offset,
         )
         return new, {"loss": value, "gradient_norm": optax.tree.norm(gradient), **terms}
 
@@ -150,7 +173,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
     return each
 
 
-def new_state(params: Tree, recipe: Recipe, seed: int, total: int) -> TrainState:
+def new_state(params: Tree, recipe: Recipe, seed: int, total: int, offset: Array | None = None) -> TrainState:
     """The state before the first step."""
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
     return TrainState(
@@ -161,4 +184,5 @@ def new_state(params: Tree, recipe: Recipe, seed: int, total: int) -> TrainState
         step=jnp.int32(0),
         total=jnp.int32(total),
         rate=jnp.float32(1.0),
+        offset=jnp.zeros(1) if offset is None else offset,
     )

@@ -1,0 +1,38 @@
+"""How far apart the two sides' codes lie for the same thing played: whose face it is, as the encoder still tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from livepaste_train.augment import Geometry
+from livepaste_train.data import Faces
+from livepaste_train.evaluate import crops, spread
+
+EVERY = 50  # steps: the encoder moves slowly
+COUNT = 96  # faces of each side
+
+
+class Offset:
+    """``measure(params)``: the persona's codes minus the wearers' with pose and mouth accounted for, float32 (code,).
+
+    The sides' means alone would count as identity that one of them was filmed looking left. So codes are regressed on
+    what is played, by ordinary least squares with one constant for each side; the constants' difference is the offset.
+    """
+
+    def __init__(self, graph: Any, persona: Faces, wearers: Faces, geometry: Geometry) -> None:
+        sides = persona, wearers
+        played = [side.played[spread(len(side), COUNT)] for side in sides]
+        is_persona = np.repeat([1.0, 0.0], [len(rows) for rows in played])
+        known = np.column_stack([is_persona, np.ones(len(is_persona)), np.concatenate(played)])
+        weight = jnp.asarray(np.linalg.pinv(known, rcond=1e-6)[0], jnp.float32)  # of each code in the first coefficient
+        shown = jnp.concatenate([crops(side, geometry, COUNT)[0] for side in sides])
+
+        def measure(params: Any) -> jax.Array:
+            return weight @ nnx.merge(graph, params).encode(shown)
+
+        self.measure = jax.jit(measure)
