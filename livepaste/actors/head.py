@@ -193,17 +193,20 @@ class Head:
         return lit * float(performance.light[i])
 
     def render_crop(
-        self, performance: Performance, i: int, size: int, coverage: float = STORED_COVERAGE, *, rng_seed: int = 0
+        self,
+        performance: Performance,
+        i: int,
+        size: int,
+        coverage: float = STORED_COVERAGE,
+        *,
+        background_seed: int = 0,
     ) -> Shot:
-        """The aligned crop drawn directly, as an extracted face would look; plain background."""
+        """The aligned crop drawn directly, as an extracted face would look."""
         placed = self.place(performance, i)
         alignment = align(placed[:478], size, coverage)
         drawn = self.draw(placed, alignment.frame_to_crop, (size, size), performance, i)
-        rng = np.random.default_rng([rng_seed, i])
         tint = _tint(performance, i)
-        background = np.empty((size, size, 3), np.float32)
-        background[:] = rng.uniform(30, 220, 3).astype(np.float32) * tint
-        image = drawn.over(background, tint)
+        image = drawn.over(room(background_seed, (size, size)) * tint, tint)
         points = transform(placed[:478], alignment.frame_to_crop)
         return Shot(cv2.convertScaleAbs(image), drawn.mask(), points.astype(np.float32))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ NOISE_SIGMA = 2.5  # of 255: the sensor noise of every actor's frame
 _SLACK = 128  # pixels by which the sheet of noise is larger than a frame
 
 
-@cache
+@lru_cache(maxsize=8)
 def room(seed: int, size_wh: tuple[int, int]) -> Float32[np.ndarray, "h w 3"]:
     """A wall, a few upright and flat shapes, a lamp's glow; in [0, 255]."""
     w, h = size_wh

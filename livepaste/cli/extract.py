@@ -139,7 +139,7 @@ def _animate(path: Path, key: str, tally: Tally, collector: Collector, options: 
     performance = perform(options.seed, options.animate * step)
     task = bar.add_task(key, total=options.animate, completed=tally.frames)
     for index in range(tally.frames, options.animate):
-        shot = actor.render_crop(performance, index * step, collector.info.size, rng_seed=options.seed)
+        shot = actor.render_crop(performance, index * step, collector.info.size, background_seed=options.seed + index)
         row = performed_row(key, index, float(index * step / performance.fps), shot)
         if not collector.has(row.name):
             collector.add(row, shot.image, shot.mask)

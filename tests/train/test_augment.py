@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from livepaste_train.augment import Geometry, batch, choose, random_warp, sample
+from livepaste_train.augment import Geometry, batch, choose, exchange_surroundings, in_light, random_warp, sample
 from livepaste_train.data import held_out, pack, pose_weights
 from livepaste_train.options import Recipe
 
@@ -52,7 +52,7 @@ def test_the_warp_keeps_the_border_and_stays_within_its_bounds() -> None:
 
 
 def test_input_and_target_share_the_affine_and_the_warp_is_the_inputs_alone() -> None:
-    recipe = Recipe(jitter=0.0, soften=0.0, noise=0.0)
+    recipe = Recipe(jitter=0.0, soften=0.0, noise=0.0, surroundings=0.0)
     geometry = Geometry(88, 64, 1.9)
     packed, index = jnp.asarray(faces(4)), jnp.arange(4)
     source, target, mask = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(0))
@@ -61,6 +61,25 @@ def test_input_and_target_share_the_affine_and_the_warp_is_the_inputs_alone() ->
     warped, same, _ = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(1))
     np.testing.assert_allclose(same, target, atol=1e-6)
     assert float(jnp.abs(warped - target).max()) > 0.02
+
+
+def test_surroundings_are_exchanged_and_the_face_stays() -> None:
+    recipe = Recipe(jitter=0.0, soften=0.0, noise=0.0, surroundings=1.0)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.random((6, 64, 64, 3)), jnp.float32)
+    mask = jnp.zeros((6, 64, 64, 1)).at[:, 16:48, 16:48].set(1.0)
+    made = exchange_surroundings(jax.random.key(0), x, mask, recipe)
+    np.testing.assert_array_equal(made[:, 28:36, 28:36], x[:, 28:36, 28:36])
+    corner = jnp.abs(made - x)[:, :6, :6].mean((1, 2, 3))
+    assert float(corner.min()) > 0.05
+    none = exchange_surroundings(jax.random.key(0), x, mask, Recipe(surroundings=0.0))
+    np.testing.assert_array_equal(none, x)
+
+
+def test_a_light_is_taken_off_and_another_put_on() -> None:
+    picture = jnp.full((1, 4, 4, 3), 0.4)
+    made = in_light(picture, jnp.full((1, 1, 1, 3), 0.4), jnp.array([0.2, 0.4, 1.2]))
+    np.testing.assert_allclose(made[0, 0, 0], [0.2, 0.4, 1.0], atol=1e-6)
 
 
 def test_rare_poses_are_sampled_more_often_than_they_are_filmed() -> None:

@@ -37,11 +37,10 @@ def test_the_numbers_of_a_mirrored_performance() -> None:
 
 def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() -> None:
     packed = np.stack([casts.perform_cast((cast, 64, {})) for cast in CASTS])
-    canvas, mask_canvas = base.canvases(packed, GEOMETRY)
+    logits = base.canvases(packed, GEOMETRY)
     model = LightBase(LightOptions(resolution=64), 4, len(base.READ) + 2, nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
-    stage = base.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), jnp.asarray(canvas), jnp.asarray(mask_canvas),
-                       jnp.asarray(base.numbers(CASTS)))  # fmt: skip
+    stage = base.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), *map(jnp.asarray, logits), jnp.asarray(base.numbers(CASTS)))  # fmt: skip
     state = new_state(params, RECIPE, 0, 200)
     for make in (base.reading_loss, base.base_loss):
         dispatch = make_dispatch(

@@ -1,7 +1,7 @@
 """Sampling and augmentation on the device: from packed faces to (input, target, mask) of one batch.
 
-One shared affine and flip for input and target; the random warp, colour, softness and noise on the input only: the network
-must find the undistorted face, in its own colours.
+Input and target share one affine and flip. On the input alone: the random warp, other surroundings, another camera's
+colours, softness and noise. So the network must find the undistorted face, wherever it is.
 """
 
 from __future__ import annotations
@@ -128,6 +128,31 @@ def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
     return jnp.clip(x, 0.0, 1.0)
 
 
+def in_light(pictures: Array, tone: Array, wanted: Array) -> Array:
+    """Pictures (b, s, s, 3) of a ``tone`` as if it were ``wanted``: what a decoder is to draw."""
+    return jnp.clip(pictures * (wanted / tone), 0.0, 1.0)
+
+
+def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Array:
+    """Around some of the faces, from a random distance on, what is on another's picture, upside down and in other colours.
+
+    ``x`` (b, s, s, 3) and the faces' ``mask`` (b, s, s, 1) -> like ``x``. A film shows one room and one haircut, which
+    would be learned by heart instead of what the face does.
+    """
+    b, s = x.shape[:2]
+    cells = s // 8
+    k = jax.random.split(key, 3)
+    coarse = mask[..., 0].reshape(b, cells, 8, cells, 8).mean((2, 4))
+    coarse = _box(_box(coarse, 1), 2)
+    hat = _hat(s, cells)
+    near = jnp.einsum("yi,bij,xj->byx", hat, coarse, hat)[..., None]
+    edge = jax.random.uniform(k[0], (b, 1, 1, 1), minval=0.05, maxval=0.5)
+    keep = jnp.clip((near - edge) / 0.1 + 0.5, 0.0, 1.0)
+    other = jnp.roll(x, 1, 0)[:, ::-1] * jax.random.uniform(k[1], (b, 1, 1, 3), minval=0.3, maxval=1.5)
+    there = jax.random.uniform(k[2], (b, 1, 1, 1)) < recipe.surroundings
+    return jnp.where(there, keep * x + (1 - keep) * other, x)
+
+
 def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out: Array, geometry: Geometry, recipe: Any,
           strength: Array) -> tuple[Array, Array, Array]:  # fmt: skip
     """Input (b, s, s, 3), target (b, s, s, 3) and its mask (b, s, s, 1).
@@ -136,9 +161,10 @@ def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out:
     identities in the same performance.
     """
     b = len(index_in)
-    k = jax.random.split(key, 3)
+    k = jax.random.split(key, 4)
     affine = random_affine(k[0], b, recipe)
     warp = random_warp(k[1], b, geometry.resolution) * (recipe.warp * strength)
-    source = sample(inputs, index_in, affine, geometry, warp)[..., :3]
+    source = sample(inputs, index_in, affine, geometry, warp)
     target = sample(targets, index_out, affine, geometry)
-    return disturb_color(k[2], source, recipe), target[..., :3], target[..., 3:]
+    shown = exchange_surroundings(k[3], source[..., :3], source[..., 3:], recipe)
+    return disturb_color(k[2], shown, recipe), target[..., :3], target[..., 3:]

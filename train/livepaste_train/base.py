@@ -22,15 +22,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste_train.augment import Geometry, batch, random_affine
+from livepaste_train.augment import Geometry, batch, in_light, random_affine
 from livepaste_train.casts import EVERY, Cast, Sizes, add_arguments, played, read_casts
 from livepaste_train.clocked import Clock
 from livepaste_train.evaluate import undistorted
 from livepaste_train.fit import contract
-from livepaste_train.models.light import LightBase, LightOptions, canvas_of
+from livepaste_train.models.light import LightBase, LightOptions, canvas_of, window
 from livepaste_train.ops import JAX_OPS as _OPS
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
+from livepaste_train.start import is_own
 from livepaste_train.state import named, save_weights
 from livepaste_train.step import losses_of, make_dispatch, new_state
 
@@ -38,7 +39,7 @@ MAKER = 1  # version of what is made here, kept in the model card
 
 # What the code is asked to tell, and its sign in a mirror; blinks change sides.
 READ = {"yaw": -1, "pitch": 1, "mouth": 1, "smile": 1, "wide": 1, "blink_right": 1, "blink_left": 1, "brow": 1,
-        "gaze_x": -1, "gaze_y": 1, "light": 1, "warmth": 1}  # fmt: skip
+        "gaze_x": -1, "gaze_y": 1}  # fmt: skip
 
 
 def numbers(casts: list[Cast]) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +65,7 @@ class Stage(NamedTuple):
     packed: jax.Array  # (groups · members · frames, side, side)
     canvas: jax.Array  # (groups · members, s, s, 3): logits of each identity's mean face
     mask_canvas: jax.Array  # (groups · members, s, s, 1)
+    usual: jax.Array  # (groups · members, 1, 1, 3): their tones
     numbers: jax.Array  # (2, groups, frames, n): performances, and their mirror images
 
 
@@ -86,6 +88,7 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
         who = group * sizes.members + drawn
         picture = model.decoder.picture(code, _OPS, who, _mirror(stage.canvas[who], mirrored))
         made = model.decoder.mask(code, _OPS, who, _mirror(stage.mask_canvas[who], mirrored))
+        target = in_light(target, _OPS.tone(target, model.encoder.window), stage.usual[who])
         terms = losses_of(picture, made, target, mask, recipe)
         told = _told(stage, mirrored, group, frame)
         terms["read"] = READ_WEIGHT * jnp.square(model.reader(code, _OPS) - told).mean()
@@ -122,7 +125,7 @@ def _told(stage: Stage, mirrored: jax.Array, group: jax.Array, frame: jax.Array)
 
 def _mirrored(key: jax.Array, count: int, recipe: Recipe) -> jax.Array:
     """Which faces ``batch(key, …)`` flips."""
-    a = random_affine(jax.random.split(key, 3)[0], count, recipe)
+    a = random_affine(jax.random.split(key, 4)[0], count, recipe)
     return a[:, 0, 0] * a[:, 1, 1] < a[:, 0, 1] * a[:, 1, 0]
 
 
@@ -144,21 +147,22 @@ def as_shipped(params: Any) -> dict[str, np.ndarray]:
     """Weights by name: the encoder, and the decoder with the mean of all identities' rows, without canvases."""
     made = {}
     for name, value in named(params).items():
-        if "canvas" in name or name.startswith("reader"):
+        if is_own(name) or name.startswith("reader"):
             continue
         rows = name.startswith("decoder") and "kernel" not in name
         made[name] = np.asarray(value.mean(0, keepdims=True) if rows else value)
     return made
 
 
-def canvases(packed: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Each identity's mean face and mask as logits, from every fourth of its faces."""
-    pictures, masks = [], []
+def canvases(packed: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each identity's mean face and mask as logits and its tone, from every fourth of its faces."""
+    pictures, masks, tones = [], [], []
     for faces in packed.reshape(-1, *packed.shape[2:]):
         picture, mask = (values.mean(0) for values in undistorted(faces[::4], geometry))
         pictures.append(np.asarray(canvas_of(picture)))
         masks.append(np.asarray(canvas_of(mask)))
-    return np.stack(pictures), np.stack(masks)
+        tones.append(np.asarray(_OPS.tone(picture[None], window(geometry.resolution))[0]))
+    return np.stack(pictures), np.stack(masks), np.stack(tones)
 
 
 def main() -> None:

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 
 from livepaste.actors.motion import Performance, perform
-from livepaste.align import STORED_COVERAGE
 from livepaste_train.data import pack, stored_side
 from livepaste_train.options import Recipe
 
 EVERY = 8
 AMOUNT = 1.15
+ROOMS = 12  # that each identity is seen in
 Meshes = dict[str, np.ndarray]  # path of a still -> (478, 3)
 
 
@@ -75,7 +75,8 @@ def perform_cast(job: tuple[Cast, int, Meshes]) -> np.ndarray:
         else:
             actor = morph(photo(rest[0]), photo(rest[1]), float(rest[2]))
         for j in range(cast.frames):
-            shot = actor.render_crop(performance, EVERY * j, side, STORED_COVERAGE)
+            place = (cast.seed * len(cast.identities) + i) * ROOMS + j * ROOMS // cast.frames
+            shot = actor.render_crop(performance, EVERY * j, side, background_seed=place)
             made[i, j] = pack(shot.image[None], shot.mask[None])[0]
     return made
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste_train.augment import Geometry, sample
+from livepaste_train.augment import Geometry, in_light, sample
 from livepaste_train.data import Faces
 
 COLUMNS = 6
@@ -60,14 +60,19 @@ class Validator:
 
         def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
             model = nnx.merge(graph, params)
-            code_persona, code_wearer = model.encode(shown), model.encode(worn)
+            code = model.encode(shown)
+            swapped = model.swap(worn)
+
+            def again(decoder: Any, code: jax.Array, crops: jax.Array) -> jax.Array:
+                return in_light(decoder.picture(code), decoder.usual[...], model.tone(crops))
+
             return {
-                "persona": model.persona.picture(code_persona),
-                "persona_mask": model.persona.mask(code_persona),
-                "wearer": model.wearer.picture(code_wearer),
-                "wearer_mask": model.wearer.mask(code_wearer),
-                "swapped": model.persona.picture(code_wearer),
-                "swapped_mask": model.persona.mask(code_wearer),
+                "persona": again(model.persona, code, shown),
+                "persona_mask": model.persona.mask(code),
+                "wearer": again(model.wearer, swapped["code"], worn),
+                "wearer_mask": swapped["wearer_mask"],
+                "swapped": swapped["image"],
+                "swapped_mask": swapped["persona_mask"],
             }
 
         self._run: Callable[..., dict[str, jax.Array]] = jax.jit(run)

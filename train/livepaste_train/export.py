@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from livepaste.errors import TrainingError
+from livepaste_train.ops import EVEN, GAINS, LOWEST_TONE
 
 OPSET = 17
 PARITY_LIMIT = 1e-4
@@ -60,8 +61,12 @@ class OnnxOps:
         return name
 
     def _constant(self, value: float) -> str:
+        return self._tensor(np.array(value))
+
+    def _tensor(self, array: np.ndarray) -> str:
+        """Kept as float32 in any case."""
         name = f"w_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        self.initializers.append(numpy_helper.from_array(array.astype(np.float32), name))
         return name
 
     def conv(self, x: Value, kernel: Any, gain: Any, bias: Any) -> Value:
@@ -109,6 +114,21 @@ class OnnxOps:
         constant = self._weight(np.asarray(by).transpose(2, 0, 1)[None])
         return self._node("Add", [x.name, constant], x.side, x.channels)
 
+    def tone(self, x: Value, window: Any) -> Value:
+        under = self._node("Mul", [x.name, self._tensor(np.asarray(window)[None, None])])
+        color = self._node("ReduceSum", [under.name, self._shape(2, 3)], keepdims=1)
+        return self._node("Max", [color.name, self._constant(LOWEST_TONE)])
+
+    def even(self, x: Value, tone: Value) -> Value:
+        gain = self._node("Div", [self._constant(EVEN), tone.name])
+        return self._node("Mul", [x.name, gain.name], x.side, x.channels)
+
+    def relight(self, x: Value, tone: Value, usual: Any) -> Value:
+        gain = self._node("Div", [tone.name, self._tensor(np.asarray(usual).reshape(1, 3, 1, 1))])
+        gain = self._node("Clip", [gain.name, *map(self._constant, GAINS)])
+        lit = self._node("Mul", [x.name, gain.name])
+        return self._node("Clip", [lit.name, self._constant(0.0), self._constant(1.0)], x.side, x.channels)
+
     def add(self, x: Value, y: Value) -> Value:
         return self._node("Add", [x.name, y.name], x.side, x.channels)
 
@@ -116,17 +136,11 @@ class OnnxOps:
 def write_graph(model: Any, resolution: int, *, half: bool) -> onnx.ModelProto:
     """The swap as one graph: crop -> image, persona_mask, wearer_mask, and the code beside them."""
     ops = OnnxOps(half=half)
-    code = model.encode(Value("crop", resolution, 3), ops)
-    made = {
-        "image": model.persona.picture(code, ops),
-        "persona_mask": model.persona.mask(code, ops),
-        "wearer_mask": model.wearer.mask(code, ops),
-        "code": code,
-    }
+    made = model.swap(Value("crop", resolution, 3), ops)
     nodes = [*ops.nodes, *(helper.make_node("Identity", [value.name], [name]) for name, value in made.items())]
     side = resolution
     shapes = {"image": [1, 3, side, side], "persona_mask": [1, 1, side, side], "wearer_mask": [1, 1, side, side]}
-    shapes["code"] = [1, code.channels]
+    shapes["code"] = [1, made["code"].channels]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in made]
     crop = helper.make_tensor_value_info("crop", TensorProto.FLOAT, [1, 3, side, side])
     graph = helper.make_graph(nodes, "livepaste", [crop], outputs, ops.initializers)
@@ -150,12 +164,8 @@ def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarra
 
     resolution = parity_crop.shape[0]
     crop = np.rint(parity_crop * 255).astype(np.float32) / 255  # as the PNG in the metadata will hold it
-    code = model.encode(crop[None])
-    expected = {
-        "image": model.persona.picture(code),
-        "persona_mask": model.persona.mask(code),
-        "wearer_mask": model.wearer.mask(code),
-    }
+    expected = model.swap(crop[None])
+    del expected["code"]
     proto = write_graph(model, resolution, half=half)
     image = np.asarray(expected["image"][0])
     parity = {"input": _png(crop), "image": _png(image), "tolerance": 0.02}

@@ -35,7 +35,8 @@ class Recipe:
     zoom: float = 0.08  # share
     shift: float = 0.04  # share of the crop's side
     flip: float = 0.5  # probability
-    jitter: float = 0.08  # brightness, contrast and colour of the input
+    surroundings: float = 0.5  # probability that what is around the input's face is exchanged
+    jitter: float = 0.08  # brightness, contrast and colour of the input: another camera
     soften: float = 0.35  # probability of a blurred input: other cameras are softer than the training's
     noise: float = 0.02  # standard deviation of the input's noise, at most
     meet: float = 1.2  # decoders also see codes moved towards the other side's, up to so many times the whole way
@@ -60,6 +61,7 @@ class Recipe:
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
         for name in (
             "warp",
+            "surroundings",
             "jitter",
             "soften",
             "noise",

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste_train.augment import Geometry, batch
+from livepaste_train.augment import Geometry, batch, in_light
 from livepaste_train.casts import Cast, Sizes, add_arguments, read_casts, render
 from livepaste_train.clocked import Clock
 from livepaste_train.evaluate import mask_iou, psnr_db, spread, undistorted, write_picture
@@ -56,6 +56,7 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         source, target, mask = batch(k_batch, stage.wearers, stage.persona, worn, shown, geometry, recipe, strength)
         own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength)[2]
         code = model.encode(source)
+        target = in_light(target, model.tone(target), model.persona.usual[...])
         terms = losses_of(model.persona.picture(code), model.persona.mask(code), target, mask, recipe)
         terms["wearer_mask"] = recipe.mask * cross_entropy(model.wearer.mask(code), own_mask).mean()
         return sum(terms.values()), terms
@@ -74,8 +75,8 @@ class HeldOut:
 
         def show(params: Any, worn: jax.Array) -> tuple[jax.Array, ...]:
             made = nnx.merge(graph, params)
-            code = made.encode(worn)
-            return made.persona.picture(code), made.persona.mask(code), made.wearer.mask(code)
+            swapped = made.swap(worn)
+            return swapped["image"], swapped["persona_mask"], swapped["wearer_mask"]
 
         self._show = jax.jit(show)
 

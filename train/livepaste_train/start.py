@@ -20,6 +20,11 @@ def shipped_base() -> Path | None:
     return next((path for path in candidates if (path / "model.json").exists()), None)
 
 
+def is_own(name: str) -> bool:
+    """Whether a parameter is each training's own: set from its faces, never taken from a base."""
+    return name.rpartition("/")[2] in ("canvas", "mask_canvas", "usual")
+
+
 def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """Weights by name for the two-decoder model, and one line that says where they come from.
 
@@ -42,7 +47,7 @@ def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] 
         both = {}
         for name, value in weights.items():
             head, _, rest = name.partition("/")
-            if "canvas" in rest:  # each training's own
+            if is_own(rest):
                 continue
             both |= {f"persona/{rest}": value, f"wearer/{rest}": value} if head == "decoder" else {name: value}
         weights = both
@@ -62,5 +67,5 @@ def apply(params: Any, weights: dict[str, Any] | None) -> Any:
     """``params`` with the starting weights, if any; the canvases of a base are left to this training's own faces."""
     if weights is None:
         return params
-    own = {name: leaf for name, leaf in named(params).items() if "canvas" in name}
+    own = {name: leaf for name, leaf in named(params).items() if is_own(name)}
     return with_weights(params, {**own, **weights})

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from livepaste.registry import resolve
-from livepaste_train.augment import Geometry, batch, choose
+from livepaste_train.augment import Geometry, batch, choose, in_light
 from livepaste_train.losses import LOSSES, cross_entropy, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
@@ -106,9 +106,10 @@ def pair_loss(
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
         code = code + (way * towards * offset).astype(compute)
         total: dict[str, Array] = {}
-        for decoder, code_half, (_, target, mask) in zip(
+        for decoder, code_half, (_, lit, mask) in zip(
             (model.persona, model.wearer), (code[:first], code[first:]), batches, strict=True
         ):
+            target = in_light(lit, model.tone(lit), decoder.usual[...])
             picture, drawn = decoder.picture(code_half), decoder.mask(code_half)
             terms = losses_of(picture.astype(jnp.float32), drawn.astype(jnp.float32), target, mask, recipe)
             total = {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}

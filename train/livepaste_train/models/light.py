@@ -7,13 +7,15 @@ what CPUs run near their peak; depthwise layers save multiplications but not tim
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up
-from livepaste_train.ops import JAX_OPS
+from livepaste_train.ops import EVEN, JAX_OPS
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Encoder(nnx.Module):
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs) -> None:
         side = o.resolution // 16
+        self.resolution = o.resolution
         self.stem = Conv(48, o.quarter, 3, rngs)
         self.quarter = Residual(o.quarter, rngs)
         self.down8 = Down(o.quarter, o.eighth, rngs)
@@ -47,7 +50,14 @@ class Encoder(nnx.Module):
         self.neck = Conv(o.sixteenth, o.neck, 1, rngs)
         self.code = Dense(side * side * o.neck, o.code, rngs)
 
+    @property
+    def window(self) -> np.ndarray:
+        """Where a face's tone is taken from."""
+        return window(self.resolution)
+
     def __call__(self, x: Any, ops: Any) -> Any:
+        # neither the room's light nor the skin's colour reaches the code
+        x = ops.even(x, ops.tone(x, self.window))
         x = self.quarter(self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 4), ops), ops)
         x = self.eighth(self.down8(ops.leaky(x), ops), ops)
         x = self.sixteenth(self.down16(ops.leaky(x), ops), ops)
@@ -64,6 +74,7 @@ class Decoder(nnx.Module):
         # the first step, so that nothing has to be spent on learning where a face's parts usually are.
         self.canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 3)))
         self.mask_canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 1)))
+        self.usual = nnx.Param(jnp.full(3, EVEN))  # its faces' mean tone; set like the canvas and never trained
         n = {"identities": identities}
         self.spread = Dense(o.code, self.side * self.side * o.neck, rngs, **n)
         self.widen = Conv(o.neck, o.sixteenth, 1, rngs, **n)
@@ -104,6 +115,14 @@ class Decoder(nnx.Module):
         return ops.sigmoid(ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas))
 
 
+@cache
+def window(side: int) -> np.ndarray:
+    """Weights of the middle of a face, float32 (side, side), of sum 1: cheeks and nose, at any turn of the head."""
+    x = (np.arange(side) + 0.5) / side - 0.5
+    bell = np.exp(-0.5 * ((x / 0.15) ** 2)[None] - 0.5 * ((x / 0.17) ** 2)[:, None])
+    return (bell / bell.sum()).astype(np.float32)
+
+
 def canvas_of(mean: Any) -> Any:
     """A mean picture or mask in [0, 1] as logits."""
     share = jnp.clip(mean, 0.02, 0.98)
@@ -125,10 +144,29 @@ class LightAutoencoder(nnx.Module):
         for decoder, (picture, mask) in ((self.persona, persona), (self.wearer, wearer)):
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = canvas_of(mean)[None]
+            decoder.usual[...] = self.tone(picture[None])[0, 0, 0]
 
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
         """(b, s, s, 3) in [0, 1] -> (b, code)."""
         return self.encoder(crops, ops)
+
+    def tone(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+        """Colour of the middle of each face, (b, s, s, 3) -> (b, 1, 1, 3)."""
+        return ops.tone(crops, self.encoder.window)
+
+    def swap(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
+        """The persona in the wearer's pose, expression and light: image, persona_mask, wearer_mask, code.
+
+        Decoders draw their person in its usual light. How the wearer's face is lit is seen against the wearer's usual.
+        """
+        code = self.encode(crops, ops)
+        picture = self.persona.picture(code, ops)
+        return {
+            "image": ops.relight(picture, self.tone(crops, ops), self.wearer.usual[...]),
+            "persona_mask": self.persona.mask(code, ops),
+            "wearer_mask": self.wearer.mask(code, ops),
+            "code": code,
+        }
 
 
 class LightBase(nnx.Module):
