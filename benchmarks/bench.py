@@ -144,6 +144,7 @@ def train(folder: Path) -> dict[str, float]:
     from livepaste_train.fit import Progress, Trainer
     from livepaste_train.options import TrainOptions
 
+    from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.faces import write_faces
 
     for name, seed in (("persona", 8302), ("other", 8303)):

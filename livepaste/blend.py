@@ -46,7 +46,7 @@ def soften(mask: Float32[np.ndarray, "h w"], width_px: float) -> Float32[np.ndar
 def blend(
     frame: UInt8[np.ndarray, "h w 3"],
     patch: Float32[np.ndarray, "s s 3"],
-    mask: Float32[np.ndarray, "s s"],
+    mask: Float32[np.ndarray, "_ _"],
     alignment: Alignment,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Paste ``patch`` back where the crop came from; pixels outside the mask keep their exact value.

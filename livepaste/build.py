@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -55,13 +56,13 @@ def chooser(face: str) -> tuple[Choose, Choose]:
     return (lambda faces: faces[:1]), (lambda faces: faces[1:])
 
 
-def usable(options: BlendOptions, swapper: Swapper) -> BlendOptions:
+def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     """The options without ``learned`` while the model's masks are not learned yet: they would show nothing, or holes.
 
-    ``model.json`` says how good they are on faces held out from training.
+    ``model`` is ``model.json``, which says how good they are on faces held out from training.
     """
     names = options.mask.split("+")
-    learned = swapper.model.get("validation", {})
+    learned = model.get("validation", {})
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
     if "learned" not in names or names == ["learned"] or quality >= MASK_LEARNED:
         return options
@@ -75,7 +76,7 @@ class FrameSwapper:
     def __init__(self, swapper: Swapper, options: BlendOptions, face: str = "auto") -> None:
         self.swapper = swapper
         self._finder = make_finder(face)
-        self._pipeline = Pipeline(swapper, usable(options, swapper), choose=chooser(face)[0])
+        self._pipeline = Pipeline(swapper, usable(options, swapper.model), choose=chooser(face)[0])
         self._index = 0
 
     def __call__(

@@ -210,7 +210,7 @@ class LiveStages:
     def _start(self) -> Pipeline:
         self._changes = Changes(self._options, self._checkpoint, Settings(self._options.blend, self._options.face))
         swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
-        pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper), choose=self._choose,
+        pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
                             want_mask="window" in self._options.sink)  # fmt: skip
         self._pipeline, self._swapper = pipeline, swapper
         return pipeline
@@ -229,7 +229,7 @@ class LiveStages:
         before = self._settings
         self._settings = settings or before
         try:
-            pipeline.options = build.usable(self._settings.blend, self._swapper)
+            pipeline.options = build.usable(self._settings.blend, self._swapper.model)
         except OptionError as error:  # a mask of that name does not exist
             logger.warning("%s; going on as before", error)
             self._settings = before

@@ -77,7 +77,9 @@ def find(
     last: np.ndarray | None = None
     for frame in frames:
         thumbnail = frame.image[::24, ::24].astype(np.int16)
-        cut = last is not None and (last.shape != thumbnail.shape or np.abs(thumbnail - last).mean() > CUT_DIFFERENCE)
+        cut = last is not None and (
+            last.shape != thumbnail.shape or float(np.abs(thumbnail - last).mean()) > CUT_DIFFERENCE
+        )
         last = thumbnail
         if cut:
             reset()

@@ -206,7 +206,9 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
 
 
-def detect_in_tile(detect: DetectionGraph, image: np.ndarray, box: tuple[int, int, int]) -> list[Detection]:
+def detect_in_tile(
+    detect: Callable[[np.ndarray], list[Detection]], image: np.ndarray, box: tuple[int, int, int]
+) -> list[Detection]:
     """The detector on one square, its answers in frame pixels; grey where it reaches beyond the frame."""
     x, y, side = box
     h, w = image.shape[:2]

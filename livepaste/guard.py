@@ -54,7 +54,7 @@ def make_cover(name: str) -> Cover:
     return lambda raw, size_wh: fit(rgb, size_wh)
 
 
-def fit(image: Picture, size_wh: tuple[int, int]) -> Picture:
+def fit(image: Picture, size_wh: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Letterbox: the whole picture in its own proportions, black beside it."""
     (w, h), (ih, iw) = size_wh, image.shape[:2]
     if (iw, ih) == (w, h):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from livepaste.smooth import OneEuro
 from livepaste.types import Face, Frame, Swap
 
 
+@runtime_checkable
 class SwapsCrops(Protocol):
     """What a swapper is to the pipeline."""
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 Stage = tuple[str, Callable[[Frame, Any], Any]]  # name, (frame, what the stage before made) -> what this one makes
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where pictures go. ``send`` may block or raise; neither holds anybody else.
 

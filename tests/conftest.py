@@ -12,6 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
+from jaxtyping import install_import_hook
+
+install_import_hook("livepaste", "type_checker.check")  # before anything of it is imported
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Every training here is the same program: compiled once, in this process and those it starts.

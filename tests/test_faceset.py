@@ -20,6 +20,11 @@ def row(name="a_000001", **changes):
     return FaceRow(**{**values, **changes})
 
 
+def changed(**changes: object) -> str:
+    """A row's line with values that a FaceRow never holds."""
+    return json.dumps({**json.loads(row().to_json()), **changes})
+
+
 def picture(value=100, size=64):
     image = np.full((size, size, 3), value, np.uint8)
     image[:, :, 0] = np.arange(size, dtype=np.uint8)
@@ -76,11 +81,11 @@ def test_jpeg_is_a_picture_too(folder):
         ("{", "line 4"),
         (json.dumps({"name": "x"}), "line 4: 'points_xyz'"),
         (row().to_json().replace('"a_000001"', '"../out"'), "is not a file's name"),
-        (row(pose=(1.0, None, 0.5)).to_json(), "None is no finite number"),
-        (row(pose=(1.0, 0.5)).to_json(), "not enough values"),
-        (row(sharpness="12").to_json(), "'12' is no finite number"),
-        (row(time_s=float("inf")).to_json(), "inf is no finite number"),
-        (row(width_px=10**400).to_json(), "too large"),
+        (changed(pose=[1.0, None, 0.5]), "None is no finite number"),
+        (changed(pose=[1.0, 0.5]), "not enough values"),
+        (changed(sharpness="12"), "'12' is no finite number"),
+        (changed(time_s=float("inf")), "inf is no finite number"),
+        (changed(width_px=10**400), "too large"),
         (row(points_xyz=np.full((478, 3), np.nan, np.float32)).to_json(), "not finite"),
         (row(points_xyz=np.zeros((5, 3), np.float32)).to_json(), r"landmarks must be \(478, 3\)"),
     ],

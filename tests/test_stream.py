@@ -101,6 +101,9 @@ def test_a_window_is_served_on_the_callers_thread_and_sees_what_is_behind_the_pi
             self.threads.add(threading.current_thread())
             self.items.append(sent.item)
 
+        def send(self, image: np.ndarray, mark: Mark) -> None:
+            raise AssertionError("it can be shown more")
+
         def close(self) -> None:
             self.threads.add(threading.current_thread())
 

@@ -194,7 +194,7 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
         cap = c.mask(skull, 0.02) * (c.above(0.35, 0.75) if long_hair else c.above(0.02, 0.24))
         cap = np.clip(cap - c.mask(outline, 0.010), 0, 1)
         layers.append(cap)
-        c.lay(cap, look.hair * _combed(c, strands, parted=look.hair_style == 2))
+        c.lay(cap, look.hair * _combed(c, strands, parted=bool(look.hair_style == 2)))
     alpha = np.max(layers, axis=0)
     # soft edges were laid over black: their own colour again
     c.image /= np.clip(alpha, 0.05, 1)[..., None]

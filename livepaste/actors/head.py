@@ -116,7 +116,7 @@ class Head:
         corners = np.concatenate([self._open_eyes(performance, i, to_pixels)[eyes], points[skin]])[..., :2]
         number = number_triangles(
             corners,
-            (*range(len(eyes)), -1, *(len(eyes) + _far_to_near(points[skin]))),
+            (*range(len(eyes)), -1, *(len(eyes) + t for t in _far_to_near(points[skin]))),
             size_wh,
             lambda number: self._mouth_hole(number, points, mouth),
         )
@@ -266,8 +266,8 @@ def _to_frame(performance: Performance, i: int, size_wh: tuple[int, int]) -> np.
     return np.array([[unit, 0, x], [0, unit, y]])
 
 
-def _far_to_near(corners: np.ndarray) -> np.ndarray:
-    return np.argsort(-corners[..., 2].mean(1), kind="stable")
+def _far_to_near(corners: np.ndarray) -> list[int]:
+    return np.argsort(-corners[..., 2].mean(1), kind="stable").tolist()
 
 
 def _bounds(corners: np.ndarray, size_wh: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -145,7 +145,7 @@ def _warped(panel: Panel, to_frame: np.ndarray, size_wh: tuple[int, int], light:
     return Layer(np.s_[y0:y1, x0:x1], drawn[..., :3] * light.astype(np.float32), alpha)
 
 
-def runs(frames: Sequence[bool]) -> list[list[int]]:
+def runs(frames: Sequence[bool] | np.ndarray) -> list[list[int]]:
     """First and last index of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(frames, int), [0]])))
     return [[int(a), int(b) - 1] for a, b in edges.reshape(-1, 2)]

@@ -53,7 +53,9 @@ def run(options: ClipOptions) -> None:
         ) as bar,
     ):
         task = bar.add_task("", total=reader.frames_estimate or None, completed=writer.resume_at)
-        pipeline = Pipeline(swapper, build.usable(options.blend, swapper), choose=chosen, want_mask=masks is not None)
+        pipeline = Pipeline(
+            swapper, build.usable(options.blend, swapper.model), choose=chosen, want_mask=masks is not None
+        )
         guard = Guard(options.guard, reader.size_wh)
         first = writer.resume_at
         frames = threaded(reader.frames(skip=first), 3)

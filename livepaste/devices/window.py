@@ -1,10 +1,11 @@
-"""A window: input | output | mask, or what leaves alone. Keys: space = cover, p = preview, q or Esc = end."""
+"""A window: input | output | mask, or what leaves alone. Keys: space = cover, p = preview, q or Esc = end, as closing it does."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -17,10 +18,10 @@ from livepaste.types import Mark
 
 TITLE = "livepaste"
 PANEL_WIDTH = 480  # pixels of each of the three
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
-def panels(raw: Picture | None, image: Picture, mask: Float32[np.ndarray, "h w"] | None, mark: Mark) -> Picture:
+def panels(raw: Picture | None, image: Picture, mask: Float32[np.ndarray, "_ _"] | None, mark: Mark) -> Picture:
     """Input | output | mask side by side, each ``PANEL_WIDTH`` wide; black where there is none."""
     h, w = image.shape[:2]
     size = (PANEL_WIDTH, max(1, round(PANEL_WIDTH * h / w)))
@@ -31,6 +32,14 @@ def panels(raw: Picture | None, image: Picture, mask: Float32[np.ndarray, "h w"]
         for color, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             cv2.putText(tile, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thick, cv2.LINE_AA)
     return np.hstack(tiles)
+
+
+def _is_open() -> bool:
+    """Whether nobody closed the window by its own button."""
+    try:
+        return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # Qt, when there is no window left
+        return False
 
 
 class WindowSink:
@@ -64,6 +73,8 @@ class WindowSink:
             shown = np.ascontiguousarray(image)
         cv2.imshow(TITLE, cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
         self.press(cv2.waitKey(1))
+        if not _is_open():
+            self.on_key("q")
 
     def press(self, key: int) -> None:
         """Act on a key code; -1 is none."""
@@ -79,4 +90,5 @@ class WindowSink:
         self.show(Sent(mark, 0.0, None, image))
 
     def close(self) -> None:
-        cv2.destroyWindow(TITLE)
+        with suppress(cv2.error):  # closed by its own button
+            cv2.destroyWindow(TITLE)

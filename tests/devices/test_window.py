@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -50,6 +52,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     monkeypatch.setattr(cv2, "destroyWindow", lambda *words: None)
     monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image[..., ::-1].copy()))
     monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda title, which: 1.0)
     return shown
 
 
@@ -58,7 +61,7 @@ class Value:
 
 
 def sent() -> Sent:
-    item = Item(Frame(RAW, 0, 0), 0.0, Value())
+    item = Item(Frame(RAW, Fraction(0), 0), 0.0, Value())
     return Sent(Mark.SWAPPED, 0.0, item, OUT)
 
 
@@ -86,6 +89,19 @@ def test_keys(screen: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None
     sink.press(ord("p"))
     sink.show(sent())
     assert screen[-1].shape == (HEIGHT, 3 * PANEL_WIDTH, 3)
+
+
+def test_closing_the_window_ends_the_run(screen: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str] = []
+    sink = WindowSink()
+    sink.on_key = keys.append
+    sink.show(sent())
+    assert keys == []
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda title, which: 0.0)
+    sink.show(sent())
+    monkeypatch.undo()  # without any window at all, OpenCV's own answer
+    assert not window._is_open()
+    assert keys == ["q"]
 
 
 def test_without_a_display_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
