@@ -1,0 +1,132 @@
+"""How good a swap is after so many minutes of training, on people the base has never seen. ``make bench-swaps``.
+
+A pair is two drawn actors (``drawn:SEED``) or two photos (``PERSONA.jpg,WEARER.jpg``), each in a truth folder of its own.
+For every pair and time: a training of its own from the base, the clip swapped without colour and with masks, and
+``livepaste measure``. A line per run goes to ``swaps.jsonl`` in the folder, so that what is there already is not done
+again; the table at the end has each value and the means.
+
+``python benchmarks/swaps.py PAIR… [--for 1m,2m,5m] [--to DIR] [--recipe light]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WANTED = ("swap_psnr_db", "swap_psnr_db_unswapped", "swap_psnr_db_mean_face", "swap_psnr_db_ceiling", "mask_iou", "seam",
+          "seam_rectangle", "flicker", "flicker_unswapped", "expression_error", "pose_error")  # fmt: skip
+COLUMNS = ("swap", "mean face", "above", "unswapped", "mask IoU", "seam", "rectangle's")
+
+
+def livepaste(*words: object) -> None:
+    """One command as a user would type it; what it says is shown when it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "livepaste", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"livepaste {' '.join(map(str, words))}: {done.stdout}{done.stderr}")
+
+
+class Pair:
+    """Two actors, their truth folder and their face sets, made once."""
+
+    def __init__(self, name: str, folder: Path, number: int) -> None:
+        photos = name.split(",")
+        kind, _, seed = name.partition(":")
+        if kind == "drawn" and seed.isdigit():
+            self.label, actors = name, ["--seed", seed]
+        elif len(photos) == 2:
+            # another performance for each
+            self.label = "-".join(Path(photo).stem for photo in photos)
+            actors = ["--photos", *photos, "--seed", str(9100 + number)]
+        else:
+            raise SystemExit(f"{name!r} is no pair; give drawn:SEED or PERSONA.jpg,WEARER.jpg")
+        self.folder = folder / self.label.replace(":", "-")
+        self.truth, self.faces = self.folder / "truth", self.folder / "faces"
+        if not (self.folder / "ready").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)  # left by a run that was ended
+            livepaste("actors", "--to", self.truth, "--seconds", 8, "--train-seconds", 24, *actors)
+            for side in ("persona", "wearer_train"):
+                film = next((self.truth / side).glob("*.mp4"))
+                livepaste("extract", film, "--to", self.faces / side, "--person", film.stem, "--consent", "synthetic",
+                          "--truth-masks", film.with_suffix(".masks"))  # fmt: skip
+            (self.folder / "ready").touch()
+
+    def run(self, wanted: str, recipe: str) -> dict[str, object]:
+        """Train for that long, swap the clip, measure."""
+        made = self.folder / f"{recipe}-{wanted}"
+        shutil.rmtree(made, ignore_errors=True)
+        model, plain, colored, masks = (made / name for name in ("model", "plain.mp4", "colored.mp4", "masks"))
+        began = time.monotonic()
+        livepaste("train", "--persona", self.faces / "persona", "--wearer", self.faces / "wearer_train", "--to", model,
+                  "--for", wanted, "--recipe", recipe)  # fmt: skip
+        took_s = time.monotonic() - began
+        clip = ("clip", self.truth / "wearer.mp4")
+        livepaste(*clip, plain, "--model", model, "--color", "none", "--masks-to", masks, "--crf", 8)
+        livepaste(*clip, colored, "--model", model)
+        livepaste("measure", plain, "--truth", self.truth, "--masks", masks, "--colored", colored,
+                  "--persona-faces", self.faces / "persona", "--json", made / "measures.json")  # fmt: skip
+        numbers = json.loads((made / "measures.json").read_text())
+        steps = json.loads((model / "history.jsonl").read_text().splitlines()[-1])["step"]
+        return {"pair": self.label, "for": wanted, "recipe": recipe, "steps": steps, "train_s": round(took_s, 1),
+                **{key: numbers[key] for key in WANTED if key in numbers}}  # fmt: skip
+
+
+def row(record: dict[str, object]) -> list[float]:
+    """The table's numbers of one run."""
+    value = {key: float(record[key]) for key in WANTED if isinstance(record.get(key), (int, float))}
+    better = max(value["swap_psnr_db_mean_face"], value["swap_psnr_db_unswapped"])
+    return [value["swap_psnr_db"], value["swap_psnr_db_mean_face"], value["swap_psnr_db"] - better, value["swap_psnr_db_unswapped"],
+            value["mask_iou"], value["seam"], value["seam_rectangle"]]  # fmt: skip
+
+
+def table(records: list[dict[str, object]]) -> str:
+    """Each run and, for each time, the means over drawn pairs and over pairs of photos."""
+    lines = [f"| pair | training | steps | {' | '.join(COLUMNS)} |", "| --- " * (len(COLUMNS) + 3) + "|"]
+
+    def line(label: str, wanted: object, steps: object, numbers: list[float]) -> str:
+        cells = [f"{n:.2f}" if i < 4 else f"{n:.3f}" for i, n in enumerate(numbers)]
+        return f"| {label} | {wanted} | {steps} | {' | '.join(cells)} |"
+
+    for wanted in dict.fromkeys(record["for"] for record in records):
+        for drawn in (True, False):
+            chosen = [r for r in records if r["for"] == wanted and str(r["pair"]).startswith("drawn:") == drawn]
+            rows = [row(record) for record in chosen]
+            lines += [
+                line(str(r["pair"]), wanted, r["steps"], numbers) for r, numbers in zip(chosen, rows, strict=True)
+            ]
+            if len(rows) > 1:
+                mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+                lines.append(line("mean of drawn" if drawn else "mean of photos", wanted, "", mean))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="+", metavar="PAIR")
+    parser.add_argument("--for", dest="times", default="1m,2m,5m,10m,20m")
+    parser.add_argument("--to", type=Path, default=Path("bench/swaps"))
+    parser.add_argument("--recipe", default="light")
+    args = parser.parse_args()
+    args.to.mkdir(parents=True, exist_ok=True)
+    log = args.to / "swaps.jsonl"
+    records = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
+    pairs = [Pair(name, args.to, number) for number, name in enumerate(args.pairs)]
+    for wanted in args.times.split(","):
+        for pair in pairs:
+            if any((r["pair"], r["for"], r["recipe"]) == (pair.label, wanted, args.recipe) for r in records):
+                continue
+            records.append(pair.run(wanted, args.recipe))
+            with log.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(records[-1]) + "\n")
+            print(json.dumps(records[-1]), flush=True)
+    print(table(records))
+
+
+if __name__ == "__main__":
+    main()
