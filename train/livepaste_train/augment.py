@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from livepaste.align import STORED_COVERAGE
+from livepaste_train.ops import JAX_OPS
 
 Array = jax.Array
 
@@ -128,9 +129,9 @@ def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
     return jnp.clip(x, 0.0, 1.0)
 
 
-def in_light(pictures: Array, tone: Array, wanted: Array) -> Array:
-    """Pictures (b, s, s, 3) of a ``tone`` as if it were ``wanted``: what a decoder is to draw."""
-    return jnp.clip(pictures * (wanted / tone), 0.0, 1.0)
+def in_light(pictures: Array, masks: Array, wanted: Array) -> Array:
+    """Pictures (b, s, s, 3) as if the mean colour under their masks (b, s, s, 1) were ``wanted``: what a decoder is to draw."""
+    return jnp.clip(pictures * (wanted / JAX_OPS.tone_under(pictures, masks)), 0.0, 1.0)
 
 
 def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Array:

@@ -27,7 +27,7 @@ from livepaste_train.casts import EVERY, Cast, Sizes, add_arguments, played, rea
 from livepaste_train.clocked import Clock
 from livepaste_train.evaluate import undistorted
 from livepaste_train.fit import contract
-from livepaste_train.models.light import LightBase, LightOptions, canvas_of, window
+from livepaste_train.models.light import LightBase, LightOptions, canvas_of
 from livepaste_train.ops import JAX_OPS as _OPS
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
@@ -88,7 +88,7 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
         who = group * sizes.members + drawn
         picture = model.decoder.picture(code, _OPS, who, _mirror(stage.canvas[who], mirrored))
         made = model.decoder.mask(code, _OPS, who, _mirror(stage.mask_canvas[who], mirrored))
-        target = in_light(target, _OPS.tone(target, model.encoder.window), stage.usual[who])
+        target = in_light(target, mask, stage.usual[who])
         terms = losses_of(picture, made, target, mask, recipe)
         told = _told(stage, mirrored, group, frame)
         terms["read"] = READ_WEIGHT * jnp.square(model.reader(code, _OPS) - told).mean()
@@ -161,7 +161,7 @@ def canvases(packed: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.nda
         picture, mask = (values.mean(0) for values in undistorted(faces[::4], geometry))
         pictures.append(np.asarray(canvas_of(picture)))
         masks.append(np.asarray(canvas_of(mask)))
-        tones.append(np.asarray(_OPS.tone(picture[None], window(geometry.resolution))[0]))
+        tones.append(np.asarray(_OPS.tone_under(picture[None], mask[None])[0]))
     return np.stack(pictures), np.stack(masks), np.stack(tones)
 
 

@@ -13,6 +13,7 @@ from flax import nnx
 
 from livepaste_train.augment import Geometry, in_light, sample
 from livepaste_train.data import Faces
+from livepaste_train.ops import JAX_OPS
 
 COLUMNS = 6
 _STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
@@ -63,13 +64,15 @@ class Validator:
             code = model.encode(shown)
             swapped = model.swap(worn)
 
-            def again(decoder: Any, code: jax.Array, crops: jax.Array) -> jax.Array:
-                return in_light(decoder.picture(code), decoder.usual[...], model.tone(crops))
+            def again(decoder: Any, code: jax.Array, crops: jax.Array, mask: jax.Array) -> jax.Array:
+                """Its own person, lit as in the crop."""
+                return in_light(decoder.picture(code), mask, JAX_OPS.tone_under(crops, mask))
 
+            mask = model.persona.mask(code)
             return {
-                "persona": again(model.persona, code, shown),
-                "persona_mask": model.persona.mask(code),
-                "wearer": again(model.wearer, swapped["code"], worn),
+                "persona": again(model.persona, code, shown, mask),
+                "persona_mask": mask,
+                "wearer": again(model.wearer, swapped["code"], worn, swapped["wearer_mask"]),
                 "wearer_mask": swapped["wearer_mask"],
                 "swapped": swapped["image"],
                 "swapped_mask": swapped["persona_mask"],

@@ -119,13 +119,20 @@ class OnnxOps:
         color = self._node("ReduceSum", [under.name, self._shape(2, 3)], keepdims=1)
         return self._node("Max", [color.name, self._constant(LOWEST_TONE)])
 
+    def tone_under(self, x: Value, mask: Value) -> Value:
+        color = self._node("ReduceSum", [self._node("Mul", [x.name, mask.name]).name, self._shape(2, 3)], keepdims=1)
+        weight = self._node("ReduceSum", [mask.name, self._shape(2, 3)], keepdims=1)
+        mean = self._node("Div", [color.name, self._node("Add", [weight.name, self._constant(1e-3)]).name])
+        return self._node("Max", [mean.name, self._constant(LOWEST_TONE)])
+
     def even(self, x: Value, tone: Value) -> Value:
         gain = self._node("Div", [self._constant(EVEN), tone.name])
         return self._node("Mul", [x.name, gain.name], x.side, x.channels)
 
-    def relight(self, x: Value, tone: Value, usual: Any) -> Value:
+    def relight(self, x: Value, tone: Value, usual: Any, own: Any) -> Value:
         gain = self._node("Div", [tone.name, self._tensor(np.asarray(usual).reshape(1, 3, 1, 1))])
         gain = self._node("Clip", [gain.name, *map(self._constant, GAINS)])
+        gain = self._node("Mul", [gain.name, self._tensor(np.asarray(own).reshape(1, 3, 1, 1) / EVEN)])
         lit = self._node("Mul", [x.name, gain.name])
         return self._node("Clip", [lit.name, self._constant(0.0), self._constant(1.0)], x.side, x.channels)
 

@@ -129,13 +129,18 @@ class JaxOps:
         """Colour of what is under ``window`` (s, s), whose sum is 1: (b, s, s, 3) -> (b, 1, 1, 3), at least 0.02."""
         return jnp.maximum(jnp.einsum("byxc,yx->bc", x, window), LOWEST_TONE)[:, None, None]
 
+    def tone_under(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """Mean colour under ``mask`` (b, s, s, 1): (b, s, s, 3) -> (b, 1, 1, 3), at least 0.02."""
+        weight = mask.sum((1, 2), keepdims=True) + 1e-3
+        return jnp.maximum((x * mask).sum((1, 2), keepdims=True) / weight, LOWEST_TONE)
+
     def even(self, x: jax.Array, tone: jax.Array) -> jax.Array:
         """The picture as if its tone were ``EVEN`` in each channel."""
         return x * (EVEN / tone)
 
-    def relight(self, x: jax.Array, tone: jax.Array, usual: jax.Array) -> jax.Array:
-        """The picture under a light that gives ``tone`` to what is ``usual`` (3,) otherwise; in [0, 1]."""
-        return jnp.clip(x * jnp.clip(tone / usual, *GAINS), 0.0, 1.0)
+    def relight(self, x: jax.Array, tone: jax.Array, usual: jax.Array, own: jax.Array) -> jax.Array:
+        """A picture of tone ``EVEN`` in its ``own`` (3,), under a light that gives ``tone`` to what is ``usual`` (3,); in [0, 1]."""
+        return jnp.clip(x * (jnp.clip(tone / usual, *GAINS) * (own / EVEN)), 0.0, 1.0)
 
     def add(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return x + y

@@ -56,7 +56,7 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         source, target, mask = batch(k_batch, stage.wearers, stage.persona, worn, shown, geometry, recipe, strength)
         own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength)[2]
         code = model.encode(source)
-        target = in_light(target, model.tone(target), model.persona.usual[...])
+        target = in_light(target, mask, model.persona.usual[...])
         terms = losses_of(model.persona.picture(code), model.persona.mask(code), target, mask, recipe)
         terms["wearer_mask"] = recipe.mask * cross_entropy(model.wearer.mask(code), own_mask).mean()
         return sum(terms.values()), terms

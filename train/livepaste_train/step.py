@@ -109,7 +109,7 @@ def pair_loss(
         for decoder, code_half, (_, lit, mask) in zip(
             (model.persona, model.wearer), (code[:first], code[first:]), batches, strict=True
         ):
-            target = in_light(lit, model.tone(lit), decoder.usual[...])
+            target = in_light(lit, mask, decoder.usual[...])
             picture, drawn = decoder.picture(code_half), decoder.mask(code_half)
             terms = losses_of(picture.astype(jnp.float32), drawn.astype(jnp.float32), target, mask, recipe)
             total = {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}

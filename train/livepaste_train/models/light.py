@@ -74,7 +74,7 @@ class Decoder(nnx.Module):
         # the first step, so that nothing has to be spent on learning where a face's parts usually are.
         self.canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 3)))
         self.mask_canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 1)))
-        self.usual = nnx.Param(jnp.full(3, EVEN))  # its faces' mean tone; set like the canvas and never trained
+        self.usual = nnx.Param(jnp.full(3, EVEN))  # its faces' mean colour; set like the canvas and never trained
         n = {"identities": identities}
         self.spread = Dense(o.code, self.side * self.side * o.neck, rngs, **n)
         self.widen = Conv(o.neck, o.sixteenth, 1, rngs, **n)
@@ -144,27 +144,27 @@ class LightAutoencoder(nnx.Module):
         for decoder, (picture, mask) in ((self.persona, persona), (self.wearer, wearer)):
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = canvas_of(mean)[None]
-            decoder.usual[...] = self.tone(picture[None])[0, 0, 0]
+            decoder.usual[...] = JAX_OPS.tone_under(picture[None], mask[None])[0, 0, 0]
 
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
         """(b, s, s, 3) in [0, 1] -> (b, code)."""
         return self.encoder(crops, ops)
 
-    def tone(self, crops: Any, ops: Any = JAX_OPS) -> Any:
-        """Colour of the middle of each face, (b, s, s, 3) -> (b, 1, 1, 3)."""
-        return ops.tone(crops, self.encoder.window)
-
     def swap(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
         """The persona in the wearer's pose, expression and light: image, persona_mask, wearer_mask, code.
 
-        Decoders draw their person in its usual light. How the wearer's face is lit is seen against the wearer's usual.
+        Decoders draw their person in its usual tone, or nearly: what is left of the wearer's complexion is taken off.
+        How the wearer's face is lit is seen against the wearer's usual.
         """
         code = self.encode(crops, ops)
-        picture = self.persona.picture(code, ops)
+        picture, mask = self.persona.picture(code, ops), self.persona.mask(code, ops)
+        wearer_mask = self.wearer.mask(code, ops)
+        picture = ops.even(picture, ops.tone_under(picture, mask))
+        tone = ops.tone_under(crops, wearer_mask)
         return {
-            "image": ops.relight(picture, self.tone(crops, ops), self.wearer.usual[...]),
-            "persona_mask": self.persona.mask(code, ops),
-            "wearer_mask": self.wearer.mask(code, ops),
+            "image": ops.relight(picture, tone, self.wearer.usual[...], self.persona.usual[...]),
+            "persona_mask": mask,
+            "wearer_mask": wearer_mask,
             "code": code,
         }
 
