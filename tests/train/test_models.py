@@ -40,6 +40,9 @@ def test_the_code_knows_nothing_of_light_and_skin_colour_and_the_swap_takes_the_
     mean = JAX_OPS.tone_under(plain["image"], plain["persona_mask"])[0, 0, 0]
     np.testing.assert_allclose(mean, model.persona.usual[...], atol=1e-3)  # the usual light
     np.testing.assert_allclose(lit["image"], jnp.clip(plain["image"] * gain, 0, 1), atol=1e-3)
+    model.start_from((persona, jnp.full((64, 64, 1), 0.5)), (crop[0], jnp.full((64, 64, 1), 0.5)), wearers=2)
+    np.testing.assert_allclose(model.swap(crop * gain)["image"], plain["image"], atol=1e-3)  # whose usual?
+    model.light_share[...] = jnp.ones(1)
     np.testing.assert_allclose(model.swap(crop / 10)["image"], plain["image"] * 0.3, atol=1e-3)  # not without end
 
 

@@ -129,9 +129,10 @@ class OnnxOps:
         gain = self._node("Div", [self._constant(EVEN), tone.name])
         return self._node("Mul", [x.name, gain.name], x.side, x.channels)
 
-    def relight(self, x: Value, tone: Value, usual: Any, own: Any) -> Value:
+    def relight(self, x: Value, tone: Value, usual: Any, share: Any, own: Any) -> Value:
         gain = self._node("Div", [tone.name, self._tensor(np.asarray(usual).reshape(1, 3, 1, 1))])
         gain = self._node("Clip", [gain.name, *map(self._constant, GAINS)])
+        gain = self._node("Pow", [gain.name, self._tensor(np.asarray(share))])
         gain = self._node("Mul", [gain.name, self._tensor(np.asarray(own).reshape(1, 3, 1, 1) / EVEN)])
         lit = self._node("Mul", [x.name, gain.name])
         return self._node("Clip", [lit.name, self._constant(0.0), self._constant(1.0)], x.side, x.channels)

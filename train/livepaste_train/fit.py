@@ -103,7 +103,7 @@ class Trainer:
         self.data = Sides(*(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides))
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
-        model.start_from(*(means(train, self.geometry) for train, _ in sides))
+        model.start_from(*(means(train, self.geometry) for train, _ in sides), wearers=len(wearers))
         self.graph, params = nnx.split(model, nnx.Param)
         self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry)
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}

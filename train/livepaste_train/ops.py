@@ -138,9 +138,12 @@ class JaxOps:
         """The picture as if its tone were ``EVEN`` in each channel."""
         return x * (EVEN / tone)
 
-    def relight(self, x: jax.Array, tone: jax.Array, usual: jax.Array, own: jax.Array) -> jax.Array:
-        """A picture of tone ``EVEN`` in its ``own`` (3,), under a light that gives ``tone`` to what is ``usual`` (3,); in [0, 1]."""
-        return jnp.clip(x * (jnp.clip(tone / usual, *GAINS) * (own / EVEN)), 0.0, 1.0)
+    def relight(self, x: jax.Array, tone: jax.Array, usual: jax.Array, share: jax.Array, own: jax.Array) -> jax.Array:
+        """A picture of tone ``EVEN`` in its ``own`` (3,), under a light that gives ``tone`` to what is ``usual`` (3,); in [0, 1].
+
+        ``share`` (1,) of that light: 0 leaves the picture in its own tone.
+        """
+        return jnp.clip(x * (jnp.clip(tone / usual, *GAINS) ** share * (own / EVEN)), 0.0, 1.0)
 
     def add(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return x + y

@@ -123,7 +123,7 @@ def main() -> None:
     model = LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(args.seed))
     shown = [values.mean(0) for values in _crops(persona[:out].reshape(-1, side, side)[::8], geometry)]
     many = [values.mean(0) for values in _crops(np.asarray(packed[:out, :, ::40]).reshape(-1, side, side), geometry)]
-    model.start_from(tuple(shown), tuple(many))
+    model.start_from(tuple(shown), tuple(many), wearers=out * packed.shape[1])
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
     weights, note = starting_weights(args.base, facts)

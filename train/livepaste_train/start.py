@@ -22,7 +22,7 @@ def shipped_base() -> Path | None:
 
 def is_own(name: str) -> bool:
     """Whether a parameter is each training's own: set from its faces, never taken from a base."""
-    return name.rpartition("/")[2] in ("canvas", "mask_canvas", "usual")
+    return name.rpartition("/")[2] in ("canvas", "mask_canvas", "usual", "light_share")
 
 
 def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:

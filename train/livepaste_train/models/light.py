@@ -138,9 +138,14 @@ class LightAutoencoder(nnx.Module):
         self.encoder = Encoder(options, rngs)
         self.persona = Decoder(options, rngs)
         self.wearer = Decoder(options, rngs)
+        self.light_share = nnx.Param(jnp.ones(1))  # never trained
 
-    def start_from(self, persona: tuple[Any, Any], wearer: tuple[Any, Any]) -> None:
-        """Set both canvases: each side's mean picture (s, s, 3) and mean mask (s, s, 1), in [0, 1]."""
+    def start_from(self, persona: tuple[Any, Any], wearer: tuple[Any, Any], wearers: int = 1) -> None:
+        """Set both canvases: each side's mean picture (s, s, 3) and mean mask (s, s, 1), in [0, 1].
+
+        Of several ``wearers`` nobody's usual colour is known, and a dark skin is no dark room: the light is not followed.
+        """
+        self.light_share[...] = jnp.full(1, float(wearers == 1))
         for decoder, (picture, mask) in ((self.persona, persona), (self.wearer, wearer)):
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = canvas_of(mean)[None]
@@ -162,7 +167,7 @@ class LightAutoencoder(nnx.Module):
         picture = ops.even(picture, ops.tone_under(picture, mask))
         tone = ops.tone_under(crops, wearer_mask)
         return {
-            "image": ops.relight(picture, tone, self.wearer.usual[...], self.persona.usual[...]),
+            "image": ops.relight(picture, tone, self.wearer.usual[...], self.light_share[...], self.persona.usual[...]),
             "persona_mask": mask,
             "wearer_mask": wearer_mask,
             "code": code,
