@@ -63,7 +63,7 @@ class Demo:
             masks = film.with_suffix(".masks")
             self.step(f"extract {side}", "extract", film, "--to", faces / side, "--person", film.stem, "--consent", "synthetic",
                       "--truth-masks", masks)  # fmt: skip
-        reserve = 22 if quick else 60  # what the steps after training take
+        reserve = 24 if quick else 85  # what the steps after training take
         seconds = max(8.0, self.left() - reserve)
         self.step(
             "train",

@@ -69,7 +69,7 @@ def test_a_shipped_base_starts_a_training(tmp_path: Path) -> None:
     found, note = starting_weights(str(tmp_path / "base"), facts)
     assert note == "starting from base"
     both = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(1))
-    both.start_from(*((jnp.full((64, 64, 3), v), jnp.full((64, 64, 1), v)) for v in (0.25, 0.75)))
+    both.start_from(*((jnp.full((64, 64, 3), v), jnp.full((64, 64, 1), v), jnp.full(3, v)) for v in (0.25, 0.75)))
     started = named(apply(nnx.split(both, nnx.Param)[1], found))
     np.testing.assert_allclose(started["persona/widen/bias"], 1.0)  # the mean identity
     np.testing.assert_allclose(started["wearer/widen/bias"], 1.0)

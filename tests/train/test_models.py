@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
-from livepaste_train.export import export
+from livepaste_train.evaluate import means
+from livepaste_train.export import export, write_graph
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS, _conv3, _lax_conv
 from livepaste_train.state import named, with_weights
@@ -33,14 +34,15 @@ def test_the_code_knows_nothing_of_light_and_skin_colour_and_the_swap_takes_the_
     model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(3))
     crop = 0.2 + 0.2 * jax.random.uniform(jax.random.key(0), (1, 64, 64, 3))
     persona = 0.3 + 0.2 * jax.random.uniform(jax.random.key(1), (64, 64, 3))
-    model.start_from((persona, jnp.full((64, 64, 1), 0.5)), (crop[0], jnp.full((64, 64, 1), 0.5)))
+    sides = [means(pictures, jnp.full((1, 64, 64, 1), 0.5)) for pictures in (persona[None], crop)]
+    model.start_from(*sides)
     gain = jnp.array([1.5, 1.2, 0.8])
     plain, lit = model.swap(crop), model.swap(crop * gain)
     np.testing.assert_allclose(lit["code"], plain["code"], atol=1e-4)
     mean = JAX_OPS.tone_under(plain["image"], plain["persona_mask"])[0, 0, 0]
     np.testing.assert_allclose(mean, model.persona.usual[...], atol=1e-3)  # the usual light
     np.testing.assert_allclose(lit["image"], jnp.clip(plain["image"] * gain, 0, 1), atol=1e-3)
-    model.start_from((persona, jnp.full((64, 64, 1), 0.5)), (crop[0], jnp.full((64, 64, 1), 0.5)), wearers=2)
+    model.start_from(*sides, wearers=2)
     np.testing.assert_allclose(model.swap(crop * gain)["image"], plain["image"], atol=1e-3)  # whose usual?
     model.light_share[...] = jnp.ones(1)
     np.testing.assert_allclose(model.swap(crop / 10)["image"], plain["image"] * 0.3, atol=1e-3)  # not without end
@@ -69,8 +71,6 @@ def test_the_export_computes_what_flax_computes(tmp_path) -> None:
 
 def test_a_half_precision_export_is_half_the_size(tmp_path) -> None:
     model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(3))
-    from livepaste_train.export import write_graph
-
     whole, half = (len(write_graph(model, 64, half=h).SerializeToString()) for h in (False, True))
     assert half < 0.55 * whole
 

@@ -130,8 +130,12 @@ def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
 
 
 def in_light(pictures: Array, masks: Array, wanted: Array) -> Array:
-    """Pictures (b, s, s, 3) as if the mean colour under their masks (b, s, s, 1) were ``wanted``: what a decoder is to draw."""
-    return jnp.clip(pictures * (wanted / JAX_OPS.tone_under(pictures, masks)), 0.0, 1.0)
+    """Pictures (b, s, s, 3) as if the mean colour under their masks (b, s, s, 1) were ``wanted``: what a decoder is to draw.
+
+    A target: no gradient reaches ``wanted``, which would otherwise drift to the colour that is easiest to draw.
+    """
+    gain = jax.lax.stop_gradient(wanted) / JAX_OPS.tone_under(pictures, masks)
+    return jnp.clip(pictures * gain, 0.0, 1.0)
 
 
 def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Array:

@@ -25,7 +25,7 @@ from flax import nnx
 from livepaste_train.augment import Geometry, batch, in_light, random_affine
 from livepaste_train.casts import EVERY, Cast, Sizes, add_arguments, played, read_casts
 from livepaste_train.clocked import Clock
-from livepaste_train.evaluate import undistorted
+from livepaste_train.evaluate import means, undistorted
 from livepaste_train.fit import contract
 from livepaste_train.models.light import LightBase, LightOptions, canvas_of
 from livepaste_train.ops import JAX_OPS as _OPS
@@ -158,10 +158,10 @@ def canvases(packed: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.nda
     """Each identity's mean face and mask as logits and its tone, from every fourth of its faces."""
     pictures, masks, tones = [], [], []
     for faces in packed.reshape(-1, *packed.shape[2:]):
-        picture, mask = (values.mean(0) for values in undistorted(faces[::4], geometry))
+        picture, mask, usual = means(*undistorted(faces[::4], geometry))
         pictures.append(np.asarray(canvas_of(picture)))
         masks.append(np.asarray(canvas_of(mask)))
-        tones.append(np.asarray(_OPS.tone_under(picture[None], mask[None])[0]))
+        tones.append(np.asarray(usual)[None, None])
     return np.stack(pictures), np.stack(masks), np.stack(tones)
 
 

@@ -35,10 +35,9 @@ def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.
     return undistorted(faces.packed[spread(len(faces), count)], geometry)
 
 
-def means(faces: Faces, geometry: Geometry, count: int = 200) -> tuple[jax.Array, jax.Array]:
-    """Mean picture (s, s, 3) and mean mask (s, s, 1) of up to ``count`` faces."""
-    pictures, masks = crops(faces, geometry, count)
-    return pictures.mean(0), masks.mean(0)
+def means(pictures: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Mean picture (s, s, 3), mean mask (s, s, 1) and mean colour under the masks (3,) of crops."""
+    return pictures.mean(0), masks.mean(0), JAX_OPS.tone_under(pictures, masks).mean((0, 1, 2))
 
 
 def psnr_db(made: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:

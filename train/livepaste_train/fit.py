@@ -22,7 +22,7 @@ from livepaste.errors import CheckpointError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
 from livepaste_train.data import load_side, open_faceset, stored_side
-from livepaste_train.evaluate import Validator, means, write_picture
+from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export
 from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
@@ -33,6 +33,7 @@ from livepaste_train.state import load_state, save_state, save_weights
 from livepaste_train.step import Side, Sides, TrainState, make_dispatch, new_state, pair_loss
 
 logger = logging.getLogger(__name__)
+MEAN_OF = 200  # faces of each side: its canvas and usual colour
 ROLL_BACKS = 3
 PROBE_DISPATCHES = 3  # after the first, which compiles
 
@@ -103,7 +104,7 @@ class Trainer:
         self.data = Sides(*(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides))
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
-        model.start_from(*(means(train, self.geometry) for train, _ in sides), wearers=len(wearers))
+        model.start_from(*(means(*crops(train, self.geometry, MEAN_OF)) for train, _ in sides), wearers=len(wearers))
         self.graph, params = nnx.split(model, nnx.Param)
         self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry)
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}

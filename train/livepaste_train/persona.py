@@ -25,7 +25,7 @@ from flax import nnx
 from livepaste_train.augment import Geometry, batch, in_light
 from livepaste_train.casts import Cast, Sizes, add_arguments, read_casts, render
 from livepaste_train.clocked import Clock
-from livepaste_train.evaluate import mask_iou, psnr_db, spread, undistorted, write_picture
+from livepaste_train.evaluate import mask_iou, means, psnr_db, spread, undistorted, write_picture
 from livepaste_train.export import export
 from livepaste_train.fit import contract
 from livepaste_train.losses import cross_entropy
@@ -121,9 +121,9 @@ def main() -> None:
     persona = render(alone, side, meshes)[:, 0]
     geometry = Geometry(side, recipe.resolution, recipe.coverage)
     model = LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(args.seed))
-    shown = [values.mean(0) for values in _crops(persona[:out].reshape(-1, side, side)[::8], geometry)]
-    many = [values.mean(0) for values in _crops(np.asarray(packed[:out, :, ::40]).reshape(-1, side, side), geometry)]
-    model.start_from(tuple(shown), tuple(many), wearers=out * packed.shape[1])
+    shown = means(*undistorted(persona[:out].reshape(-1, side, side)[::8], geometry))
+    many = means(*undistorted(np.asarray(packed[:out, :, ::40]).reshape(-1, side, side), geometry))
+    model.start_from(shown, many, wearers=out * packed.shape[1])
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
     weights, note = starting_weights(args.base, facts)
@@ -133,7 +133,7 @@ def main() -> None:
     dispatch = make_dispatch(graph, persona_loss(geometry, recipe, sizes), recipe, scale)
     data = Stage(*(jnp.asarray(np.asarray(v[:out]).reshape(-1, side, side)) for v in (packed, persona)))
     state = new_state(params, recipe, args.seed, 0)
-    held_out = HeldOut(packed[out], persona[out], shown[0], geometry, graph)
+    held_out = HeldOut(packed[out], persona[out], np.asarray(shown[0]), geometry, graph)
     clock = Clock(seconds(args.time))
     while not clock.over:
         state, _ = clock.take(dispatch, state, data)

@@ -140,16 +140,16 @@ class LightAutoencoder(nnx.Module):
         self.wearer = Decoder(options, rngs)
         self.light_share = nnx.Param(jnp.ones(1))  # never trained
 
-    def start_from(self, persona: tuple[Any, Any], wearer: tuple[Any, Any], wearers: int = 1) -> None:
-        """Set both canvases: each side's mean picture (s, s, 3) and mean mask (s, s, 1), in [0, 1].
+    def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
+        """Set what is each side's own: its mean picture (s, s, 3), mean mask (s, s, 1) and usual colour (3,), in [0, 1].
 
         Of several ``wearers`` nobody's usual colour is known, and a dark skin is no dark room: the light is not followed.
         """
         self.light_share[...] = jnp.full(1, float(wearers == 1))
-        for decoder, (picture, mask) in ((self.persona, persona), (self.wearer, wearer)):
+        for decoder, (picture, mask, usual) in ((self.persona, persona), (self.wearer, wearer)):
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = canvas_of(mean)[None]
-            decoder.usual[...] = JAX_OPS.tone_under(picture[None], mask[None])[0, 0, 0]
+            decoder.usual[...] = usual
 
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
         """(b, s, s, 3) in [0, 1] -> (b, code)."""
