@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     try:
         swapper = build.load_swapper(args.model)
-        options = build.usable(BlendOptions(mask=args.mask, color=args.color), swapper)
+        options = build.usable(BlendOptions(mask=args.mask, color=args.color), swapper.model)
     except LivepasteError as error:
         print(error, file=sys.stderr)
         return 1
