@@ -47,7 +47,7 @@ def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() 
             graph, make(GEOMETRY, RECIPE, casts.Sizes(2, 2, 12)), RECIPE, base.identity_rate(params)
         )
         losses = []
-        for _ in range(5):
+        for _ in range(8):
             state, metrics = dispatch(state, stage)
             losses.append(float(metrics["loss"]))
         assert np.mean(losses[-2:]) < 0.97 * np.mean(losses[:2]), make.__name__
