@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 WANTED = ("swap_psnr_db", "swap_psnr_db_unswapped", "swap_psnr_db_mean_face", "swap_psnr_db_ceiling", "mask_iou", "seam",
-          "seam_rectangle", "flicker", "flicker_unswapped", "expression_error", "pose_error")  # fmt: skip
+          "seam_rectangle", "flicker", "flicker_unswapped", "expression_error", "pose_error_deg")  # fmt: skip
 COLUMNS = ("swap", "mean face", "above", "unswapped", "mask IoU", "seam", "rectangle's")
 
 
@@ -74,7 +74,7 @@ class Pair:
         numbers = json.loads((made / "measures.json").read_text())
         steps = json.loads((model / "history.jsonl").read_text().splitlines()[-1])["step"]
         return {"pair": self.label, "for": wanted, "recipe": recipe, "steps": steps, "train_s": round(took_s, 1),
-                **{key: numbers[key] for key in WANTED if key in numbers}}  # fmt: skip
+                **{key: numbers[key] for key in WANTED}}  # fmt: skip
 
 
 def row(record: dict[str, object]) -> list[float]:

@@ -170,23 +170,20 @@ def test_marked_as_synthetic_unless_asked_otherwise(clip, tmp_path):
 
 
 def test_killed_run_goes_on_by_segment(clip, tmp_path):
-    whole = rewrite(clip, tmp_path / "whole.mp4", segment=8)
+    # VP9: about one of x264's encodings in a hundred differs by some bytes from another one of the same pictures
+    how = {"segment": 8, "codec": "vp9"}
+    whole = rewrite(clip, tmp_path / "whole.mp4", **how)
     target = tmp_path / "out.mp4"
     with ClipReader(clip) as reader:
-        writer = ClipWriter(target, reader, segment=8, key="k")
+        writer = ClipWriter(target, reader, key="k", **how)
         for frame in list(reader.frames())[:29]:
             writer.write(frame.image, frame.time)
         writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert not target.exists()
     with ClipReader(clip) as reader:
-        assert ClipWriter(target, reader, segment=8, key="k", resume=True).resume_at == 24
-    rewrite(clip, target, segment=8, key="k", resume=True)
-    # not byte for byte: about one encoding in a hundred of the same pictures differs by some bytes (x264, two threads)
-    assert times_of(target) == times_of(whole)
-    assert sound_packets(target) == sound_packets(whole)
-    with ClipReader(target) as mine, ClipReader(whole) as theirs:
-        for a, b in zip(mine.frames(), theirs.frames(), strict=True):
-            assert np.abs(a.image.astype(int) - b.image).mean() < 1
+        assert ClipWriter(target, reader, key="k", resume=True, **how).resume_at == 24
+    rewrite(clip, target, key="k", resume=True, **how)
+    assert target.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -95,14 +95,14 @@ def test_a_loss_that_is_not_finite_goes_back_halves_the_rate_and_gives_up_after_
 def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> None:
     losses = []
     trainer = fit.Trainer(
-        options(facesets, small_recipe, tmp_path / "a", steps=60, save_every=1000, lr=2e-3),
+        options(facesets, small_recipe, tmp_path / "a", steps=120, save_every=1000, lr=2e-3),
         lambda p: losses.append(p.losses["loss"]),
     )
     before = {name: np.asarray(value) for name, value in named(trainer.state.params).items() if is_own(name)}
     after = named(trainer.run().params)
     for name in ("persona/usual", "wearer/usual", "light_share"):  # facts about the faces, nothing to train
         np.testing.assert_array_equal(after[name], before[name])
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:4])  # from the canvas on, which is the mean face already
+    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:4])  # from the canvas on, which is the mean face already
 
 
 def test_stopping_saves_where_it_stands(tmp_path: Path, facesets, small_recipe) -> None:
