@@ -41,11 +41,10 @@ def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() 
     model = LightBase(LightOptions(resolution=64), 4, len(base.READ) + 2, nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
     stage = base.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), *map(jnp.asarray, logits), jnp.asarray(base.numbers(CASTS)))  # fmt: skip
-    state = new_state(params, RECIPE, 0, 200)
+    scale = base.identity_rate(params)
+    state = new_state(params, RECIPE, 0, 200, scale)
     for make in (base.reading_loss, base.base_loss):
-        dispatch = make_dispatch(
-            graph, make(GEOMETRY, RECIPE, casts.Sizes(2, 2, 12)), RECIPE, base.identity_rate(params)
-        )
+        dispatch = make_dispatch(graph, make(GEOMETRY, RECIPE, casts.Sizes(2, 2, 12)), RECIPE, scale)
         losses = []
         for _ in range(8):
             state, metrics = dispatch(state, stage)

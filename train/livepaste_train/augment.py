@@ -16,6 +16,7 @@ from livepaste.align import STORED_COVERAGE
 from livepaste_train.ops import JAX_OPS
 
 Array = jax.Array
+CELLS = 2, 4, 8  # of the warp, on a side
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ def choose(key: Array, cumulative: Array, count: int) -> Array:
     return jnp.minimum(jnp.searchsorted(cumulative, u * cumulative[-1]), len(cumulative) - 1)
 
 
+def _columns(key: Array, count: int, numbers: int) -> Array:
+    """``numbers`` uniform numbers for each of ``count`` faces, (numbers, count): one draw compiles and runs faster than many."""
+    return jax.random.uniform(key, (numbers, count))
+
+
 def _hat(n_out: int, n_nodes: int) -> Array:
     """Linear interpolation from ``n_nodes`` control points to ``n_out`` pixels, (n_out, n_nodes)."""
     at = jnp.linspace(0.0, n_nodes - 1.0, n_out)
@@ -50,10 +56,13 @@ def random_warp(key: Array, count: int, side: int) -> Array:
     DeepFaceLab's distribution: cells of a half, a quarter or an eighth of the side, drawn per face; interior nodes get
     a normal truncated at ±2.5 σ, scaled to [-1, 1], times 0.24 of the cell.
     """
-    which, *keys = jax.random.split(key, 4)
-    fields = []
-    for k, cells in zip(keys, (2, 4, 8), strict=True):
-        nodes = jax.random.truncated_normal(k, -2.5, 2.5, (count, cells - 1, cells - 1, 2)) / 2.5
+    which, k_nodes = jax.random.split(key)
+    inner = [(cells - 1) ** 2 for cells in CELLS]
+    drawn = jax.random.truncated_normal(k_nodes, -2.5, 2.5, (count, sum(inner), 2)) / 2.5
+    fields, first = [], 0
+    for cells, number in zip(CELLS, inner, strict=True):
+        nodes = drawn[:, first : first + number].reshape(count, cells - 1, cells - 1, 2)
+        first += number
         nodes = jnp.pad(nodes * (0.24 * side / cells), ((0, 0), (1, 1), (1, 1), (0, 0)))
         hat = _hat(side, cells + 1)
         fields.append(jnp.einsum("yi,bijc,xj->byxc", hat, nodes, hat))
@@ -63,11 +72,11 @@ def random_warp(key: Array, count: int, side: int) -> Array:
 
 def random_affine(key: Array, count: int, recipe: Any) -> Array:
     """Linear part and shift, (count, 2, 3), in units of the crop's half side: rotation, zoom, shift, flip."""
-    k = jax.random.split(key, 4)
-    angle = jnp.radians(recipe.rotate) * jax.random.uniform(k[0], (count,), minval=-1, maxval=1)
-    zoom = jnp.exp(jnp.log1p(recipe.zoom) * jax.random.uniform(k[1], (count,), minval=-1, maxval=1))
-    shift = 2 * recipe.shift * jax.random.uniform(k[2], (count, 2), minval=-1, maxval=1)
-    flip = jnp.where(jax.random.uniform(k[3], (count,)) < recipe.flip, -1.0, 1.0)
+    u = _columns(key, count, 5)
+    angle = jnp.radians(recipe.rotate) * (2 * u[0] - 1)
+    zoom = jnp.exp(jnp.log1p(recipe.zoom) * (2 * u[1] - 1))
+    shift = 2 * recipe.shift * (2 * jnp.stack(u[2:4], -1) - 1)
+    flip = jnp.where(u[4] < recipe.flip, -1.0, 1.0)
     c, s = jnp.cos(angle) * zoom, jnp.sin(angle) * zoom
     return jnp.stack([jnp.stack([c * flip, -s, shift[:, 0]], -1), jnp.stack([s * flip, c, shift[:, 1]], -1)], 1)
 
@@ -109,23 +118,22 @@ def _box(x: Array, axis: int) -> Array:
 def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
     """Brightness, contrast, saturation and warmth of the input; then softness and noise. (b, s, s, 3) -> same."""
     b = x.shape[0]
-    k = jax.random.split(key, 7)
+    k_all, k_noise = jax.random.split(key)
+    u = _columns(k_all, b, 9)[:, :, None, None, None]
 
-    def around_one(key: Array, amount: float, shape: tuple[int, ...] = (b, 1, 1, 1)) -> Array:
-        return 1 + amount * jax.random.uniform(key, shape, minval=-1, maxval=1)
+    def around_one(u: Array, amount: float) -> Array:
+        return 1 + amount * (2 * u - 1)
 
     grey = x.mean(-1, keepdims=True)
-    x = grey + (x - grey) * around_one(k[0], 1.5 * recipe.jitter)
+    x = grey + (x - grey) * around_one(u[0], 1.5 * recipe.jitter)
     mean = x.mean((1, 2, 3), keepdims=True)
-    x = mean + (x - mean) * around_one(k[1], recipe.jitter)
-    x = x * around_one(k[2], recipe.jitter) * around_one(k[3], recipe.jitter / 3, (b, 1, 1, 3))
+    x = mean + (x - mean) * around_one(u[1], recipe.jitter)
+    tint = jnp.concatenate(list(u[3:6]), -1)
+    x = x * around_one(u[2], recipe.jitter) * around_one(tint, recipe.jitter / 3)
     blurred = _box(_box(x, 1), 2)
-    blurred = jnp.where(
-        jax.random.uniform(k[4], (b, 1, 1, 1)) < 0.5, blurred, _box(_box(_box(_box(blurred, 1), 2), 1), 2)
-    )
-    x = jnp.where(jax.random.uniform(k[5], (b, 1, 1, 1)) < recipe.soften, blurred, x)
-    kn, ka = jax.random.split(k[6])
-    x = x + recipe.noise * jax.random.uniform(ka, (b, 1, 1, 1)) * jax.random.normal(kn, x.shape)
+    blurred = jnp.where(u[6] < 0.5, blurred, _box(_box(_box(_box(blurred, 1), 2), 1), 2))
+    x = jnp.where(u[7] < recipe.soften, blurred, x)
+    x = x + recipe.noise * u[8] * jax.random.normal(k_noise, x.shape)
     return jnp.clip(x, 0.0, 1.0)
 
 
@@ -146,15 +154,15 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     """
     b, s = x.shape[:2]
     cells = s // 8
-    k = jax.random.split(key, 3)
+    u = _columns(key, b, 5)[:, :, None, None, None]
     coarse = mask[..., 0].reshape(b, cells, 8, cells, 8).mean((2, 4))
     coarse = _box(_box(coarse, 1), 2)
     hat = _hat(s, cells)
     near = jnp.einsum("yi,bij,xj->byx", hat, coarse, hat)[..., None]
-    edge = jax.random.uniform(k[0], (b, 1, 1, 1), minval=0.05, maxval=0.5)
+    edge = 0.05 + 0.45 * u[0]
     keep = jnp.clip((near - edge) / 0.1 + 0.5, 0.0, 1.0)
-    other = jnp.roll(x, 1, 0)[:, ::-1] * jax.random.uniform(k[1], (b, 1, 1, 3), minval=0.3, maxval=1.5)
-    there = jax.random.uniform(k[2], (b, 1, 1, 1)) < recipe.surroundings
+    other = jnp.roll(x, 1, 0)[:, ::-1] * (0.3 + 1.2 * jnp.concatenate(list(u[1:4]), -1))
+    there = u[4] < recipe.surroundings
     return jnp.where(there, keep * x + (1 - keep) * other, x)
 
 

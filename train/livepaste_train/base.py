@@ -187,7 +187,8 @@ def main() -> None:
     )
     model = LightBase(LightOptions(resolution=recipe.resolution), identities, len(READ) + 2, nnx.Rngs(args.seed))
     graph, params = nnx.split(model, nnx.Param)
-    state, scale = new_state(params, recipe, args.seed, 0), identity_rate(params)
+    scale = identity_rate(params)
+    state = new_state(params, recipe, args.seed, 0, scale)
     read, pairs = (
         make_dispatch(graph, loss(geometry, recipe, sizes), recipe, scale) for loss in (reading_loss, base_loss)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,15 +64,18 @@ def held_out(count: int, share: float) -> np.ndarray:
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
-    packed = np.empty((len(rows), side, side), np.uint32)
-    for i, row in enumerate(rows):
+
+    def read(row: FaceRow) -> UInt32[np.ndarray, "s s"]:
         image, mask = faceset.image(row), faceset.mask(row)
         if mask is None:
             mask = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
         interpolation = cv2.INTER_AREA if faceset.info.size > side else cv2.INTER_CUBIC
         image = cv2.resize(image, (side, side), interpolation=interpolation)
         mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
-        packed[i] = pack(image[None], mask[None])[0]
+        return pack(image[None], mask[None])[0]
+
+    with ThreadPoolExecutor() as pool:
+        packed = np.array(list(pool.map(read, rows)), np.uint32).reshape(-1, side, side)
     yaw = np.array([row.pose[0] for row in rows])
     return Faces(packed, pose_weights(yaw), tuple(row.name for row in rows), np.array([played(row) for row in rows]))
 

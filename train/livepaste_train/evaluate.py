@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -16,13 +17,21 @@ from livepaste_train.data import Faces
 from livepaste_train.ops import JAX_OPS
 
 COLUMNS = 6
-_STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+CHUNK = 16  # faces at once: one program, however many there are
+_STILL = np.array([[[1.0, 0, 0], [0, 1.0, 0]]], np.float32)
 
 
 def undistorted(packed: np.ndarray | jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
     """Packed faces as the model's crops without augmentation: pictures (n, s, s, 3) and masks (n, s, s, 1)."""
-    made = sample(jnp.asarray(packed), jnp.arange(len(packed)), jnp.repeat(_STILL, len(packed), 0), geometry)
-    return made[..., :3], made[..., 3:]
+    parts = [np.asarray(packed[i : i + CHUNK]) for i in range(0, len(packed), CHUNK)]
+    made = [np.asarray(_sampled(np.resize(part, (CHUNK, *part.shape[1:])), geometry))[: len(part)] for part in parts]
+    pictures = jnp.asarray(np.concatenate(made))
+    return pictures[..., :3], pictures[..., 3:]
+
+
+@partial(jax.jit, static_argnums=1)
+def _sampled(packed: jax.Array, geometry: Geometry) -> jax.Array:
+    return sample(packed, jnp.arange(CHUNK), jnp.repeat(_STILL, CHUNK, 0), geometry)
 
 
 def spread(size: int, count: int) -> np.ndarray:

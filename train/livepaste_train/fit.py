@@ -30,7 +30,7 @@ from livepaste_train.offset import Offset
 from livepaste_train.options import Recipe, TrainOptions, as_record, seconds
 from livepaste_train.start import apply, rate_scale, starting_weights
 from livepaste_train.state import load_state, save_state, save_weights
-from livepaste_train.step import Side, Sides, TrainState, make_dispatch, new_state, pair_loss
+from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
 
 logger = logging.getLogger(__name__)
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
@@ -101,7 +101,8 @@ class Trainer:
         self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
         sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
-        self.data = Sides(*(Side(jnp.asarray(t.packed), jnp.asarray(np.cumsum(t.weight))) for t, _ in sides))
+        packed = np.concatenate([train.packed for train, _ in sides])
+        self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
         model.start_from(*(means(*crops(train, self.geometry, MEAN_OF)) for train, _ in sides), wearers=len(wearers))
@@ -121,7 +122,7 @@ class Trainer:
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
         self.offset = Offset(self.graph, sides[0][0], sides[1][0], self.geometry) if self.recipe.meet else None
         offset = self.offset.measure(params) if self.offset else None
-        self.state = new_state(params, self.recipe, options.seed, self._planned(), offset)
+        self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
         if self.resumed:

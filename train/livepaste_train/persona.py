@@ -132,7 +132,7 @@ def main() -> None:
     scale = rate_scale(params, weights is not None, recipe.encoder_lr)
     dispatch = make_dispatch(graph, persona_loss(geometry, recipe, sizes), recipe, scale)
     data = Stage(*(jnp.asarray(np.asarray(v[:out]).reshape(-1, side, side)) for v in (packed, persona)))
-    state = new_state(params, recipe, args.seed, 0)
+    state = new_state(params, recipe, args.seed, 0, scale)
     held_out = HeldOut(packed[out], persona[out], np.asarray(shown[0]), geometry, graph)
     clock = Clock(seconds(args.time))
     while not clock.over:

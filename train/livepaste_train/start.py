@@ -10,7 +10,7 @@ import jax
 
 from livepaste.checkpoint import newest_generation
 from livepaste.errors import CheckpointError
-from livepaste_train.state import load_weights, named, with_weights
+from livepaste_train.state import load_weights, name_of, named, with_weights
 
 
 def shipped_base() -> Path | None:
@@ -20,9 +20,12 @@ def shipped_base() -> Path | None:
     return next((path for path in candidates if (path / "model.json").exists()), None)
 
 
+FACTS = ("usual", "light_share")  # known of a training's faces, not learned
+
+
 def is_own(name: str) -> bool:
     """Whether a parameter is each training's own: set from its faces, never taken from a base."""
-    return name.rpartition("/")[2] in ("canvas", "mask_canvas", "usual", "light_share")
+    return name.rpartition("/")[2] in ("canvas", "mask_canvas", *FACTS)
 
 
 def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -58,7 +61,10 @@ def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
     """Factor on the learning rate of each parameter: a base's encoder already knows what faces do."""
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
-        return encoder_rate if from_base and str(getattr(path[0], "key", path[0])) == "encoder" else 1.0
+        name = name_of(path)
+        if name.rpartition("/")[2] in FACTS:
+            return 0.0
+        return encoder_rate if from_base and name.startswith("encoder/") else 1.0
 
     return jax.tree_util.tree_map_with_path(scale, params)
 

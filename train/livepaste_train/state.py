@@ -65,10 +65,11 @@ def _plain(tree: Tree) -> dict[str, Any]:
 
 def named(tree: Tree) -> dict[str, Any]:
     """Every array of a tree by its path, 'encoder/stem/kernel'."""
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _name(path: tuple[Any, ...]) -> str:
+def name_of(path: tuple[Any, ...]) -> str:
+    """A leaf's path as its name."""
     parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
     return "/".join(part for part in parts if part not in ("value", ".value"))
 
@@ -91,7 +92,7 @@ def with_weights(tree: Tree, weights: dict[str, np.ndarray]) -> Tree:
     """``tree`` with every leaf replaced by the weight of its name. Raises CheckpointError when one is missing or of another shape."""
 
     def pick(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-        name = _name(path)
+        name = name_of(path)
         if name not in weights:
             raise CheckpointError(f"weights lack {name}: another architecture")
         if weights[name].shape != leaf.shape:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -33,18 +34,12 @@ class TrainState(NamedTuple):
     offset: Array  # (code,): the persona's codes minus the wearers' at equal poses, as last measured; 0 before
 
 
-class Side(NamedTuple):
-    """Packed faces on the device and the running sum of their sampling weights."""
+class Sides(NamedTuple):
+    """What the two-decoder autoencoder is trained on: packed faces, the persona's first, and running sums of sampling weights."""
 
     packed: Array
-    cumulative: Array
-
-
-class Sides(NamedTuple):
-    """What the two-decoder autoencoder is trained on."""
-
-    persona: Side
-    wearers: Side
+    persona: Array
+    wearers: Array
 
 
 def progress(state: TrainState) -> Array:
@@ -90,27 +85,26 @@ def pair_loss(
     first = max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
 
     def loss(model: Any, sides: Sides, key: Array, strength: Array, offset: Array) -> tuple[Array, dict[str, Array]]:
-        keys = jax.random.split(key, 5)
-        batches = []
-        for side, (k_index, k_batch), count in zip(
-            sides, (keys[:2], keys[2:4]), (first, recipe.batch - first), strict=True
-        ):
-            index = choose(k_index, side.cumulative, count)
-            batches.append(batch(k_batch, side.packed, side.packed, index, index, geometry, recipe, strength))
-        inputs = jnp.concatenate([b[0] for b in batches]).astype(compute)
-        code = model.encode(inputs)
+        keys = jax.random.split(key, 4)
+        index = jnp.concatenate(
+            [
+                choose(keys[0], sides.persona, first),
+                len(sides.persona) + choose(keys[1], sides.wearers, recipe.batch - first),
+            ]
+        )
+        inputs, lit, masks = batch(keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength)
+        code = model.encode(inputs.astype(compute))
         if frozen:
             code = jax.lax.stop_gradient(code)
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
-        way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[4], (recipe.batch, 1), minval=-1 / 3))
+        way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
         code = code + (way * towards * offset).astype(compute)
         total: dict[str, Array] = {}
-        for decoder, code_half, (_, lit, mask) in zip(
-            (model.persona, model.wearer), (code[:first], code[first:]), batches, strict=True
-        ):
-            target = in_light(lit, mask, decoder.usual[...])
-            picture, drawn = decoder.picture(code_half), decoder.mask(code_half)
+        for decoder, half in ((model.persona, slice(None, first)), (model.wearer, slice(first, None))):
+            mask = masks[half]
+            target = in_light(lit[half], mask, decoder.usual[...])
+            picture, drawn = decoder.picture(code[half]), decoder.mask(code[half])
             terms = losses_of(picture.astype(jnp.float32), drawn.astype(jnp.float32), target, mask, recipe)
             total = {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
         return sum(total.values()), total
@@ -118,12 +112,22 @@ def pair_loss(
     return loss
 
 
+def moving(tree: Tree, scale: Tree) -> Tree:
+    """``tree`` without the leaves whose rate in ``scale`` is 0: those have neither gradient nor optimizer state."""
+    return jax.tree.map(lambda leaf, rate: leaf if rate else None, tree, scale)
+
+
+def _over(moved: Tree, tree: Tree) -> Tree:
+    """``tree`` with the leaves of ``moved`` in their places."""
+    return jax.tree.map(lambda m, t: t if m is None else m, moved, tree, is_leaf=lambda leaf: leaf is None)
+
+
 def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], recipe: Recipe, scale: Tree,
                   compute: Any = jnp.float32) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:  # fmt: skip
     """The jitted function that takes ``recipe.steps_per_dispatch`` steps; the state is donated.
 
-    ``loss(model, data, key, strength, offset)``; ``scale`` is a factor on the rate for each parameter. Metrics are means over the
-    dispatch. ``compute`` is the dtype of activations and weights inside the step (bfloat16 on accelerators).
+    ``loss(model, data, key, strength, offset)``; ``scale`` is a factor on the rate for each parameter, 0 for what stays as it is.
+    Metrics are means over the dispatch. ``compute`` is the dtype of activations and weights inside the step (bfloat16 on accelerators).
     """
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
 
@@ -131,20 +135,21 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
         key, k_step = jax.random.split(jax.random.wrap_key_data(state.key))
         done = progress(state)
 
-        def of(params: Tree) -> tuple[Array, dict[str, Array]]:
-            cast = jax.tree.map(lambda p: p.astype(compute), params)
+        def of(moved: Tree) -> tuple[Array, dict[str, Array]]:
+            cast = jax.tree.map(lambda p: p.astype(compute), _over(moved, state.params))
             return loss(nnx.merge(graph, cast), data, k_step, warp_at(done), state.offset)
 
-        (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(state.params)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        before = moving(state.params, scale)
+        (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(before)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, before)
         lr = recipe.lr * rate_at(done, recipe) * state.rate
-        params = jax.tree.map(lambda p, u, s: p - lr * s * u, state.params, updates, scale)
+        after = jax.tree.map(lambda p, u, s: p - lr * s * u, before, updates, moving(scale, scale))
         # The average starts as a plain mean: a long memory would keep the first, useless weights.
         decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
-        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
+        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, moving(state.ema, scale), after)
         new = TrainState(
-            params,
-            ema,
+            _over(after, state.params),
+            _over(ema, state.ema),
             optimizer_state,
             jax.random.key_data(key),
             state.step + 1,
@@ -174,13 +179,15 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
     return each
 
 
-def new_state(params: Tree, recipe: Recipe, seed: int, total: int, offset: Array | None = None) -> TrainState:
-    """The state before the first step."""
+def new_state(
+    params: Tree, recipe: Recipe, seed: int, total: int, scale: Tree, offset: Array | None = None
+) -> TrainState:
+    """The state before the first step; ``scale`` as in :func:`make_dispatch`."""
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
     return TrainState(
         params=params,
-        ema=jax.tree.map(jnp.array, params),
-        optimizer=optimizer.init(params),
+        ema=jax.tree.map(lambda p: jnp.asarray(np.array(p)), params),
+        optimizer=jax.jit(optimizer.init)(moving(params, scale)),
         key=jax.random.key_data(jax.random.key(seed)),
         step=jnp.int32(0),
         total=jnp.int32(total),

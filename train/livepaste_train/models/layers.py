@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 
 def he_normal(key: jax.Array, shape: tuple[int, ...], gain: float = 1.0) -> jax.Array:
-    """He et al. 2015 for a leaky rectifier: standard deviation gain·sqrt(2 / fan-in)."""
-    fan_in = 1
-    for n in shape[:-1]:
-        fan_in *= n
-    return gain * jnp.sqrt(2.0 / fan_in) * jax.random.normal(key, shape)
+    """He et al. 2015 for a leaky rectifier: standard deviation gain·sqrt(2 / fan-in).
+
+    Drawn by numpy from the key's numbers: jax would compile one program for each shape, 13 s for this model on two cores.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return jnp.asarray(gain * math.sqrt(2.0 / math.prod(shape[:-1])) * rng.standard_normal(shape, np.float32))
+
+
+def constant(value: float, shape: tuple[int, ...]) -> jax.Array:
+    """A float32 array of one value; ``jnp.full`` compiles a program for each shape, and its dtype is a weak one."""
+    return jnp.asarray(np.full(shape, value, np.float32))
 
 
 class Conv(nnx.Module):
@@ -28,8 +36,8 @@ class Conv(nnx.Module):
         self, c_in: int, c_out: int, k: int, rngs: nnx.Rngs, *, identities: int = 1, gain: float = 1.0
     ) -> None:
         self.kernel = nnx.Param(he_normal(rngs.params(), (k, k, c_in, c_out)))
-        self.gain = nnx.Param(jnp.full((identities, c_out), gain))
-        self.bias = nnx.Param(jnp.zeros((identities, c_out)))
+        self.gain = nnx.Param(constant(gain, (identities, c_out)))
+        self.bias = nnx.Param(constant(0.0, (identities, c_out)))
 
     def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
         return ops.conv(x, self.kernel[...], self.gain[...][who], self.bias[...][who])
@@ -72,7 +80,7 @@ class Dense(nnx.Module):
 
     def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
         self.kernel = nnx.Param(he_normal(rngs.params(), (c_in, c_out), gain=0.7))
-        self.bias = nnx.Param(jnp.zeros((identities, c_out)))
+        self.bias = nnx.Param(constant(0.0, (identities, c_out)))
 
     def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
         return ops.dense(x, self.kernel[...], self.bias[...][who])

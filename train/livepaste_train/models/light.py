@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up
+from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant
 from livepaste_train.ops import EVEN, JAX_OPS
 
 
@@ -72,9 +72,9 @@ class Decoder(nnx.Module):
         self.side = o.resolution // 16
         # What this face looks like on average, as logits: the network draws the difference. Set from the faces before
         # the first step, so that nothing has to be spent on learning where a face's parts usually are.
-        self.canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 3)))
-        self.mask_canvas = nnx.Param(jnp.zeros((1, o.resolution, o.resolution, 1)))
-        self.usual = nnx.Param(jnp.full(3, EVEN))  # its faces' mean colour; set like the canvas and never trained
+        self.canvas = nnx.Param(constant(0.0, (1, o.resolution, o.resolution, 3)))
+        self.mask_canvas = nnx.Param(constant(0.0, (1, o.resolution, o.resolution, 1)))
+        self.usual = nnx.Param(constant(EVEN, (3,)))  # its faces' mean colour; set like the canvas and never trained
         n = {"identities": identities}
         self.spread = Dense(o.code, self.side * self.side * o.neck, rngs, **n)
         self.widen = Conv(o.neck, o.sixteenth, 1, rngs, **n)
@@ -138,14 +138,14 @@ class LightAutoencoder(nnx.Module):
         self.encoder = Encoder(options, rngs)
         self.persona = Decoder(options, rngs)
         self.wearer = Decoder(options, rngs)
-        self.light_share = nnx.Param(jnp.ones(1))  # never trained
+        self.light_share = nnx.Param(constant(1.0, (1,)))  # never trained
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
         """Set what is each side's own: its mean picture (s, s, 3), mean mask (s, s, 1) and usual colour (3,), in [0, 1].
 
         Of several ``wearers`` nobody's usual colour is known, and a dark skin is no dark room: the light is not followed.
         """
-        self.light_share[...] = jnp.full(1, float(wearers == 1))
+        self.light_share[...] = constant(float(wearers == 1), (1,))
         for decoder, (picture, mask, usual) in ((self.persona, persona), (self.wearer, wearer)):
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = canvas_of(mean)[None]
