@@ -18,13 +18,15 @@ import sys
 import time
 from pathlib import Path
 
+from livepaste.cli.walk import Walk
+
 WANTED = ("swap_psnr_db", "swap_psnr_db_unswapped", "swap_psnr_db_mean_face", "swap_psnr_db_ceiling", "mask_iou", "seam",
           "seam_rectangle", "flicker", "flicker_unswapped", "expression_error", "pose_error_deg")  # fmt: skip
 COLUMNS = ("swap", "mean face", "above", "unswapped", "mask IoU", "seam", "rectangle's")
 
 
-def livepaste(*words: object) -> None:
-    """One command as a user would type it; what it says is shown when it fails."""
+def livepaste(_: str, *words: object) -> None:
+    """A step's command; what it says is shown when it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "livepaste", *map(str, words)], capture_output=True, text=True, check=False
     )
@@ -47,32 +49,23 @@ class Pair:
         else:
             raise SystemExit(f"{name!r} is no pair; give drawn:SEED or PERSONA.jpg,WEARER.jpg")
         self.folder = folder / self.label.replace(":", "-")
-        self.truth, self.faces = self.folder / "truth", self.folder / "faces"
+        self.walk = Walk(self.folder, livepaste)
         if not (self.folder / "ready").exists():
             shutil.rmtree(self.folder, ignore_errors=True)  # left by a run that was ended
-            livepaste("actors", "--to", self.truth, "--seconds", 8, "--train-seconds", 24, *actors)
-            for side in ("persona", "wearer_train"):
-                film = next((self.truth / side).glob("*.mp4"))
-                livepaste("extract", film, "--to", self.faces / side, "--person", film.stem, "--consent", "synthetic",
-                          "--truth-masks", film.with_suffix(".masks"))  # fmt: skip
+            self.walk.perform("--seconds", "8", "--train-seconds", "24", *actors)
+            self.walk.extract()
             (self.folder / "ready").touch()
 
     def run(self, wanted: str, recipe: str) -> dict[str, object]:
         """Train for that long, swap the clip, measure."""
-        made = self.folder / f"{recipe}-{wanted}"
+        made = self.folder / f"{Path(recipe).stem}-{wanted}"
         shutil.rmtree(made, ignore_errors=True)
-        model, plain, colored, masks = (made / name for name in ("model", "plain.mp4", "colored.mp4", "masks"))
         began = time.monotonic()
-        livepaste("train", "--persona", self.faces / "persona", "--wearer", self.faces / "wearer_train", "--to", model,
-                  "--for", wanted, "--recipe", recipe)  # fmt: skip
+        self.walk.train(made, wanted, "--recipe", recipe)
         took_s = time.monotonic() - began
-        clip = ("clip", self.truth / "wearer.mp4")
-        livepaste(*clip, plain, "--model", model, "--color", "none", "--masks-to", masks, "--crf", 8)
-        livepaste(*clip, colored, "--model", model)
-        livepaste("measure", plain, "--truth", self.truth, "--masks", masks, "--colored", colored,
-                  "--persona-faces", self.faces / "persona", "--json", made / "measures.json")  # fmt: skip
-        numbers = json.loads((made / "measures.json").read_text())
-        steps = json.loads((model / "history.jsonl").read_text().splitlines()[-1])["step"]
+        self.walk.swap(made)
+        numbers = self.walk.measure(made)
+        steps = json.loads((made / "model" / "history.jsonl").read_text().splitlines()[-1])["step"]
         return {"pair": self.label, "for": wanted, "recipe": recipe, "steps": steps, "train_s": round(took_s, 1),
                 **{key: numbers[key] for key in WANTED}}  # fmt: skip
 

@@ -136,18 +136,25 @@ def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([xy, z], axis=1).astype(points.dtype)
 
 
-def pose_degrees(points_xyz: np.ndarray) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees from the mesh's own depth, relative to the mean face.
+def pose_rotation(points_xyz: np.ndarray) -> np.ndarray:
+    """How the mesh is turned against the mean face by its own depth, float64 (3, 3): mean to mesh.
 
-    Yaw > 0: nose towards the picture's left. Pitch > 0: looking down. Roll > 0: clockwise in the picture.
-    Rotation by orthogonal Procrustes on the rigid points (Kabsch 1976).
+    Orthogonal Procrustes on the rigid points (Kabsch 1976).
     """
     rigid = list(RIGID)
     a = mean_mesh().points_xyz[rigid].astype(np.float64)
     b = points_xyz[rigid].astype(np.float64)
     u, _, vt = np.linalg.svd((a - a.mean(0)).T @ (b - b.mean(0)))
     sign = np.sign(np.linalg.det(u @ vt))
-    r = (u @ np.diag([1.0, 1.0, sign]) @ vt).T  # b = r a
+    return (u @ np.diag([1.0, 1.0, sign]) @ vt).T
+
+
+def pose_degrees(points_xyz: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees from the mesh's own depth, relative to the mean face.
+
+    Yaw > 0: nose towards the picture's left. Pitch > 0: looking down. Roll > 0: clockwise in the picture.
+    """
+    r = pose_rotation(points_xyz)
     x, y, z = r[:, 2]  # where the face's back axis points (the nose points along -z)
     yaw = np.degrees(np.arctan2(x, z))
     pitch = np.degrees(np.arctan2(-y, np.hypot(x, z)))

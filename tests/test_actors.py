@@ -15,10 +15,11 @@ from livepaste.actors.motion import LOWER_LID, UPPER_LID, deform, perform
 from livepaste.actors.occluders import OCCLUDERS
 from livepaste.actors.room import add_noise
 from livepaste.actors.staging import Stage
-from livepaste.actors.truth import performance_pair, write_truth
+from livepaste.actors.truth import filmed, write_truth
 from livepaste.align import align
 from livepaste.cli import main
 from livepaste.devices.video import ClipReader, write_video
+from livepaste.errors import ClipError
 from livepaste.measure_run import open_truth
 
 
@@ -223,11 +224,37 @@ def test_ranges_in_truth_json_are_the_frames_in_which_the_mask_differs(tmp_path:
         assert (masks[0] != masks[1]).any() == (i in hidden)
 
 
+def _full_disk(path: Path, frames, fps, size_wh, audio) -> None:
+    for _ in frames:
+        raise ClipError(f"{path}: no space")
+
+
+def test_several_processes_draw_the_same_and_the_error_of_one_ends_all(tmp_path: Path, actors) -> None:
+    common = {"seed": 3, "frames": 4, "train_frames": 3, "fps": Fraction(10), "size_wh": (160, 90), "names": ("p", "w"),
+              "occluders": ["hair"]}  # fmt: skip
+    told: dict[int, set[tuple[str, int, int]]] = {1: set(), 2: set()}
+    for n in told:
+        write_truth(tmp_path / str(n), *actors, **common, write_video=write_video, processes=n,
+                    tell=lambda *what, n=n: told[n].add(what))  # fmt: skip
+    made = [{str(f.relative_to(tmp_path / n)): f for f in (tmp_path / n).rglob("*.*")} for n in "12"]
+    assert set(made[0]) == set(made[1])
+    for name, file in made[0].items():
+        if file.suffix in (".png", ".json"):
+            assert file.read_bytes() == made[1][name].read_bytes(), name
+    assert told[1] == told[2]
+    with pytest.raises(ClipError, match=r"\.mp4: no space") as caught:
+        write_truth(tmp_path / "full", *actors, **common, write_video=_full_disk, processes=2)
+    assert "_full_disk" in caught.value.__notes__[0]  # where it was, for --verbose
+
+
 def test_in_the_truth_the_wearers_own_hand_is_in_front_of_the_persona(actors) -> None:
     p, size = perform(4, 30, Fraction(10)), (320, 180)
-    plain = [(worn.mask, truth.mask) for worn, truth, _ in performance_pair(*actors, p, size)]
-    pairs = performance_pair(*actors, p, size, stage=_stage(actors[1], "hand"))
-    for (worn, truth, names), masks in zip(pairs, plain, strict=True):
+    persona, wearer = actors
+    plain = [[shot.mask for shot, _ in filmed(actor, p, size)] for actor in (wearer, persona)]
+    stage = _stage(wearer, "hand")
+    clip = filmed(wearer, p, size, stage=stage)
+    swapped = filmed(persona, p, size, noise_sigma=0, wearer=wearer, stage=stage)
+    for (worn, names), (truth, _), *masks in zip(clip, swapped, *plain, strict=True):
         both = (masks[0] > 250) & (masks[1] > 250)
         hand = both & (worn.mask == 0)
         assert names == (("hand",) if (worn.mask != masks[0]).any() else ())
@@ -265,6 +292,27 @@ def test_photo_actors_are_found_where_they_are_drawn() -> None:
     found = find_in_photo(shot.image)[0].points_xyz
     eyes = np.linalg.norm(shot.points_xyz[33, :2] - shot.points_xyz[263, :2])
     assert np.linalg.norm(found[:468, :2] - shot.points_xyz[:468, :2], axis=1).mean() < 0.12 * eyes
+
+
+def test_a_still_that_looks_aside_makes_an_actor_that_looks_into_the_camera() -> None:
+    from livepaste.actors.photo import PhotoActor, frontal
+    from livepaste.align import pose_degrees
+    from livepaste.finder import find_in_photo
+
+    performance = perform(5, 400)
+    drawn = DrawnActor(8104)
+    aside = int(np.argmin(np.abs(performance.yaw - 14) + 2 * np.abs(performance.pitch)))
+    straight = int(np.argmin(np.abs(performance.yaw) + np.abs(performance.pitch) + np.abs(performance.roll)))
+    image = drawn.render(performance, aside, (480, 480)).image
+    points = find_in_photo(image)[0].points_xyz
+    assert abs(pose_degrees(points)[0]) > 10
+    np.testing.assert_allclose(pose_degrees(frontal(points).astype(np.float32)), 0, atol=1.5)
+    shot = PhotoActor(image, points).render(performance, straight, (480, 480))
+    made, as_drawn = (
+        pose_degrees(find_in_photo(picture)[0].points_xyz)
+        for picture in (shot.image, drawn.render(performance, straight, (480, 480)).image)
+    )
+    np.testing.assert_allclose(made[:2], as_drawn[:2], atol=6)  # kept, the pose of the still would be 13 degrees
 
 
 def test_truth_json_is_what_other_programs_can_write(tmp_path: Path) -> None:

@@ -7,13 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from livepaste.actors.canvas import COVERAGE, SIDE, UNIT, Canvas
 from livepaste.actors.head import Head
-from livepaste.actors.motion import LOWER_LID, LOWER_LIP, UPPER_LID, UPPER_LIP, smoothstep
+from livepaste.actors.motion import LOWER_LID, LOWER_LIP, UPPER_LID, UPPER_LIP
 from livepaste.align import CENTER, OUTLINE, RIGID, fit_similarity, mean_mesh
 
-SIDE = 512  # of the texture, pixels
-COVERAGE = 4.2  # template units
-SUPER = 2  # painted this much larger, then reduced: smooth edges
 SKINS = (
     (241, 205, 182),
     (232, 188, 158),
@@ -35,7 +33,6 @@ HAIRS = (
     (210, 208, 204),
 )
 IRISES = ((82, 52, 30), (104, 74, 42), (70, 96, 66), (74, 104, 136), (96, 112, 122))
-_UNIT = SIDE * SUPER / COVERAGE
 _OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 _BROW_UPPER, _BROW_LOWER = (70, 63, 105, 66, 107), (46, 53, 52, 65, 55)
 
@@ -47,7 +44,7 @@ class DrawnActor(Head):
         rng = np.random.default_rng([5, seed])
         self.name = f"drawn-{seed}"
         points = _shape(rng)
-        canvas = _Canvas(points)
+        canvas = Canvas(points)
         look = _Look(rng)
         picture, alpha, face = _paint(canvas, look, rng)
         xy = (points[:, :2] - CENTER) * (SIDE / COVERAGE) + (SIDE - 1) / 2
@@ -69,40 +66,6 @@ class _Look:
         self.beard = rng.random() < 0.2
         self.forehead = rng.uniform(0.02, 0.20)  # height above the mesh, template units
         self.freckles = rng.uniform(0, 1) ** 3
-
-
-class _Canvas:
-    """Template units to supersampled pixels, and shapes painted with a soft edge."""
-
-    def __init__(self, points: np.ndarray) -> None:
-        self.points = points
-        self.side = SIDE * SUPER
-        self.image = np.zeros((self.side, self.side, 3), np.float32)
-
-    def px(self, xy: np.ndarray) -> np.ndarray:
-        return (np.atleast_2d(xy)[:, :2] - CENTER) * _UNIT + (self.side - 1) / 2
-
-    def mask(self, polygon: np.ndarray, soft: float = 0.006) -> np.ndarray:
-        """Coverage of a polygon in template units, its edge ``soft`` units wide, float32 in [0, 1]."""
-        made = np.zeros((self.side, self.side), np.uint8)
-        cv2.fillPoly(made, [np.rint(self.px(polygon) * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
-        return cv2.GaussianBlur(made, (0, 0), max(0.6, soft * _UNIT)).astype(np.float32) / 255
-
-    def above(self, low: float, high: float) -> np.ndarray:
-        """1 above ``low``, 0 below ``high`` (template units), a column (side, 1)."""
-        y = (np.arange(self.side, dtype=np.float32) - (self.side - 1) / 2) / _UNIT + CENTER[1]
-        return (1 - smoothstep(y, low, high))[:, None]
-
-    def lay(self, mask: np.ndarray, color: Any) -> None:
-        """Lay a colour (3,) or picture over what is there."""
-        self.image += mask[..., None] * (np.asarray(color, np.float32) - self.image)
-
-    def shade(self, xy: Any, radii: Any, factor: float) -> None:
-        """Darken or lighten softly around a place."""
-        (x, y), (rx, ry) = self.px(np.asarray(xy))[0], np.asarray(radii) * _UNIT
-        ys, xs = np.mgrid[0 : self.side, 0 : self.side].astype(np.float32)
-        weight = np.exp(-(((xs - x) / rx) ** 2) - ((ys - y) / ry) ** 2)
-        self.image *= (1 + (factor - 1) * weight)[..., None]
 
 
 def _shape(rng: np.random.Generator) -> np.ndarray:
@@ -151,7 +114,7 @@ def _skin_texture(rng: np.random.Generator, side: int, freckles: float) -> np.nd
     return out * (1 - 0.35 * freckles * spots[..., None] * np.array([0.6, 1, 1.2], np.float32))
 
 
-def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _paint(c: Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Portrait uint8 RGB, person's alpha, visible face."""
     p = c.points
     outline = p[list(OUTLINE), :2].copy()
@@ -203,13 +166,13 @@ def _paint(c: _Canvas, look: _Look, rng: np.random.Generator) -> tuple[np.ndarra
     return np.rint(picture).astype(np.uint8), *(np.rint(np.clip(m, 0, 1) * 255).astype(np.uint8) for m in small)
 
 
-def _features(c: _Canvas, look: _Look, rng: np.random.Generator, skin: np.ndarray, strands: np.ndarray) -> None:
+def _features(c: Canvas, look: _Look, rng: np.random.Generator, skin: np.ndarray, strands: np.ndarray) -> None:
     """Shadows, eyes, brows, nose, lips and beard."""
     p, mirror = c.points, mean_mesh().mirror
     for x in (0.2, 0.8):  # sockets, cheeks
         c.shade((x + 0.03 * np.sign(0.5 - x), 0.17), (0.19, 0.13), 0.84)
         c.shade((x - 0.06 * np.sign(0.5 - x), 0.58), (0.17, 0.15), 1.07)
-        c.lay(0.12 * np.exp(-_square(c, (x, 0.60), (0.16, 0.13))), look.lip)
+        c.lay(0.12 * np.exp(-c.square((x, 0.60), (0.16, 0.13))), look.lip)
     c.shade((0.5, 0.42), (0.05, 0.26), 1.08)
     for x in (0.40, 0.60):
         c.shade((x, 0.50), (0.05, 0.18), 0.93)
@@ -229,11 +192,13 @@ def _features(c: _Canvas, look: _Look, rng: np.random.Generator, skin: np.ndarra
         centre = p[473 if flip else 468, :2]
         radius = 0.062
         iris = inside * c.mask(_ellipse(centre, (radius, radius)), 0.005)
-        ys, xs = np.mgrid[0 : c.side, 0 : c.side].astype(np.float32)
-        at = c.px(centre)[0]
-        angle = np.arctan2(ys - at[1], xs - at[0])
-        rays = 0.85 + 0.15 * np.sin(angle * 23 + 3 * np.sin(angle * 7))
-        c.lay(iris, look.iris * rays[..., None])
+        at = c.px(centre)
+        box = c.box(at, radius * UNIT + 12)
+        ys, xs = np.mgrid[box].astype(np.float32)
+        angle = np.arctan2(ys - at[0, 1], xs - at[0, 0])
+        rays = np.ones((c.side, c.side, 1))
+        rays[box] = (0.85 + 0.15 * np.sin(angle * 23 + 3 * np.sin(angle * 7)))[..., None]
+        c.lay(iris, look.iris * rays)
         c.lay(
             inside
             * np.clip(
@@ -249,17 +214,17 @@ def _features(c: _Canvas, look: _Look, rng: np.random.Generator, skin: np.ndarra
         c.lay(inside * c.mask(_ellipse(centre + [-0.018, -0.022], (0.012, 0.012)), 0.004) * 0.9, (250, 250, 250))
         lid = p[[*pick((33,)), *pick(UPPER_LID), *pick((133,))], :2]
         c.lay(inside * c.mask(np.concatenate([lid, lid[::-1] + [0, 0.035]]), 0.012) * 0.45, (60, 40, 36))
-        _line(c, lid, 0.016, look.hair * 0.35, 0.9)
-        _line(c, p[list(pick(LOWER_LID)), :2], 0.006, look.skin * 0.55, 0.6)
+        c.line(lid, 0.016, look.hair * 0.35, 0.9)
+        c.line(p[list(pick(LOWER_LID)), :2], 0.006, look.skin * 0.55, 0.6)
         crease = p[list(pick((247, 30, 29, 27, 28, 56, 190))), :2] + [0, 0.012]
-        _line(c, crease, 0.009, look.skin * 0.62, 0.55)
+        c.line(crease, 0.009, look.skin * 0.62, 0.55)
         brow = np.concatenate([p[list(pick(_BROW_UPPER)), :2], p[list(pick(_BROW_LOWER[::-1])), :2] - [0, 0.012]])
         c.lay(0.85 * c.mask(brow, 0.010), look.hair * 0.65 * strands)
     lips = c.mask(p[list(_OUTER_LIPS), :2], 0.006)
     c.lay(lips * 0.9, look.lip * (0.94 + 0.06 * strands))
     lower = p[[61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95, 78], :2]
     c.lay(c.mask(lower, 0.01) * 0.35, np.clip(look.lip * 1.2, 0, 255))
-    _line(c, p[[61, 78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 291], :2], 0.010, look.lip * 0.35, 0.85)
+    c.line(p[[61, 78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 291], :2], 0.010, look.lip * 0.35, 0.85)
     if look.stubble or look.beard:
         jaw = np.array([i for i in range(468) if p[i, 1] > 0.66])
         region = c.mask(_hull(p[jaw, :2]), 0.05) * (1 - lips)
@@ -276,7 +241,7 @@ def _strands(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.clip(1 + 0.16 * noise, 0.5, 1.6)[..., None]
 
 
-def _combed(c: _Canvas, strands: np.ndarray, *, parted: bool) -> np.ndarray:
+def _combed(c: Canvas, strands: np.ndarray, *, parted: bool) -> np.ndarray:
     """Hair brushed away from the crown or a parting, with a gloss around the head: a factor (side, side, 1)."""
     root = c.px(np.array([0.24, -0.62] if parted else [0.5, -0.35]))[0]
     ys, xs = np.mgrid[0 : c.side, 0 : c.side].astype(np.float32)
@@ -285,7 +250,7 @@ def _combed(c: _Canvas, strands: np.ndarray, *, parted: bool) -> np.ndarray:
     along = cv2.remap(
         strands[..., 0], (angle / np.float32(np.pi) + 1) * np.float32(c.side / 2 - 1), far, cv2.INTER_LINEAR
     )
-    round_head = np.sqrt(_square(c, (0.5, 0.10), (0.66, 0.84)))
+    round_head = np.sqrt(c.square((0.5, 0.10), (0.66, 0.84)))
     gloss = 0.80 + 0.35 * np.exp(-(((round_head - 0.80) / 0.11) ** 2))
     return (along * gloss)[..., None]
 
@@ -301,18 +266,5 @@ def _ellipse(centre: Any, radii: Any, n: int = 48) -> np.ndarray:
     return np.asarray(centre) + np.column_stack([np.cos(angle) * radii[0], np.sin(angle) * radii[1]])
 
 
-def _square(c: _Canvas, xy: Any, radii: Any) -> np.ndarray:
-    (x, y), (rx, ry) = c.px(np.asarray(xy))[0], np.asarray(radii) * _UNIT
-    ys, xs = np.mgrid[0 : c.side, 0 : c.side].astype(np.float32)
-    return ((xs - x) / rx) ** 2 + ((ys - y) / ry) ** 2
-
-
 def _hull(points: np.ndarray) -> np.ndarray:
     return cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
-
-
-def _line(c: _Canvas, xy: np.ndarray, width: float, color: Any, strength: float) -> None:
-    made = np.zeros((c.side, c.side), np.uint8)
-    points = np.rint(c.px(xy) * 16).astype(np.int32)
-    cv2.polylines(made, [points], False, 255, max(1, round(width * _UNIT)), cv2.LINE_AA, shift=4)
-    c.lay(strength * cv2.GaussianBlur(made, (0, 0), 1.2).astype(np.float32) / 255, color)

@@ -6,8 +6,8 @@ Triangles are drawn far to near (``raster``); each pixel then knows where it com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 
 from livepaste.actors import shell
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, Performance, deform, pose, rotation
-from livepaste.actors.raster import NOTHING, number_triangles, spread
+from livepaste.actors.raster import number_triangles, spread
 from livepaste.actors.room import NOISE_SIGMA, add_noise, room
 from livepaste.actors.staging import Layer
 from livepaste.align import OUTLINE, STORED_COVERAGE, align, mean_mesh, transform
@@ -98,6 +98,11 @@ class Head:
         skin = topology()[1]
         self._skin = skin[_any_of(alpha, self.texture_xy[skin])]  # most of the outer rings shows nothing
 
+    @cached_property
+    def _used(self) -> np.ndarray:
+        """Points that anything drawn hangs on, (n,)."""
+        return np.unique(np.concatenate([self._skin, shell.skull_triangles()]))
+
     def place(self, performance: Performance, i: int) -> np.ndarray:
         """All points of frame ``i`` in template units, as seen from the camera: face, rings, skull."""
         deformed = deform(self.points, performance, i)
@@ -116,14 +121,14 @@ class Head:
         corners = np.concatenate([self._open_eyes(performance, i, to_pixels)[eyes], points[skin]])[..., :2]
         number = number_triangles(
             corners,
-            (*range(len(eyes)), -1, *(len(eyes) + t for t in _far_to_near(points[skin]))),
+            (*range(len(eyes)), -1, *_far_to_near(points[skin], len(eyes))),
             size_wh,
             lambda number: self._mouth_hole(number, points, mouth),
         )
         drawn = self._sample(number, corners, values[np.concatenate([eyes, skin])])
-        self._paint_mouth(drawn, number == mouth, points, float(shade[13]))
+        self._paint_mouth(drawn, number, mouth, points, float(shade[13]))
         back = points[shell.skull_triangles()]
-        (x0, y0), (x1, y1) = _bounds(back, size_wh)
+        (x0, y0), (x1, y1) = _bounds(points[-len(self.skull) :], size_wh)
         corners = back[..., :2] - [x0, y0]
         number = number_triangles(corners, _far_to_near(back), (x1 - x0, y1 - y0))
         skull = self._sample(number, corners, values[shell.skull_triangles()])
@@ -131,20 +136,18 @@ class Head:
         return drawn
 
     def _sample(self, number: np.ndarray, corners: np.ndarray, values: np.ndarray) -> Drawn:
-        x, y, light = spread(number, corners, values)
+        x, y, light = spread(number, corners, values, (0, 0, 0))  # outside of a picture remap is several times as slow
         rgba, alpha = (
             cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             for picture in (self.texture, self.alpha)
         )
-        alpha[x <= NOTHING] = 0
-        image = rgba[..., :3].astype(np.float32)
+        alpha *= (number.view(np.uint32) < len(corners)).view(np.uint8)  # -1, nothing, is the largest of all
+        image = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB).astype(np.float32)
         image *= cv2.merge([light, light, light])
-        return Drawn(image, np.ascontiguousarray(rgba[..., 3]), alpha)
+        return Drawn(image, cv2.extractChannel(rgba, 3), alpha)
 
     def _open_eyes(self, performance: Performance, i: int, to_pixels: np.ndarray) -> np.ndarray:
         """Points with the lids open: the eyeball lies behind the lids, it is not squashed by a blink."""
-        from dataclasses import replace
-
         n = len(performance)
         still = replace(performance, blink_left=np.zeros(n, np.float32), blink_right=np.zeros(n, np.float32))
         return transform(pose(deform(self.points, still, i), performance, i), to_pixels)
@@ -154,11 +157,14 @@ class Head:
         ring = [*INNER_LIPS_UPPER, *reversed(INNER_LIPS_LOWER[1:-1])]
         cv2.fillPoly(number, [np.rint(points[ring, :2] * 16).astype(np.int32)], mouth, shift=4)
 
-    def _paint_mouth(self, out: Drawn, hole: np.ndarray, points: np.ndarray, shade: float) -> None:
+    def _paint_mouth(self, out: Drawn, number: np.ndarray, mouth: int, points: np.ndarray, shade: float) -> None:
         """Dark, a tongue, and teeth that hang from the upper jaw; the mouth's inside is visible face."""
-        ys, xs = np.nonzero(hole)
+        lips = points[[*INNER_LIPS_UPPER, *INNER_LIPS_LOWER]]
+        (x0, y0), (x1, y1) = _bounds(lips, number.shape[::-1])
+        ys, xs = np.nonzero(number[y0:y1, x0:x1] == mouth)
         if not len(ys):
             return
+        xs, ys = xs + x0, ys + y0
         unit = np.linalg.norm(points[263, :2] - points[33, :2]) / 0.746
         top = np.interp(
             xs,
@@ -183,8 +189,8 @@ class Head:
         p = points[triangles]
         normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
         normal *= np.where(normal[:, 2:] > 0, -1, 1)
-        at_points = np.zeros_like(points)
-        np.add.at(at_points, triangles.ravel(), np.repeat(normal, 3, 0))
+        at = triangles.ravel()
+        at_points = np.stack([np.bincount(at, np.repeat(part, 3), len(points)) for part in normal.T], 1)
         at_points /= np.linalg.norm(at_points, axis=1, keepdims=True) + 1e-9
         turn = rotation(*(float(angle[i]) for angle in (performance.yaw, performance.pitch, performance.roll)))
         at_points[-len(self.skull) :] = self._skull_normals @ turn.T
@@ -239,7 +245,7 @@ class Head:
         placed = self.place(performance, i)
         points = transform(placed, to_pixels)
         # Everything happens on the person's own bounding box: most of a frame is room.
-        (x0, y0), (x1, y1) = _bounds(points[np.concatenate([self._skin, shell.skull_triangles()])], size_wh)
+        (x0, y0), (x1, y1) = _bounds(points[self._used], size_wh)
         box = np.s_[y0:y1, x0:x1]
         drawn = self.draw(placed, to_pixels - [[0, 0, x0], [0, 0, y0]], (x1 - x0, y1 - y0), performance, i)
         # a colour times a picture: cv2 is several times as fast as numpy's broadcast over three channels
@@ -266,15 +272,16 @@ def _to_frame(performance: Performance, i: int, size_wh: tuple[int, int]) -> np.
     return np.array([[unit, 0, x], [0, unit, y]])
 
 
-def _far_to_near(corners: np.ndarray) -> list[int]:
-    return np.argsort(-corners[..., 2].mean(1), kind="stable").tolist()
+def _far_to_near(corners: np.ndarray, first: int = 0) -> list[int]:
+    """Numbers of the triangles, counted from ``first``."""
+    return (first + np.argsort(-corners[..., 2].mean(1), kind="stable")).tolist()
 
 
-def _bounds(corners: np.ndarray, size_wh: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last + 1 pixel (x, y) that triangles with corners (t, 3, 2 or more) can cover in a picture."""
-    xy = corners[..., :2].reshape(-1, 2)
-    first = np.clip(np.floor(xy.min(0)).astype(int) - 1, 0, np.array(size_wh) - 1)
-    last = np.clip(np.ceil(xy.max(0)).astype(int) + 2, first + 1, size_wh)
+def _bounds(points: np.ndarray, size_wh: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last + 1 pixel (x, y) that shapes with corners (n, 2 or more) can cover in a picture."""
+    xy = points.T[:2]
+    first = np.clip(np.floor(xy.min(1)).astype(int) - 1, 0, np.array(size_wh) - 1)
+    last = np.clip(np.ceil(xy.max(1)).astype(int) + 2, first + 1, size_wh)
     return (int(first[0]), int(first[1])), (int(last[0]), int(last[1]))
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 from livepaste.actors import MAKER_VERSION
 from livepaste.actors.head import NOISE_SIGMA, Head, Shot, light_color
 from livepaste.actors.motion import Performance, perform
+from livepaste.actors.processes import Tell, run_jobs
 from livepaste.actors.staging import Stage, runs
 
 WriteVideo = Callable[..., None]  # (path, frames, fps, size_wh, audio)
@@ -38,72 +41,90 @@ def voice(performance: Performance, seed: int) -> np.ndarray:
     return (0.16 * loud * tone).astype(np.float32)
 
 
-def performance_pair(
-    persona: Head,
-    wearer: Head,
+def filmed(
+    actor: Head,
     performance: Performance,
     size_wh: tuple[int, int],
     *,
     background_seed: int = 0,
+    noise_sigma: float = NOISE_SIGMA,
+    wearer: Head | None = None,
     stage: Stage | None = None,
-) -> Iterator[tuple[Shot, Shot, tuple[str, ...]]]:
-    """For every frame: the wearer as filmed, the truth (persona, same performance, no noise), and what hides the face.
+) -> Iterator[tuple[Shot, tuple[str, ...]]]:
+    """Every frame of an actor's performance, and the names of what on the stage hides some of the face.
 
-    What is in front is the wearer's, in the wearer's place: a perfect swap leaves it as it is.
+    What is in front is the ``wearer``'s (None: the actor's own), in the wearer's place, whoever performs: a perfect swap
+    leaves it as it is.
     """
     for i in range(len(performance)):
         front = []
         if stage is not None:
-            points = wearer.points_in_frame(performance, i, size_wh)
+            points = (wearer or actor).points_in_frame(performance, i, size_wh)
             front = stage.layers(points, i, size_wh, light_color(performance, i))
-        layers = tuple(layer for _, layer in front)
-        common: dict[str, Any] = {"background_seed": background_seed, "front": layers}
-        worn = wearer.render(performance, i, size_wh, **common)
-        names = tuple(name for (name, _), hid in zip(front, worn.hidden, strict=True) if hid)
-        yield worn, persona.render(performance, i, size_wh, noise_sigma=0, **common), names
+        shot = actor.render(performance, i, size_wh, background_seed=background_seed, noise_sigma=noise_sigma,
+                            front=[layer for _, layer in front])  # fmt: skip
+        yield shot, tuple(name for (name, _), hid in zip(front, shot.hidden, strict=True) if hid)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Film:
+    """One actor's frames and where they go; each is shot on its own, so that several can be at once."""
+
+    what: str  # for ``tell``
+    shots: Callable[[], Iterator[tuple[Shot, tuple[str, ...]]]]
+    total: int
+    masks: Path  # a folder
+    put: Callable[[Iterator[np.ndarray]], None]  # takes the pictures
+
+    def shoot(self, tell: Tell) -> dict[str, list[int]]:
+        """By name, in which frames something hid some of the face."""
+        hiding: dict[str, list[int]] = {}
+        self.masks.mkdir(parents=True, exist_ok=True)
+
+        def pictures() -> Iterator[np.ndarray]:
+            for i, (shot, hidden_by) in enumerate(self.shots()):
+                for name in hidden_by:
+                    hiding.setdefault(name, []).append(i)
+                _png(self.masks / f"{i:06d}.png", shot.mask)
+                tell(self.what, i + 1, self.total)
+                yield shot.image
+
+        self.put(pictures())
+        return hiding
 
 
 def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: int, train_frames: int, fps: Fraction, size_wh: tuple[int, int],
-                names: tuple[str, str], write_video: WriteVideo, occluders: Iterable[str] = (),
-                tell: Callable[[str, int, int], None] = lambda what, done, total: None) -> None:  # fmt: skip
+                names: tuple[str, str], write_video: WriteVideo, occluders: Iterable[str] = (), processes: int = 1,
+                tell: Tell = lambda what, done, total: None) -> None:  # fmt: skip
     """Write a whole truth folder. The films to train on show other performances, in other rooms, than the one to swap.
 
     ``occluders``: names from ``occluders.OCCLUDERS``, in front of the wearer in the clip to swap.
-    ``tell(what, done, total)`` is called for each frame.
+    ``processes``: films are shot on so many at once (up to 4); actors and ``write_video`` are pickled if more than one.
+    ``tell(what, done, total)`` is called for each frame; ``what`` is clip, truth, persona or wearer_train.
     """
     stage = Stage(occluders, seed=seed, frames=frames, fps=fps, skin=wearer.skin_color, hair=wearer.hair_color)
-    for name in ("truth", "mask", "truth_mask"):
-        (path / name).mkdir(parents=True, exist_ok=True)
     performance = perform(seed, frames, fps)
-    hiding = {name: np.zeros(frames, bool) for name in stage.names}
+    in_clip = partial(filmed, performance=performance, size_wh=size_wh, background_seed=seed, wearer=wearer, stage=stage)
 
-    def swapped() -> Iterator[np.ndarray]:
-        pairs = performance_pair(persona, wearer, performance, size_wh, background_seed=seed, stage=stage)
-        for i, (worn, truth, hidden_by) in enumerate(pairs):
-            for name in hidden_by:
-                hiding[name][i] = True
-            _png(path / "truth" / f"{i:06d}.png", truth.image[..., ::-1])
-            _png(path / "mask" / f"{i:06d}.png", worn.mask)
-            _png(path / "truth_mask" / f"{i:06d}.png", truth.mask)
-            tell("clip", i + 1, frames)
-            yield worn.image
+    def video(to: Path, sound: np.ndarray | None = None) -> Callable[[Iterator[np.ndarray]], None]:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        return partial(write_video, to, fps=fps, size_wh=size_wh, audio=sound)
 
-    write_video(path / "wearer.mp4", swapped(), fps, size_wh, voice(performance, seed))
-    for folder, actor, name, number in (("persona", persona, names[0], 1), ("wearer_train", wearer, names[1], 2)):
-        masks = path / folder / f"{name}.masks"
-        masks.mkdir(parents=True, exist_ok=True)
+    def training(what: str, actor: Head, name: str, number: int) -> _Film:
         film = perform(seed + 1000 * number, train_frames, fps, amount=1.15)
+        shots = partial(filmed, actor, film, size_wh, background_seed=seed + 50 * number)
+        return _Film(what=what, shots=shots, total=train_frames, masks=path / what / f"{name}.masks",
+                     put=video(path / what / f"{name}.mp4"))  # fmt: skip
 
-        def filmed(
-            actor: Head = actor, film: Performance = film, masks: Path = masks, folder: str = folder, room: int = number
-        ) -> Iterable[np.ndarray]:
-            for i in range(train_frames):
-                shot = actor.render(film, i, size_wh, background_seed=seed + 50 * room)
-                _png(masks / f"{i:06d}.png", shot.mask)
-                tell(folder, i + 1, train_frames)
-                yield shot.image
-
-        write_video(path / folder / f"{name}.mp4", filmed(), fps, size_wh, None)
+    films = [  # two processes take turns: to each a long one and a short one
+        training("persona", persona, names[0], 1),
+        training("wearer_train", wearer, names[1], 2),
+        _Film(what="clip", shots=partial(in_clip, wearer), total=frames, masks=path / "mask",
+              put=video(path / "wearer.mp4", voice(performance, seed))),
+        _Film(what="truth", shots=partial(in_clip, persona, noise_sigma=0), total=frames, masks=path / "truth_mask",
+              put=partial(_pictures, path / "truth")),
+    ]  # fmt: skip
+    hiding = run_jobs([film.shoot for film in films], tell, min(processes, len(films)))[2]
     facts: dict[str, Any] = {
         "format": 1,
         "frames": frames,
@@ -114,10 +135,17 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
         "seed": seed,
         "noise_sigma": NOISE_SIGMA,
     }
-    if hiding:
-        facts["occluders"] = {name: runs(there) for name, there in hiding.items()}
+    if stage.names:
+        facts["occluders"] = {name: runs(np.isin(np.arange(frames), hiding.get(name, []))) for name in stage.names}
     (path / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
 
+def _pictures(folder: Path, images: Iterator[np.ndarray]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        _png(folder / f"{i:06d}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
 def _png(path: Path, image: np.ndarray) -> None:
-    path.write_bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+    # without a level OpenCV takes its fastest filter too: twice as fast as level 1, and no larger
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,13 +51,16 @@ def run(options: ActorsOptions) -> None:
         names = ("persona", "wearer")
     w, h = (int(n) for n in options.size.split("x"))
     frames, train = round(options.seconds * options.fps), round(options.train_seconds * options.fps)
+    # to start a process takes as long as to draw some forty frames
+    processes = (os.cpu_count() or 1) if frames + train > 100 else 1
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as bar:
         tasks = {
             name: bar.add_task(name, total=total)
-            for name, total in (("clip", frames), ("persona", train), ("wearer_train", train))
+            for name, total in (("persona", train), ("wearer_train", train), ("clip", frames), ("truth", frames))
         }
         write_truth(path, actors[0], actors[1], seed=options.seed, frames=frames, train_frames=train, fps=Fraction(options.fps), size_wh=(w, h),
-                    names=names, write_video=write_video, occluders=occluders, tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
+                    names=names, write_video=write_video, occluders=occluders, processes=processes,
+                    tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
     print(f"{path}: {frames} frames to swap, {train} of each person to train on")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from livepaste.cli.walk import Walk
 from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import CheckpointError
 
@@ -51,55 +51,24 @@ class Demo:
 
     def run(self, photos: list[str] | None) -> None:
         f, quick = self.folder, self.quick
-        truth, faces, model = f / "truth", f / "faces", f / "model"
+        walk = Walk(f, self.step)
         size = (
             ["--seconds", "3", "--train-seconds", "5", "--size", "480x270"]
             if quick
             else ["--seconds", "10", "--train-seconds", "24"]
         )
-        self.step("make actors", "actors", "--to", truth, *size, *(["--photos", *photos] if photos else []))
-        films = {side: next((truth / side).glob("*.mp4")) for side in ("persona", "wearer_train")}
-        for side, film in films.items():
-            masks = film.with_suffix(".masks")
-            self.step(f"extract {side}", "extract", film, "--to", faces / side, "--person", film.stem, "--consent", "synthetic",
-                      "--truth-masks", masks)  # fmt: skip
+        walk.perform(*size, *(["--photos", *photos] if photos else []))
+        walk.extract()
         reserve = 24 if quick else 85  # what the steps after training take
-        seconds = max(8.0, self.left() - reserve)
-        self.step(
-            "train",
-            "train",
-            "--persona",
-            faces / "persona",
-            "--wearer",
-            faces / "wearer_train",
-            "--to",
-            model,
-            "--for",
-            f"{seconds:.0f}s",
-        )
-        common = ["clip", truth / "wearer.mp4"]
-        self.step("clip", *common, f / "swapped.mp4", "--model", model)
-        self.step(
-            "clip without color",
-            *common,
-            f / "plain.mp4",
-            "--model",
-            model,
-            "--color",
-            "none",
-            "--masks-to",
-            f / "masks",
-            "--crf",
-            "8",
-        )
-        shipped = self._shipped(common)
-        self._live(truth / "wearer.mp4", model)
-        self.step("measure", "measure", f / "plain.mp4", "--truth", truth, "--masks", f / "masks", "--colored", f / "swapped.mp4",
-                  "--persona-faces", faces / "persona", "--json", f / "measures.json")  # fmt: skip
-        self._pictures(truth, shipped)
-        self._table()
+        walk.train(f, f"{max(8.0, self.left() - reserve):.0f}s")
+        walk.swap(f)
+        shipped = self._shipped(walk.clip)
+        self._live(walk.clip, f / "model")
+        numbers = walk.measure(f)
+        self._pictures(walk.truth, shipped)
+        self._table(numbers)
 
-    def _shipped(self, common: list[str | Path]) -> Path | None:
+    def _shipped(self, clip: Path) -> Path | None:
         from livepaste.build import shipped
 
         try:
@@ -107,7 +76,7 @@ class Demo:
         except CheckpointError:
             print("no finished persona is shipped with this version", flush=True)
             return None
-        self.step("clip with the shipped persona", *common, self.folder / "shipped.mp4")
+        self.step("clip with the shipped persona", "clip", clip, self.folder / "shipped.mp4")
         return self.folder / "shipped.mp4"
 
     def _live(self, clip: Path, model: Path) -> None:
@@ -142,8 +111,7 @@ class Demo:
         cv2.imwrite(str(self.folder / "side_by_side.png"), np.vstack(rows)[..., ::-1])
         self.steps.append(("side by side", time.monotonic() - began))
 
-    def _table(self) -> None:
-        numbers = json.loads((self.folder / "measures.json").read_text())
+    def _table(self, numbers: dict[str, float]) -> None:
         print("\nstep                              seconds")
         for name, seconds in self.steps:
             print(f"{name:<32} {seconds:8.1f}")

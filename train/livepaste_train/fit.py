@@ -84,6 +84,7 @@ class Trainer:
     def __init__(
         self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
     ) -> None:
+        self.began = time.monotonic()  # ``--for`` counts from here: reading and compiling are the user's time too
         self.options, self.tell, self.stop = options, tell, stop
         self.recipe: Recipe = options.resolved_recipe()
         self.checkpoint = Path(options.to)
@@ -220,7 +221,7 @@ class Trainer:
         self.checkpoint.mkdir(parents=True, exist_ok=True)
         done = int(self.state.step)
         saved = done if self.resumed else -1
-        began, timed, timed_from, note = time.monotonic(), 0.0, 0, self.start_note
+        timed, timed_from, note = 0.0, 0, self.start_note
         dispatches = 0
         while not (self.stop() or 0 < int(self.state.total) <= done):
             started = time.monotonic()
@@ -249,7 +250,7 @@ class Trainer:
                 continue
             done = int(self.state.step)
             if self.options.for_ and not int(self.state.total) and dispatches > PROBE_DISPATCHES:
-                note = self._plan(timed / timed_from, time.monotonic() - began)
+                note = self._plan(timed / timed_from)
             if done % save == 0:
                 self._save(losses)
                 saved, good = done, jax.tree.map(np.asarray, self.state)
@@ -264,11 +265,11 @@ class Trainer:
             self._save({})
         return self.state
 
-    def _plan(self, per_step: float, gone: float) -> str:
+    def _plan(self, per_step: float) -> str:
         """How many steps fit into the time asked for; the schedules follow the step count from here on."""
         per = self.recipe.steps_per_dispatch
-        # a generation and its previews take a few seconds each; measured, not guessed, where one was written already
-        left = max(0.0, 0.95 * seconds(self.options.for_ or "1s") - gone)
+        # the rest is for previews and generations, which take a few seconds each
+        left = max(0.0, 0.95 * seconds(self.options.for_ or "1s") - (time.monotonic() - self.began))
         steps = int(self.state.step) + max(per, int(left / per_step) // per * per)
         self.state = self.state._replace(total=jnp.int32(steps))
         return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step"

@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--for", dest="time", default="30m")
     args = parser.parse_args()
-    recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.4)
+    recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.4, encoder_lr=0.5)
     casts, meshes, packed = read_casts(args, recipe)
     out = len(casts) - 1
     sizes = Sizes(out, *packed.shape[1:3])
