@@ -27,15 +27,21 @@ GAMMA = 2.2  # sRGB's curve, near enough for statistics that are undone with the
 
 def to_oklab(rgb: Float32[np.ndarray, "*s 3"]) -> Float32[np.ndarray, "*s 3"]:
     """RGB in [0, 1] to Oklab."""
-    linear = np.power(np.maximum(rgb, 0), GAMMA)
-    return np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
+    # cv2's powers are several times as fast as numpy's
+    lms = cv2.transform(cv2.pow(np.maximum(_pixels(rgb), 0), GAMMA), _TO_LMS)
+    return cv2.transform(cv2.pow(lms, 1 / 3), _TO_LAB).reshape(rgb.shape)
 
 
 def from_oklab(lab: Float32[np.ndarray, "*s 3"]) -> Float32[np.ndarray, "*s 3"]:
     """Oklab to RGB, clipped to [0, 1]."""
-    lms = lab @ _FROM_LAB.T
-    linear = (lms * lms * lms) @ _FROM_LMS.T
-    return np.power(np.clip(linear, 0, 1), 1 / GAMMA)
+    lms = cv2.transform(_pixels(lab), _FROM_LAB)
+    linear = cv2.transform(lms * lms * lms, _FROM_LMS)
+    return cv2.pow(np.clip(linear, 0, 1), 1 / GAMMA).reshape(lab.shape)
+
+
+def _pixels(colors: np.ndarray) -> np.ndarray:
+    """Any shape of colours as a picture, which is what cv2 takes."""
+    return np.ascontiguousarray(colors, np.float32).reshape(-1, 1, 3)
 
 
 def masked_mean_std(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
