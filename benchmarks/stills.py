@@ -1,6 +1,6 @@
 """A folder of stills as training the shipped models wants it: the photographs that are used, and ``meshes.npz`` of their faces.
 
-``python benchmarks/stills.py PHOTOS --to FOLDER [--without PATTERN …] [--most-yaw 15]``. A photo without exactly one face, or
+``python benchmarks/stills.py PHOTOS --to ANOTHER_FOLDER [--without PATTERN …] [--most-yaw 15]``. A photo without exactly one face, or
 with one that looks further aside, is left out and named. The training itself never looks for faces: it also runs where there is no
 mediapipe.
 """

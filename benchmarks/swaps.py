@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+from livepaste.actors import MAKER_VERSION
 from livepaste.cli.walk import Walk
 
 WANTED = ("swap_psnr_db", "swap_psnr_db_unswapped", "swap_psnr_db_mean_face", "swap_psnr_db_ceiling", "mask_iou", "seam",
@@ -50,11 +51,12 @@ class Pair:
             raise SystemExit(f"{name!r} is no pair; give drawn:SEED or PERSONA.jpg,WEARER.jpg")
         self.folder = folder / self.label.replace(":", "-")
         self.walk = Walk(self.folder, livepaste)
-        if not (self.folder / "ready").exists():
+        ready = self.folder / "ready"
+        if not ready.exists() or ready.read_text() != str(MAKER_VERSION):
             shutil.rmtree(self.folder, ignore_errors=True)  # left by a run that was ended
             self.walk.perform("--seconds", "8", "--train-seconds", "24", *actors)
             self.walk.extract()
-            (self.folder / "ready").touch()
+            ready.write_text(str(MAKER_VERSION))
 
     def run(self, wanted: str, recipe: str) -> dict[str, object]:
         """Train for that long, swap the clip, measure."""
@@ -66,7 +68,7 @@ class Pair:
         self.walk.swap(made)
         numbers = self.walk.measure(made)
         steps = json.loads((made / "model" / "history.jsonl").read_text().splitlines()[-1])["step"]
-        return {"pair": self.label, "for": wanted, "recipe": recipe, "steps": steps, "train_s": round(took_s, 1),
+        return {"pair": self.label, "maker": MAKER_VERSION, "for": wanted, "recipe": recipe, "steps": steps, "train_s": round(took_s, 1),
                 **{key: numbers[key] for key in WANTED}}  # fmt: skip
 
 
@@ -108,15 +110,16 @@ def main() -> None:
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
     log = args.to / "swaps.jsonl"
-    records = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
+    records = [record for record in map(json.loads, lines) if record.get("maker") == MAKER_VERSION]
     pairs = [Pair(name, args.to, number) for number, name in enumerate(args.pairs)]
     for wanted in args.times.split(","):
         for pair in pairs:
             if any((r["pair"], r["for"], r["recipe"]) == (pair.label, wanted, args.recipe) for r in records):
                 continue
             records.append(pair.run(wanted, args.recipe))
-            with log.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(records[-1]) + "\n")
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(records[-1]) + "\n")
             print(json.dumps(records[-1]), flush=True)
     print(table(records))
 

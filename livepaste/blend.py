@@ -1,4 +1,4 @@
-"""Laying a patch over a frame, on the crop's bounding box only: at 720p several times cheaper than the whole frame."""
+"""Laying a patch over a frame, on the mask's bounding box only: at 720p several times cheaper than the whole frame."""
 
 from __future__ import annotations
 

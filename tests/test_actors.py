@@ -1,8 +1,11 @@
 import itertools
 import json
 import os
+import signal
+import threading
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +16,7 @@ from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.head import Head
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, deform, perform
 from livepaste.actors.occluders import OCCLUDERS
+from livepaste.actors.processes import run_jobs
 from livepaste.actors.room import add_noise
 from livepaste.actors.staging import Stage
 from livepaste.actors.truth import filmed, write_truth
@@ -245,6 +249,36 @@ def test_several_processes_draw_the_same_and_the_error_of_one_ends_all(tmp_path:
     with pytest.raises(ClipError, match=r"\.mp4: no space") as caught:
         write_truth(tmp_path / "full", *actors, **common, write_video=_full_disk, processes=2)
     assert "_full_disk" in caught.value.__notes__[0]  # where it was, for --verbose
+
+
+class Odd(Exception):
+    """One that cannot be pickled."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"odd {a} {b}")
+        self.lock = threading.Lock()
+
+
+def _fails(kind: str, tell) -> None:
+    if kind == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise EOFError("its own end") if kind == "end" else Odd(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        ("killed", ChildProcessError, "was ended from outside; is there enough memory"),
+        ("end", EOFError, "^its own end"),
+        ("odd", RuntimeError, "^Odd: odd 1 2"),
+    ],
+)
+def test_what_ends_a_process_is_told_as_what_it_is(kind, error, message) -> None:
+    if kind == "killed" and not hasattr(signal, "SIGKILL"):
+        pytest.skip("only where there is SIGKILL")
+    jobs = [partial(_fails, kind), partial(_fails, kind)]
+    with pytest.raises(error, match=message):
+        run_jobs(jobs, lambda *told: None, 2)
 
 
 def test_in_the_truth_the_wearers_own_hand_is_in_front_of_the_persona(actors) -> None:

@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,8 +30,6 @@ class Mirror:
 def picture(seed: int = 0, size: tuple[int, int] = (360, 480)) -> np.ndarray:
     """Smooth, so that resampling hardly changes it."""
     rng = np.random.default_rng(seed)
-    import cv2
-
     return np.clip(
         cv2.resize(rng.uniform(40, 210, (6, 8, 3)), size[::-1], interpolation=cv2.INTER_CUBIC), 0, 255
     ).astype(np.uint8)
@@ -49,6 +48,27 @@ def test_pixels_outside_the_mask_keep_their_exact_value_and_the_frame_is_not_mod
     assert (out[share > 0.999] == 255).all()
     with pytest.raises(ValueError, match="mask must be"):
         blend(frame, np.ones((128, 128, 3), np.float32), mask[:10], alignment)
+
+
+@pytest.mark.parametrize("where", [(30, 90, 40, 100), (0, 60, 50, 128), (0, 128, 0, 128), (0, 0, 0, 0)])
+def test_a_patch_is_laid_as_on_the_whole_frame(where: tuple[int, int, int, int]) -> None:
+    top, bottom, left, right = where
+    mask = np.zeros((128, 128), np.float32)
+    mask[top:bottom, left:right] = 1
+    mask = soften(mask, 9)
+    turn = np.array([[0.9, -0.5], [0.5, 0.9]], np.float32)  # larger and turned
+    points = np.concatenate([(POINTS[:, :2] - 200) @ turn.T + 210, POINTS[:, 2:]], 1).astype(np.float32)
+    alignment, whole, frame = align(points, 128, 1.9), (0, 0, 480, 360), picture(1)
+    patch = picture(2, (128, 128)).astype(np.float32) / 255
+    share = to_frame(mask, alignment, whole)[..., None]
+    over = cv2.warpAffine(
+        patch * 255, alignment.crop_to_frame, (480, 360), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    expected = share * np.clip(over, 0, 255) + (1 - share) * frame
+    out = blend(frame, patch, mask, alignment)
+    assert np.abs(out - expected).max() < 1.6  # two roundings
+    assert (out != frame).any() == bool(mask.any())
+    assert out is not frame
 
 
 @pytest.mark.parametrize("shift", [(-260, -100), (300, 240), (2000, 2000)])

@@ -5,6 +5,7 @@ A pool of the standard library's would go on after Ctrl-C until its jobs are don
 
 from __future__ import annotations
 
+import pickle
 import signal
 import threading
 import traceback
@@ -29,20 +30,27 @@ def run_jobs(jobs: Sequence[Job], tell: Tell, processes: int) -> list[Any]:
     context = get_context("spawn")
     results: dict[int, Any] = {}
     pipes: list[Connection] = []
-    workers = []
+    workers: list[Any] = []
     try:
         with _deaf():
             for _ in range(processes):
                 here, there = context.Pipe()
                 pipes.append(here)
-                workers.append(context.Process(target=_work, args=(there,), daemon=True))
-                workers[-1].start()
+                worker = context.Process(target=_work, args=(there,), daemon=True)
+                worker.start()
+                workers.append(worker)
                 there.close()
         for k, pipe in enumerate(pipes):
-            pipe.send([(n, jobs[n]) for n in range(k, len(jobs), processes)])
+            _to(pipe, [(n, jobs[n]) for n in range(k, len(jobs), processes)])
         while len(results) < len(jobs):
-            for pipe in wait(pipes):
-                kind, *what = pipe.recv()
+            # on Windows a pipe whose process died before it took its jobs does not end: so the processes too
+            alive = [worker.sentinel for worker in workers if worker.exitcode is None]
+            died = any(worker.exitcode for worker in workers)
+            ready = wait([*pipes, *alive], 0 if died else None)
+            if died and not ready:
+                raise ChildProcessError(_ENDED)
+            for pipe in [pipe for pipe in pipes if pipe in ready]:
+                kind, *what = _from(pipe)
                 if kind == "told":
                     tell(*what)
                 elif kind == "failed":
@@ -52,8 +60,6 @@ def run_jobs(jobs: Sequence[Job], tell: Tell, processes: int) -> list[Any]:
                 else:  # done with its share: from now on its pipe is at its end
                     pipes.remove(pipe)
                     pipe.close()
-    except (EOFError, ConnectionError) as error:
-        raise ChildProcessError("a process that drew was ended from outside; is there enough memory?") from error
     finally:
         for pipe in pipes:
             pipe.close()  # what still draws finds out when it next tells, and clears up
@@ -62,25 +68,65 @@ def run_jobs(jobs: Sequence[Job], tell: Tell, processes: int) -> list[Any]:
     return [results[n] for n in range(len(jobs))]
 
 
+_ENDED = (
+    "a process that drew was ended from outside; is there enough memory? (a script of your own needs the usual "
+    'if __name__ == "__main__":)'
+)
+
+
+def _to(pipe: Connection, what: Any) -> None:
+    try:
+        pipe.send(what)
+    except ConnectionError as error:
+        raise ChildProcessError(_ENDED) from error
+
+
+def _from(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionError) as error:
+        raise ChildProcessError(_ENDED) from error
+
+
+class _Left(BaseException):
+    """Nobody reads any more. No Exception: a job is not to take it for a failure of its own."""
+
+
 def _work(pipe: Connection) -> None:
     """One process: jobs come through ``pipe``, and what they tell, return or raise goes back."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)  # the processes share the cores already
-    with suppress(EOFError, ConnectionError):
+
+    def send(*what: Any) -> None:
+        try:
+            pipe.send(what)
+        except ConnectionError as error:
+            raise _Left from error
+
+    with suppress(_Left):
         try:
             for n, job in pipe.recv():
-                pipe.send(("made", n, job(lambda *told: pipe.send(("told", *told)))))
-            pipe.send(("done",))
-        except (EOFError, ConnectionError):
-            raise
+                send("made", n, job(lambda *told: send("told", *told)))
+            send("done")
         except Exception as error:
-            error.add_note(traceback.format_exc())
-            pipe.send(("failed", error))
+            send("failed", _carried(error))
+
+
+def _carried(error: Exception) -> Exception:
+    """The error with its trace as a note, or, where it cannot be pickled and back, another one that says the same."""
+    trace = traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))  # our own bytes
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(trace)
+    return error
 
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes started in here do not hear Ctrl-C, not even before their first line: their parent does, and ends them."""
+    """Processes started in here do not hear Ctrl-C: their parent does, and ends them. On POSIX from before their first
+    line on; elsewhere the setting is not inherited, and one that is still starting may show a trace."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say
         return

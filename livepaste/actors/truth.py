@@ -24,7 +24,7 @@ from livepaste.actors.motion import Performance, perform
 from livepaste.actors.processes import Tell, run_jobs
 from livepaste.actors.staging import Stage, runs
 
-WriteVideo = Callable[..., None]  # (path, frames, fps, size_wh, audio)
+WriteVideo = Callable[..., None]  # (path, frames, *, fps, size_wh, audio)
 VOICE_HZ = 48_000
 
 
@@ -124,7 +124,8 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
         _Film(what="truth", shots=partial(in_clip, persona, noise_sigma=0), total=frames, masks=path / "truth_mask",
               put=partial(_pictures, path / "truth")),
     ]  # fmt: skip
-    hiding = run_jobs([film.shoot for film in films], tell, min(processes, len(films)))[2]
+    made = run_jobs([film.shoot for film in films], tell, min(processes, len(films)))
+    hiding = next(hid for film, hid in zip(films, made, strict=True) if film.what == "clip")
     facts: dict[str, Any] = {
         "format": 1,
         "frames": frames,

@@ -52,7 +52,7 @@ def run(options: ActorsOptions) -> None:
     w, h = (int(n) for n in options.size.split("x"))
     frames, train = round(options.seconds * options.fps), round(options.train_seconds * options.fps)
     # to start a process takes as long as to draw some forty frames
-    processes = (os.cpu_count() or 1) if frames + train > 100 else 1
+    processes = _cores() if frames + train > 100 else 1
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as bar:
@@ -64,3 +64,8 @@ def run(options: ActorsOptions) -> None:
                     names=names, write_video=write_video, occluders=occluders, processes=processes,
                     tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
     print(f"{path}: {frames} frames to swap, {train} of each person to train on")
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -97,3 +97,4 @@ def test_held_out_faces_come_in_runs_and_near_the_share_asked() -> None:
     assert out.mean() == pytest.approx(0.05, abs=0.01)
     assert np.diff(np.nonzero(np.diff(out.astype(int)))[0])[0] == 10
     assert held_out(60, 0.05).sum() == 3
+    assert all(held_out(count, share).any() for count in (50, 199, 200, 205, 331) for share in (0.01, 0.02, 0.5))

@@ -62,7 +62,7 @@ def test_what_stays_as_it_is_costs_neither_gradient_nor_state() -> None:
     assert "encoder/a/kernel" in named(moving(params, rate_scale(params, False, 0.0)))  # without a base it has to learn
 
 
-def test_a_step_is_compiled_once_and_a_bases_encoder_stays(tmp_path, facesets, small_recipe) -> None:
+def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, facesets, small_recipe) -> None:
     small = small_recipe.read_text() + "encoder_lr = 0.0\n"
     (tmp_path / "frozen.toml").write_text(small)
     common = {"persona": str(facesets[0]), "wearer": [str(facesets[1])], "steps": 2}

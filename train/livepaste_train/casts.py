@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from livepaste.actors import MAKER_VERSION
 from livepaste.actors.motion import Performance, perform
 from livepaste_train.data import pack, stored_side
 from livepaste_train.options import Recipe
@@ -130,13 +131,18 @@ def read_casts(args: argparse.Namespace, recipe: Recipe) -> tuple[list[Cast], Me
         meshes = {str(args.stills / name): arrays[name] for name in arrays.files}
     casts = casting([Path(path) for path in sorted(meshes)], drawn=args.drawn, morphs=args.morphs, group=args.group,
                     frames=args.frames, seed=args.seed)  # fmt: skip
+    shown = f"maker {MAKER_VERSION}, {side} px, {ROOMS} rooms: {casts}"
     if args.cache and args.cache.exists():
-        faces = np.load(args.cache, mmap_mode="r")
-        if faces.shape != (len(casts), args.group, args.frames, side, side):
-            raise SystemExit(f"{args.cache}: faces of {faces.shape}, these options ask for "
-                             f"{(len(casts), args.group, args.frames, side, side)}; name another file")  # fmt: skip
-        return casts, meshes, faces
+        if (told := _beside(args.cache)).read_text("utf-8") != shown:
+            raise SystemExit(f"{args.cache}: other faces than these options ask for (see {told}); name another file")
+        return casts, meshes, np.load(args.cache, mmap_mode="r")
     faces = render(casts, side, meshes)
     if args.cache:
         np.save(args.cache, faces)
+        _beside(args.cache).write_text(shown, "utf-8")
     return casts, meshes, faces
+
+
+def _beside(cache: Path) -> Path:
+    """What a cache shows: without it, faces of another maker would be taken for these."""
+    return cache.with_suffix(".txt")

@@ -57,7 +57,7 @@ def pose_weights(yaw: np.ndarray) -> Float32[np.ndarray, n]:
 def held_out(count: int, share: float) -> np.ndarray:
     """Which faces are never trained on, bool (count,): whole runs of ten, because neighbours in time are near copies."""
     run = 10 if count >= 200 else 1
-    period = max(2, round(1 / share))
+    period = min(max(2, round(1 / share)), -(-count // run))  # one run at least
     return (np.arange(count) // run) % period == period // 2
 
 
@@ -65,17 +65,20 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
 
-    def read(row: FaceRow) -> UInt32[np.ndarray, "s s"]:
+    packed = np.empty((len(rows), side, side), np.uint32)
+
+    def read(i: int) -> None:
+        row = rows[i]
         image, mask = faceset.image(row), faceset.mask(row)
         if mask is None:
             mask = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
         interpolation = cv2.INTER_AREA if faceset.info.size > side else cv2.INTER_CUBIC
         image = cv2.resize(image, (side, side), interpolation=interpolation)
         mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
-        return pack(image[None], mask[None])[0]
+        packed[i] = pack(image[None], mask[None])[0]
 
     with ThreadPoolExecutor() as pool:
-        packed = np.array(list(pool.map(read, rows)), np.uint32).reshape(-1, side, side)
+        list(pool.map(read, range(len(rows))))  # a list, so that errors are raised here
     yaw = np.array([row.pose[0] for row in rows])
     return Faces(packed, pose_weights(yaw), tuple(row.name for row in rows), np.array([played(row) for row in rows]))
 

@@ -18,7 +18,7 @@ from flax import nnx
 
 from livepaste.align import CENTER, TEMPLATE
 from livepaste.checkpoint import Generation, append_history, cut_history, newest_generation, write_generation
-from livepaste.errors import CheckpointError, TrainingError
+from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
 from livepaste_train.data import load_side, open_faceset, stored_side
@@ -27,6 +27,7 @@ from livepaste_train.export import export
 from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
+from livepaste_train.ops import multiplies_bfloat16
 from livepaste_train.options import Recipe, TrainOptions, as_record, seconds
 from livepaste_train.start import apply, rate_scale, starting_weights
 from livepaste_train.state import load_state, save_state, save_weights
@@ -51,7 +52,7 @@ class Progress:
     note: str = ""  # something that the user should know once
 
 
-def environment() -> dict[str, str | int]:
+def environment() -> dict[str, str | int | bool]:
     """What bit-exact resuming depends on."""
     device = jax.devices()[0]
     return {
@@ -61,6 +62,7 @@ def environment() -> dict[str, str | int]:
         "machine": platform.machine(),
         "devices": jax.device_count(),
         "python": platform.python_version(),
+        "bfloat16_dots": multiplies_bfloat16(),
     }
 
 
@@ -84,7 +86,7 @@ class Trainer:
     def __init__(
         self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self.began = time.monotonic()  # ``--for`` counts from here: reading and compiling are the user's time too
+        self.began = time.monotonic()  # ``--for`` counts from here: reading faces and compiling are the user's time too
         self.options, self.tell, self.stop = options, tell, stop
         self.recipe: Recipe = options.resolved_recipe()
         self.checkpoint = Path(options.to)
@@ -103,6 +105,11 @@ class Trainer:
         sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
         packed = np.concatenate([train.packed for train, _ in sides])
+        if packed.size >= 2**31:  # its pixels are numbered with 32 bits
+            raise FaceSetError(
+                f"{len(packed)} faces of {stored} px are more than {2**31 // stored**2} that can be trained on at once; "
+                "delete some, or train at a lower --resolution"
+            )
         self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
@@ -118,11 +125,12 @@ class Trainer:
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
-        frozen = from_base and self.recipe.encoder_lr == 0
-        loss = pair_loss(self.geometry, self.recipe, compute, frozen=frozen)
+        loss = pair_loss(self.geometry, self.recipe, compute)
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
         self.offset = Offset(self.graph, sides[0][0], sides[1][0], self.geometry) if self.recipe.meet else None
         offset = self.offset.measure(params) if self.offset else None
+        if from_base and self.recipe.encoder_lr == 0:
+            self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
@@ -272,4 +280,5 @@ class Trainer:
         left = max(0.0, 0.95 * seconds(self.options.for_ or "1s") - (time.monotonic() - self.began))
         steps = int(self.state.step) + max(per, int(left / per_step) // per * per)
         self.state = self.state._replace(total=jnp.int32(steps))
-        return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step"
+        used = "" if left else "; reading the faces and compiling took all of it, give it more"
+        return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step{used}"

@@ -78,7 +78,7 @@ _conv3.defvjp(_conv3_forward, _conv3_backward)
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether jax runs on a CPU that has instructions for dots of bfloat16 (as Linux tells; elsewhere False)."""
+    """Whether jax runs on a CPU that has instructions for dots of bfloat16 (as Linux tells on x86; elsewhere False)."""
     if jax.default_backend() != "cpu":
         return False
     try:

@@ -19,6 +19,7 @@ OPTIMIZERS = {
     "rmsprop": "optax:scale_by_rms",
     "muon": "livepaste_train.optimizers:muon",
 }
+# They see stacks and one vector (``grouped``): one with norms of each array would need them apart.
 REST = "rest"
 Groups = dict[str, jax.Array]
 

@@ -65,7 +65,10 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
 
 
 class HeldOut:
-    """The last group, which is never trained on: wearers, the persona in the same moments, and what a model makes of it."""
+    """The last group, which this training is not shown: wearers, the persona in the same moments, what a model makes of it.
+
+    Not unseen people: the base's encoder knows them, and morphs in other groups may have half of one's face.
+    """
 
     def __init__(self, worn: np.ndarray, persona: np.ndarray, mean: np.ndarray, geometry: Geometry, graph: Any) -> None:
         members = range(len(worn))
@@ -112,6 +115,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--for", dest="time", default="30m")
     args = parser.parse_args()
+    # the encoder learns on: of pairs it can learn nothing but what is played
     recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.4, encoder_lr=0.5)
     casts, meshes, packed = read_casts(args, recipe)
     out = len(casts) - 1

@@ -72,15 +72,13 @@ def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, re
 
 
 def pair_loss(
-    geometry: Geometry, recipe: Recipe, compute: Any, *, frozen: bool = False
+    geometry: Geometry, recipe: Recipe, compute: Any
 ) -> Callable[..., tuple[Array, dict[str, Array]]]:
     """Loss of the two-decoder autoencoder on one batch: the persona's faces first, then the wearers'.
 
     The encoder puts the two sides' codes in two places, and a decoder that has only seen its own side's place draws the
     other side's features when it is given a code from there. So each decoder also sees its own codes moved a random way
     towards the other side's place (``recipe.meet``), and has to draw its own person all the same.
-
-    ``frozen``: the encoder is left as it is and no gradient is computed for it.
     """
     first = max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
 
@@ -94,8 +92,6 @@ def pair_loss(
         )
         inputs, lit, masks = batch(keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength)
         code = model.encode(inputs.astype(compute))
-        if frozen:
-            code = jax.lax.stop_gradient(code)
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
         way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
