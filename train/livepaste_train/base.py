@@ -174,7 +174,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2.5e-3)
     args = parser.parse_args()
-    recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.999, optimizer="muon", warp=0.3)
+    # mirrored, because each identity's canvas is mirrored with it
+    recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.999, optimizer="muon", warp=0.3, flip=0.5,
+                     rotate=8.0, zoom=0.08, shift=0.04)  # fmt: skip
     casts, _, packed = read_casts(args, recipe)
     sizes = Sizes(*packed.shape[:3])
     side = packed.shape[-1]

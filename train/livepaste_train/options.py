@@ -34,7 +34,7 @@ class Recipe:
     rotate: float = 8.0  # degrees
     zoom: float = 0.08  # share
     shift: float = 0.04  # share of the crop's side
-    flip: float = 0.5  # probability
+    flip: float = 0.0  # probability; for faces that are alike on both sides
     surroundings: float = 0.5  # probability that what is around the input's face is exchanged
     jitter: float = 0.08  # brightness, contrast and colour of the input: another camera
     soften: float = 0.35  # probability of a blurred input: other cameras are softer than the training's

@@ -70,11 +70,13 @@ class HeldOut:
     Not unseen people: the base's encoder knows them, and morphs in other groups may have half of one's face.
     """
 
-    def __init__(self, worn: np.ndarray, persona: np.ndarray, mean: np.ndarray, geometry: Geometry, graph: Any) -> None:
+    def __init__(self, worn: np.ndarray, persona: np.ndarray, shown: tuple[Any, Any, Any], geometry: Geometry, graph: Any) -> None:
+        """``shown``: the persona's mean picture, mean mask and usual colour."""
         members = range(len(worn))
         self.worn, self.worn_mask = _crops(np.concatenate([worn[m, m % 12 :: 12] for m in members]), geometry)
-        self.truth, self.truth_mask = _crops(np.concatenate([persona[m % 12 :: 12] for m in members]), geometry)
-        self._mean = mean
+        truth, self.truth_mask = _crops(np.concatenate([persona[m % 12 :: 12] for m in members]), geometry)
+        # of many wearers nobody's usual light is known, so the persona is drawn in its own: so is the truth
+        self.truth, self._mean = np.asarray(in_light(truth, self.truth_mask, shown[2])), np.asarray(shown[0])
 
         def show(params: Any, worn: jax.Array) -> tuple[jax.Array, ...]:
             made = nnx.merge(graph, params)
@@ -116,7 +118,7 @@ def main() -> None:
     parser.add_argument("--for", dest="time", default="30m")
     args = parser.parse_args()
     # the encoder learns on: of pairs it can learn nothing but what is played
-    recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.4, encoder_lr=0.5)
+    recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.1, encoder_lr=0.5)
     casts, meshes, packed = read_casts(args, recipe)
     out = len(casts) - 1
     sizes = Sizes(out, *packed.shape[1:3])
@@ -137,13 +139,13 @@ def main() -> None:
     dispatch = make_dispatch(graph, persona_loss(geometry, recipe, sizes), recipe, scale)
     data = Stage(*(jnp.asarray(np.asarray(v[:out]).reshape(-1, side, side)) for v in (packed, persona)))
     state = new_state(params, recipe, args.seed, 0, scale)
-    held_out = HeldOut(packed[out], persona[out], np.asarray(shown[0]), geometry, graph)
+    held_out = HeldOut(packed[out], persona[out], shown, geometry, graph)
     clock = Clock(seconds(args.time))
     while not clock.over:
-        state, _ = clock.take(dispatch, state, data)
+        state, losses = clock.take(dispatch, state, data)
         if clock.due("measure", 120):
             numbers, sheet = held_out.measure(state.ema)
-            clock.say(state, **numbers)
+            clock.say(state, loss=losses["loss"], **numbers)
     record = {
         **contract(recipe),
         "persona": {"person": Path(args.still).stem, "consent": "synthetic"},

@@ -1,0 +1,164 @@
+"""What a recipe's setting is worth, in minutes: a short training on one pair of actors, judged crop by crop as it goes.
+
+No clip, no detector: the actors' exact crops go straight into the training, and the swap of a performance that neither was trained on is
+compared with the persona's crops of the same moments. ``fitted`` is the PSNR with each picture's colour fitted to the truth: what
+is left is shape. Settings of the recipe come as ``key=value``; each run starts anew.
+
+``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--picture FILE.png] [key=value …]``, PAIR as for swaps.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from livepaste_train.augment import Geometry
+from livepaste_train.data import Faces, pack, pose_weights, stored_side
+from livepaste_train.data import played as played_in
+from livepaste_train.evaluate import crops, mask_iou, means, psnr_db, spread, undistorted, write_picture
+from livepaste_train.models.light import LightAutoencoder, LightOptions
+from livepaste_train.offset import EVERY, Offset
+from livepaste_train.options import Recipe, read_recipe
+from livepaste_train.start import apply, rate_scale, starting_weights
+from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
+
+from livepaste.actors.drawn import DrawnActor
+from livepaste.actors.motion import Performance, perform
+from livepaste.actors.photo import PhotoActor
+from livepaste.align import pose_degrees
+from livepaste.extract import read_photo
+from livepaste.faceset import FaceRow
+from livepaste.finder import find_in_photo
+
+FACES, TESTED = 500, 100  # of each side, of the performance that is swapped
+
+
+def actor(name: str) -> Any:
+    """``drawn:SEED`` or a photo's path."""
+    if name.startswith("drawn:"):
+        return DrawnActor(int(name.removeprefix("drawn:")))
+    image = read_photo(Path(name)).image
+    return PhotoActor(image, find_in_photo(image)[0].points_xyz)
+
+
+def shoot(who: Any, performance: Performance, count: int, side: int, room: int) -> Faces:
+    """``count`` moments of a performance as packed faces."""
+    packed, rows = [], []
+    for i in np.linspace(0, len(performance) - 1, count).astype(int):
+        shot = who.render_crop(performance, int(i), side, background_seed=room)
+        packed.append(pack(shot.image[None], shot.mask[None])[0])
+        rows.append(FaceRow(name=str(i), source="actor", time_s=0.0, points_xyz=shot.points_xyz, frame_to_crop=np.eye(2, 3, dtype=np.float32),
+                            pose=pose_degrees(shot.points_xyz), sharpness=1.0, exposure=0.5, width_px=side / 2))  # fmt: skip
+    yaw = np.array([row.pose[0] for row in rows])
+    return Faces(
+        np.array(packed), pose_weights(yaw), tuple(row.name for row in rows), np.array([played_in(row) for row in rows])
+    )
+
+
+def changed(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with ``key=value`` settings over it."""
+    known = {f.name: type(f.default) for f in fields(Recipe)}
+    given = dict(setting.split("=", 1) for setting in settings)
+    if unknown := set(given) - set(known):
+        raise SystemExit(f"unknown setting {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    return replace(recipe, **{key: known[key](value) for key, value in given.items()})
+
+
+class Judged:
+    """The swapped performance beside the truth."""
+
+    def __init__(self, graph: Any, worn: Faces, truth: Faces, geometry: Geometry) -> None:
+        self.worn, self.worn_mask = map(np.asarray, undistorted(worn.packed, geometry))
+        self.truth, self.truth_mask = map(np.asarray, undistorted(truth.packed, geometry))
+        self.both = self.worn_mask * self.truth_mask > 0.5
+        self._show = jax.jit(lambda params, crops: nnx.merge(graph, params).swap(crops))
+
+    def fitted(self, pictures: np.ndarray) -> np.ndarray:
+        """Each with the truth's mean colour under both masks."""
+        gain = (self.truth * self.both).sum((1, 2)) / np.maximum((pictures * self.both).sum((1, 2)), 1e-6)
+        return np.clip(pictures * gain[:, None, None], 0, 1)
+
+    def line(self, params: Any, mean: np.ndarray) -> tuple[str, np.ndarray]:
+        """Numbers, and the sheet: wearer, swapped, laid over, truth."""
+        made = {name: np.asarray(value) for name, value in self._show(params, self.worn).items()}
+        image, mask = made["image"], made["persona_mask"] * made["wearer_mask"]
+        mean = np.broadcast_to(mean, image.shape)
+        numbers = {
+            "swap": psnr_db(image, self.truth, self.both),
+            "fitted": psnr_db(self.fitted(image), self.truth, self.both),
+            "mean face fitted": psnr_db(self.fitted(mean), self.truth, self.both),
+            "unswapped": psnr_db(self.worn, self.truth, self.both),
+        }
+        pick = spread(len(image), 8)
+        rows = (self.worn, image, image * mask + self.worn * (1 - mask), self.truth)
+        sheet = np.concatenate([np.concatenate(list(pictures[pick]), 1) for pictures in rows])
+        text = "  ".join(f"{name} {value:.2f}" for name, value in numbers.items())
+        iou = mask_iou(mask, self.worn_mask * self.truth_mask)
+        return f"{text}  mask IoU {iou:.4f}", np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pair", help="drawn:SEED or PERSONA.jpg,WEARER.jpg")
+    parser.add_argument("settings", nargs="*", metavar="key=value")
+    parser.add_argument("--recipe", default="light")
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--every", type=int, default=60)
+    parser.add_argument("--base", default="base")
+    parser.add_argument("--picture", type=Path)
+    args = parser.parse_args()
+    recipe = changed(read_recipe(args.recipe), args.settings)
+    first, _, second = args.pair.partition(",")
+    names = (first, second) if second else (first, f"drawn:{int(first.removeprefix('drawn:')) + 1}")
+    side = stored_side(recipe.resolution, recipe.coverage)
+    geometry = Geometry(side, recipe.resolution, recipe.coverage)
+    films = [perform(seed, 1500, amount=1.15) for seed in (9101, 9202)]
+    people = [actor(name) for name in names]
+    persona, wearer = (
+        shoot(who, film, FACES, side, 11 + k) for k, (who, film) in enumerate(zip(people, films, strict=True))
+    )
+    truth, worn = (shoot(who, perform(9303, 400), TESTED, side, 13) for who in people)
+    model = LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(0))
+    own = [means(*crops(faces, geometry, 200)) for faces in (persona, wearer)]
+    model.start_from(*own)
+    graph, params = nnx.split(model, nnx.Param)
+    facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
+    weights, note = starting_weights(args.base, facts)
+    params = apply(params, weights)
+    scale = rate_scale(params, weights is not None, recipe.encoder_lr)
+    offset = Offset(graph, persona, wearer, geometry)
+    dispatch = make_dispatch(graph, pair_loss(geometry, recipe, jnp.float32), recipe, scale)
+    state = new_state(params, recipe, 0, args.steps, scale, offset.measure(params))
+    cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (persona, wearer))
+    data = Sides(jnp.asarray(np.concatenate([persona.packed, wearer.packed])), *cumulative)
+    judged = Judged(graph, worn, truth, geometry)
+    print(
+        f"{' over '.join(Path(name).stem for name in names)}, {note}, {' '.join(args.settings) or 'as it is'}",
+        flush=True,
+    )
+    began = time.monotonic()
+    while True:
+        step = int(state.step)
+        if step % args.every == 0 or step >= args.steps:
+            text, sheet = judged.line(state.ema, np.asarray(own[0][0]))
+            print(f"{step:5d} steps {time.monotonic() - began:5.0f} s  {text}", flush=True)
+        if step >= args.steps:
+            break
+        state, _ = dispatch(state, data)
+        if recipe.encoder_lr and int(state.step) % EVERY == 0:
+            state = state._replace(offset=offset.measure(state.params))
+    if args.picture:
+        write_picture(args.picture, sheet)
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    main()
