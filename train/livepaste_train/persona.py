@@ -33,7 +33,9 @@ from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.start import apply, rate_scale, starting_weights
-from livepaste_train.step import losses_of, make_dispatch, new_state
+from livepaste_train.step import TrainState, losses_of, make_dispatch, new_state
+
+COLUMNS = 3  # of the preview, which comes with the program
 
 
 class Stage(NamedTuple):
@@ -97,7 +99,7 @@ class HeldOut:
             "persona_mask_iou": mask_iou(mask, self.truth_mask),
             "wearer_mask_iou": mask_iou(own, self.worn_mask),
         }
-        pick = spread(len(picture), 8)
+        pick = spread(len(picture), COLUMNS)
         laid = picture * mask * own + self.worn * (1 - mask * own)
         rows = [np.concatenate(list(images[pick]), 1) for images in (self.worn, laid, self.truth)]
         sheet = np.rint(np.clip(np.concatenate(rows), 0, 1) * 255).astype(np.uint8)
@@ -140,25 +142,23 @@ def main() -> None:
     data = Stage(*(jnp.asarray(np.asarray(v[:out]).reshape(-1, side, side)) for v in (packed, persona)))
     state = new_state(params, recipe, args.seed, 0, scale)
     held_out = HeldOut(packed[out], persona[out], shown, geometry, graph)
+    people = {
+        "persona": {"person": Path(args.still).stem, "consent": "synthetic"},
+        "wearers": [{"person": "drawn and photo actors of the base", "consent": "synthetic"}],
+    }
     clock = Clock(seconds(args.time))
     while not clock.over:
         state, losses = clock.take(dispatch, state, data)
-        if clock.due("measure", 120):
+        if clock.due("measure", 240):
             numbers, sheet = held_out.measure(state.ema)
             clock.say(state, loss=losses["loss"], **numbers)
-    record = {
-        **contract(recipe),
-        "persona": {"person": Path(args.still).stem, "consent": "synthetic"},
-        "wearers": [{"person": "drawn and photo actors of the base", "consent": "synthetic"}],
-        "steps": int(state.step),
-        "validation": numbers,
-    }
+            record = {**contract(recipe), **people, "steps": int(state.step), "validation": numbers}
 
-    def fill(folder: Path) -> None:
-        export(folder / "swap.onnx", nnx.merge(graph, state.ema), record, held_out.worn[0], half=True)
-        write_picture(folder / "preview.png", sheet)
+            def fill(folder: Path, state: TrainState = state, record: dict[str, Any] = record, sheet: np.ndarray = sheet) -> None:
+                export(folder / "swap.onnx", nnx.merge(graph, state.ema), record, held_out.worn[0], half=True)
+                write_picture(folder / "preview.png", sheet)
 
-    size = ship(args.to, {**record, "recipe": as_record(recipe), "seconds": round(clock.spent_s)}, fill)
+            size = ship(args.to, {**record, "recipe": as_record(recipe), "seconds": round(clock.spent_s)}, fill)
     print(f"{args.to}: {size / 1e6:.1f} MB, {json.dumps(numbers)}")
 
 
