@@ -27,7 +27,12 @@ def _covered(mask: np.ndarray) -> Box:
     if not len(rows):
         return 0, 0, 0, 0
     h, w = mask.shape
-    return (max(0, int(columns[0]) - 1), max(0, int(rows[0]) - 1), min(w, int(columns[-1]) + 2), min(h, int(rows[-1]) + 2))
+    return (
+        max(0, int(columns[0]) - 1),
+        max(0, int(rows[0]) - 1),
+        min(w, int(columns[-1]) + 2),
+        min(h, int(rows[-1]) + 2),
+    )
 
 
 def to_frame(crop: np.ndarray, alignment: Alignment, box: Box) -> np.ndarray:

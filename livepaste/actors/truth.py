@@ -104,7 +104,9 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
     """
     stage = Stage(occluders, seed=seed, frames=frames, fps=fps, skin=wearer.skin_color, hair=wearer.hair_color)
     performance = perform(seed, frames, fps)
-    in_clip = partial(filmed, performance=performance, size_wh=size_wh, background_seed=seed, wearer=wearer, stage=stage)
+    in_clip = partial(
+        filmed, performance=performance, size_wh=size_wh, background_seed=seed, wearer=wearer, stage=stage
+    )
 
     def video(to: Path, sound: np.ndarray | None = None) -> Callable[[Iterator[np.ndarray]], None]:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any
 
 import jax
@@ -69,7 +70,7 @@ def grouped(inner: optax.GradientTransformation) -> optax.GradientTransformation
         made: list[jax.Array] = list(leaves)
         for name, numbers in where.items():
             if name == REST:
-                ends = [sum(leaves[i].size for i in numbers[: k + 1]) for k in range(len(numbers))]
+                ends = accumulate(leaves[i].size for i in numbers)
                 parts = [groups[REST][end - leaves[i].size : end] for i, end in zip(numbers, ends, strict=True)]
             else:
                 parts = list(groups[name])

@@ -72,7 +72,9 @@ class HeldOut:
     Not unseen people: the base's encoder knows them, and morphs in other groups may have half of one's face.
     """
 
-    def __init__(self, worn: np.ndarray, persona: np.ndarray, shown: tuple[Any, Any, Any], geometry: Geometry, graph: Any) -> None:
+    def __init__(
+        self, worn: np.ndarray, persona: np.ndarray, shown: tuple[Any, Any, Any], geometry: Geometry, graph: Any
+    ) -> None:
         """``shown``: the persona's mean picture, mean mask and usual colour."""
         members = range(len(worn))
         self.worn, self.worn_mask = _crops(np.concatenate([worn[m, m % 12 :: 12] for m in members]), geometry)
@@ -154,7 +156,9 @@ def main() -> None:
             clock.say(state, loss=losses["loss"], **numbers)
             record = {**contract(recipe), **people, "steps": int(state.step), "validation": numbers}
 
-            def fill(folder: Path, state: TrainState = state, record: dict[str, Any] = record, sheet: np.ndarray = sheet) -> None:
+            def fill(
+                folder: Path, state: TrainState = state, record: dict[str, Any] = record, sheet: np.ndarray = sheet
+            ) -> None:
                 export(folder / "swap.onnx", nnx.merge(graph, state.ema), record, held_out.worn[0], half=True)
                 write_picture(folder / "preview.png", sheet)
 

@@ -43,7 +43,10 @@ def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] 
     theirs = {key: generation.model.get(key) for key in facts}
     if theirs != facts:
         if start == "base":
-            return None, f"starting from nothing: the base is {theirs}, this training {facts}; --recipe scratch is made for that"
+            return (
+                None,
+                f"starting from nothing: the base is {theirs}, this training {facts}; --recipe scratch is made for that",
+            )
         raise CheckpointError(f"{path}: a model of {theirs} cannot start one of {facts}; use --from none")
     weights = load_weights(generation.path / "weights.npz")
     if any(name.startswith("decoder/") for name in weights):  # a base: both decoders begin as its mean identity

@@ -71,9 +71,7 @@ def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, re
     return terms
 
 
-def pair_loss(
-    geometry: Geometry, recipe: Recipe, compute: Any
-) -> Callable[..., tuple[Array, dict[str, Array]]]:
+def pair_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[..., tuple[Array, dict[str, Array]]]:
     """Loss of the two-decoder autoencoder on one batch: the persona's faces first, then the wearers'.
 
     The encoder puts the two sides' codes in two places, and a decoder that has only seen its own side's place draws the
