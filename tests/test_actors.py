@@ -329,7 +329,8 @@ def test_photo_actors_are_found_where_they_are_drawn() -> None:
 
 
 def test_a_still_that_looks_aside_makes_an_actor_that_looks_into_the_camera() -> None:
-    from livepaste.actors.photo import PhotoActor, frontal
+    from livepaste.actors.photo import PhotoActor
+    from livepaste.actors.rest import frontal
     from livepaste.align import pose_degrees
     from livepaste.finder import find_in_photo
 
@@ -362,3 +363,42 @@ def test_truth_json_is_what_other_programs_can_write(tmp_path: Path) -> None:
     )
     with pytest.raises(TruthError, match=r"wearer\.mp4 is missing"):
         open_truth(tmp_path)
+
+
+def test_a_still_that_smiles_and_looks_aside_is_at_rest_before_it_plays() -> None:
+    from dataclasses import replace
+
+    from livepaste.actors.motion import deform
+    from livepaste.actors.rest import relaxed
+    from livepaste.align import mean_mesh
+
+    def mouth_and_gaze(p: np.ndarray) -> np.ndarray:
+        corners = p[[61, 291]]
+        return np.array([np.ptp(corners[:, 0]), p[[13, 14], 1].mean() - corners[:, 1].mean(), p[14, 1] - p[13, 1],
+                         p[[468, 473], 0].mean() - p[[33, 133, 362, 263], 0].mean()])  # fmt: skip
+
+    mean = mean_mesh().points_xyz.astype(np.float64)
+    still = perform(1, 2)
+    still = replace(still, **{name: np.zeros(2, np.float32) for name in ("wide", "brow", "blink_left", "blink_right", "gaze_y")},
+                    smile=np.ones(2, np.float32), mouth=np.full(2, 0.3, np.float32), gaze_x=np.ones(2, np.float32))  # fmt: skip
+    smiling = deform(mean, still, 0)
+    before, after = (np.abs(mouth_and_gaze(p) - mouth_and_gaze(mean)) for p in (smiling, relaxed(smiling)))
+    assert (before > [0.08, 0.04, 0.08, 0.05]).all()
+    assert (after < np.maximum(0.3 * before, 0.01)).all(), (before, after)
+    np.testing.assert_allclose(
+        relaxed(mean)[:, :2], mean[:, :2], atol=0.012
+    )  # who is at rest stays nearly as he is: the mean mouth is not quite shut
+
+
+def test_a_grin_parts_the_lips_without_the_jaw() -> None:
+    from dataclasses import replace
+
+    from livepaste.actors.motion import deform
+    from livepaste.align import mean_mesh
+
+    mean = mean_mesh().points_xyz.astype(np.float64)
+    shut = replace(perform(1, 2), mouth=np.zeros(2, np.float32), smile=np.array([0.1, 1.0], np.float32))
+    gaps = [np.diff(deform(mean, shut, i)[[13, 14], 1])[0] for i in (0, 1)]
+    chins = [deform(mean, shut, i)[152, 1] for i in (0, 1)]
+    assert gaps[1] - gaps[0] > 0.05
+    assert abs(chins[1] - chins[0]) < 0.005

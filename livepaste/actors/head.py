@@ -85,16 +85,13 @@ class Head:
     ``points`` (478, 3): neutral face in template units; ``texture_xy`` (478, 2): the same points in texture pixels.
     """
 
-    def __init__(
-        self, texture: np.ndarray, alpha: np.ndarray, points: np.ndarray, texture_xy: np.ndarray, teeth: float = 0.0
-    ) -> None:
+    def __init__(self, texture: np.ndarray, alpha: np.ndarray, points: np.ndarray, texture_xy: np.ndarray) -> None:
         self.texture, self.alpha, self.points = texture, alpha, points.astype(np.float64)
         to_texture, *_ = np.linalg.lstsq(np.column_stack([self.points[:, :2], np.ones(478)]), texture_xy, rcond=None)
         self.skull, looks, self._skull_normals = shell.skull(texture[..., 3], alpha, to_texture)
         around = shell.rings(self.points)
         in_texture = np.column_stack([around[:, :2], np.ones(len(around))]) @ to_texture
         self.texture_xy = np.concatenate([texture_xy, in_texture, looks])
-        self.teeth = teeth  # height of the teeth that the texture itself shows, template units
         skin = topology()[1]
         self._skin = skin[_any_of(alpha, self.texture_xy[skin])]  # most of the outer rings shows nothing
 

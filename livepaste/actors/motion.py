@@ -23,6 +23,7 @@ RIGHT_IRIS, LEFT_IRIS = (468, 469, 470, 471, 472), (473, 474, 475, 476, 477)
 PIVOT = np.array([0.5, 0.45, 1.0])  # template units: where the neck turns
 JAW_HINGE = np.array([0.5, 0.42, 0.75])
 JAW_OPEN_DEGREES = 15.0  # at mouth = 1
+GRIN = 0.06  # template units between the lips at smile = 1, jaw closed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,8 +122,27 @@ def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 @cache
+def lip_shares() -> tuple[np.ndarray, np.ndarray]:
+    """How much each of the 478 points follows the middle of the upper and of the lower lip, (478,) each."""
+    x = mean_mesh().points_xyz[:, 0].astype(np.float64) - 0.5
+    along = 1.0 - smoothstep(np.abs(x), 0.06, 0.21)
+    shares = np.zeros((2, 478))
+    for share, lip in zip(shares, (UPPER_LIP, LOWER_LIP), strict=True):
+        share[list(lip)] = along[list(lip)]
+    return shares[0], shares[1]
+
+
+@cache
+def mouth_corners() -> tuple[np.ndarray, np.ndarray]:
+    """How much each of the 478 points follows the right and the left corner of the mouth, (478,) each."""
+    p = mean_mesh().points_xyz[:, :2].astype(np.float64)
+    right, left = (np.exp(-((p - p[corner]) ** 2).sum(1) / (2 * 0.13**2)) for corner in (61, 291))
+    return right, left
+
+
+@cache
 def _weights() -> dict[str, np.ndarray]:
-    """How much each of the 478 points follows jaw, corners and brows; from the mean mesh."""
+    """How much each of the 478 points follows jaw, lips and brows; from the mean mesh."""
     p = mean_mesh().points_xyz
     x, y = p[:, 0] - 0.5, p[:, 1]
     jaw = smoothstep(y, 0.70, 0.95)
@@ -130,21 +150,19 @@ def _weights() -> dict[str, np.ndarray]:
     jaw[list(UPPER_LIP)] = 0.0
     jaw[list(LOWER_LIP)] = 1.0 - 0.75 * smoothstep(np.abs(x[list(LOWER_LIP)]), 0.08, 0.21)
     jaw[list(LIP_CORNERS)] = 0.25
-    corner = p[61, :2]
-    mirrored = p[291, :2]
-    right = np.exp(-((p[:, :2] - corner) ** 2).sum(1) / (2 * 0.13**2))
-    left = np.exp(-((p[:, :2] - mirrored) ** 2).sum(1) / (2 * 0.13**2))
     lips = np.exp(-(((x / 0.26) ** 2 + ((y - 0.78) / 0.14) ** 2) ** 2))
     brow = np.exp(-(((y - 0.02) / 0.13) ** 2)) * (1 - smoothstep(np.abs(x), 0.50, 0.62)) * (y < 0.16)
-    return {"jaw": jaw, "right": right, "left": left, "lips": lips, "brow": brow}
+    return {"jaw": jaw, "lips": lips, "brow": brow}
 
 
 def deform(points: np.ndarray, performance: Performance, i: int) -> np.ndarray:
     """Move a neutral face's points (478, 3; template units, not yet turned) by the expression of frame ``i``."""
     w, p = _weights(), points.astype(np.float64).copy()
     smile, wide = float(performance.smile[i]), float(performance.wide[i])
-    p[:, 0] += (w["left"] - w["right"]) * (0.045 * smile + 0.035 * wide)
-    p[:, 1] -= (w["left"] + w["right"]) * 0.045 * smile
+    (right, left), (upper_lip, lower_lip) = mouth_corners(), lip_shares()
+    p[:, 0] += (left - right) * (0.05 * smile + 0.035 * wide)
+    p[:, 1] -= (left + right) * 0.065 * smile
+    p[:, 1] += GRIN * smoothstep(performance.smile[i : i + 1], 0.15, 1.0) * (0.6 * lower_lip - 0.4 * upper_lip)
     p[:, 2] += w["lips"] * (0.03 * wide + 0.02 * smile)
     p[:, 1] -= w["brow"] * 0.07 * float(performance.brow[i])
     mirror = mean_mesh().mirror
@@ -157,8 +175,8 @@ def deform(points: np.ndarray, performance: Performance, i: int) -> np.ndarray:
         p[crease, 1] += float(amount) * 0.35 * (points[lower, 1] - points[upper, 1])
         p[lower, 1] -= 0.012 * max(smile, 0.0)
     for ids in (RIGHT_IRIS, LEFT_IRIS):
-        p[list(ids), 0] += 0.045 * float(performance.gaze_x[i])
-        p[list(ids), 1] += 0.022 * float(performance.gaze_y[i])
+        p[list(ids), 0] += 0.06 * float(performance.gaze_x[i])
+        p[list(ids), 1] += 0.028 * float(performance.gaze_y[i])
     # the jaw turns about its hinge
     angle = np.radians(JAW_OPEN_DEGREES) * float(performance.mouth[i]) * w["jaw"]
     dy, dz = p[:, 1] - JAW_HINGE[1], p[:, 2] - JAW_HINGE[2]

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, UInt8
 
 from livepaste.actors.head import Head
 from livepaste.actors.matte import person
 from livepaste.actors.motion import smoothstep
-from livepaste.align import (
-    CENTER,
-    OUTLINE,
-    RIGID,
-    align,
-    fit_similarity,
-    mean_mesh,
-    pose_degrees,
-    pose_rotation,
-    transform,
-)
+from livepaste.actors.rest import frontal, relaxed
+from livepaste.align import CENTER, OUTLINE, align, pose_degrees, transform
 
 CANVAS = 384  # side of the texture, pixels
 CANVAS_COVERAGE = 3.4  # template units
@@ -40,7 +31,7 @@ class PhotoActor(Head):
             image, alignment.frame_to_crop, (CANVAS, CANVAS), flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
         xyz = transform(points_xyz, alignment.frame_to_crop).astype(np.float64)
-        neutral = frontal(points_xyz)
+        neutral = relaxed(frontal(points_xyz))
         self.pose = pose_degrees(points_xyz)
         face = _visible_face(canvas, xyz[:, :2])
         h, w = image.shape[:2]
@@ -53,19 +44,6 @@ class PhotoActor(Head):
         )
         canvas, alpha = _body(canvas, person(canvas, xyz[:, :2], (rows, columns)), rows.stop)
         super().__init__(np.dstack([canvas, face]), alpha, neutral, xyz[:, :2])
-
-
-def frontal(points_xyz: Float32[np.ndarray, "478 3"]) -> Float64[np.ndarray, "478 3"]:
-    """The mesh with its pose taken off, template units: what the person's face is when it looks into the camera.
-
-    Without it, a still that looks aside would look that much further aside than everybody else in the same performance.
-    """
-    mean, rigid = mean_mesh().points_xyz.astype(np.float64), list(RIGID)
-    turned = (points_xyz - points_xyz[rigid].mean(0)).astype(np.float64) @ pose_rotation(points_xyz)
-    made = transform(turned, fit_similarity(turned[rigid, :2], mean[rigid, :2]))
-    # depth: the mesh's own, blended with the mean face's, whose scale is sure
-    made[:, 2] = 0.5 * (made[:, 2] - made[1, 2]) + 0.5 * mean[:, 2]
-    return made
 
 
 def _body(canvas: np.ndarray, alpha: np.ndarray, bottom: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,6 +45,7 @@ class Recipe:
     gradient: float = 1.0
     mask: float = 0.3
     outside: float = 0.1  # weight of the pixels outside the visible face
+    features: float = 2.0  # what eyes and mouth weigh more than the rest of the visible face
     held_out: float = 0.05  # share of the faces never trained on
     steps_per_dispatch: int = 5
 
@@ -58,6 +59,7 @@ class Recipe:
         within("ema", self.ema, 0.0, 0.99999)
         within("persona_share", self.persona_share, 0.1, 0.9)
         within("held_out", self.held_out, 0.01, 0.5)
+        within("features", self.features, 0.0, 20.0)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
         for name in (
             "warp",

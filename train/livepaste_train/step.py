@@ -13,7 +13,7 @@ from flax import nnx
 
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose, in_light
-from livepaste_train.losses import LOSSES, cross_entropy, weighted_mean
+from livepaste_train.losses import LOSSES, cross_entropy, features, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
 
@@ -60,8 +60,9 @@ def warp_at(done: Array) -> Array:
 
 
 def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, recipe: Recipe) -> dict[str, Array]:
-    """Each loss, weighted by the recipe: pictures under the visible face, masks everywhere."""
+    """Each loss, weighted by the recipe: pictures under the visible face, eyes and mouth above all; masks everywhere."""
     weight = recipe.outside + (1 - recipe.outside) * target_mask
+    weight *= 1 + recipe.features * features(target.shape[1], recipe.coverage)
     terms = {}
     for name in LOSSES:
         if amount := getattr(recipe, name):
