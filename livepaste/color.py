@@ -15,6 +15,7 @@ from livepaste.registry import resolve
 COLOR_MATCHES = {
     "none": "livepaste.color:keep",
     "mean-std": "livepaste.color:mean_std",
+    "seamless": "livepaste.color:seamless",
 }
 SMALL = 48  # side at which statistics are taken: means and deviations of a face do not need more
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
@@ -56,14 +57,22 @@ def masked_mean_std(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np
 
 
 def keep(
-    patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None
+    patch: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+    kept: np.ndarray,
+    memory: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """``none``: the persona's own colours."""
     return patch
 
 
 def mean_std(
-    patch: np.ndarray, target: np.ndarray, mask: np.ndarray, memory: dict[str, np.ndarray] | None = None
+    patch: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+    kept: np.ndarray,
+    memory: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001).
 
@@ -85,7 +94,34 @@ def mean_std(
     return from_oklab(to_oklab(patch) * gain + shift)
 
 
+CARRIED = 0.1  # share of the crop's side: sigma of the difference that is carried inwards
+SURE = 0.05  # share of kept skin around a pixel at which half of the difference is believed
+
+
+def seamless(
+    patch: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+    kept: np.ndarray,
+    memory: dict[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """``seamless``: ``mean-std``, then the difference to the wearer's skin that stays beside it, carried inwards and fading.
+
+    What the membrane of Pérez et al. (2003) does, but from skin alone: hair and room at the edge pull at nothing.
+    """
+    patch = mean_std(patch, target, mask, kept, memory)
+    h, w = kept.shape
+    weight = cv2.resize(kept, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+    if not weight.any():
+        return patch
+    differs = cv2.resize((target - patch) * kept[..., None], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+    spread = cv2.GaussianBlur(cv2.merge([differs, weight]), (0, 0), CARRIED * w / 2, borderType=cv2.BORDER_CONSTANT)
+    carried = spread[..., :3] / (spread[..., 3:] + SURE)
+    return np.clip(patch + cv2.resize(carried, (w, h), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
 def match_color(kind: str, patch: Float32[np.ndarray, "s s 3"], target: Float32[np.ndarray, "s s 3"],
-                mask: Float32[np.ndarray, "s s"], memory: dict[str, np.ndarray] | None = None) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
-    """``patch`` with the colours of ``target`` under ``mask``, by the named way."""
-    return resolve("color", kind, COLOR_MATCHES)(patch, target, mask, memory).astype(np.float32)
+                mask: Float32[np.ndarray, "s s"], kept: Float32[np.ndarray, "s s"],
+                memory: dict[str, np.ndarray] | None = None) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
+    """``patch`` with the colours of ``target`` under ``mask``, by the named way; ``kept``: where the target's skin stays visible."""
+    return resolve("color", kind, COLOR_MATCHES)(patch, target, mask, kept, memory).astype(np.float32)

@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from livepaste.align import Alignment, align, crop, transform
 from livepaste.blend import blend, bounding_box, soften, to_frame
 from livepaste.color import match_color
+from livepaste.edge import carry_on, kept_skin
 from livepaste.masks import Context, Mask, build_mask
 from livepaste.options import BlendOptions
 from livepaste.smooth import OneEuro
@@ -75,8 +76,11 @@ def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: 
     swap = parts.swapper(wearer)
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
     mask = parts.mask(Context(wearer, points_xy, swap))
-    patch = match_color(parts.options.color, swap.image, wearer, mask, memory)
-    if parts.options.mask != "rectangle":  # the baseline's edge is hard by definition
+    patch = swap.image
+    if parts.options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
+        patch = carry_on(swap)
+    patch = match_color(parts.options.color, patch, wearer, mask, kept_skin(swap), memory)
+    if parts.options.mask != "rectangle":
         mask = soften(mask, feather_px(parts.options, points_xy))
     mask = mask * np.float32(parts.options.opacity)
     where = placed(alignment, parts.options)

@@ -27,7 +27,20 @@ HEAVY = (
 LAYER = {
     **dict.fromkeys(("errors", "registry", "types", "options"), 0),
     **dict.fromkeys(
-        ("align", "blend", "color", "smooth", "measures", "faceset", "checkpoint", "actors", "masks", "coverage"), 1
+        (
+            "align",
+            "blend",
+            "color",
+            "edge",
+            "smooth",
+            "measures",
+            "faceset",
+            "checkpoint",
+            "actors",
+            "masks",
+            "coverage",
+        ),
+        1,
     ),
     **dict.fromkeys(("pipeline", "stream", "guard", "extract", "measure_run", "clip_run"), 2),
     **dict.fromkeys(("finder", "mediapipe_graphs", "runtime", "swapper", "watcher", "devices"), 3),

@@ -7,6 +7,7 @@ import pytest
 from livepaste.align import align, mean_mesh, transform
 from livepaste.blend import blend, soften, to_frame
 from livepaste.color import from_oklab, match_color, to_oklab
+from livepaste.edge import carry_on, kept_skin
 from livepaste.errors import OptionError
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hull import hull_mask
@@ -88,7 +89,7 @@ def test_a_face_at_or_beyond_the_frames_border_is_no_error(shift: tuple[int, int
 
 def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
     frame = picture()
-    for color in ("none", "mean-std"):
+    for color in ("none", "mean-std", "seamless"):
         parts = Parts(Mirror(), build_mask("hull+learned"), BlendOptions(color=color))
         made = swap_frame(Frame(frame, Fraction(0), 0), (Face(POINTS),), parts)
         assert np.abs(made.image.astype(int) - frame).max() <= 4
@@ -148,20 +149,56 @@ def test_colour_statistics_leave_out_what_the_mask_leaves_out() -> None:
     mask = np.zeros((64, 64), np.float32)
     mask[16:48, 16:48] = 1
     target[mask == 0] = 0.0  # zeroed pixels must not drag the mean
-    matched = match_color("mean-std", patch, target, mask)
+    nothing = np.zeros_like(mask)
+    matched = match_color("mean-std", patch, target, mask, nothing)
     inside = mask > 0
     np.testing.assert_allclose(matched[inside].mean(0), target[inside].mean(0), atol=0.02)
-    np.testing.assert_array_equal(match_color("none", patch, target, mask), patch)
+    np.testing.assert_array_equal(match_color("none", patch, target, mask, nothing), patch)
     with pytest.raises(OptionError, match="unknown color"):
-        match_color("sepia", patch, target, mask)
+        match_color("sepia", patch, target, mask, nothing)
 
 
 def test_a_lamp_is_followed_within_half_a_second() -> None:
     patch = np.full((64, 64, 3), 0.5, np.float32)
     mask, memory = np.ones((64, 64), np.float32), {}
     for level in (*[0.3] * 20, *[0.7] * 15):
-        matched = match_color("mean-std", patch, np.full((64, 64, 3), level, np.float32), mask, memory)
+        matched = match_color("mean-std", patch, np.full((64, 64, 3), level, np.float32), mask, 0 * mask, memory)
     assert matched.mean() == pytest.approx(0.7, abs=0.03)
+
+
+def disc(side: int, radius: float) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    return (np.hypot(x, y) < radius).astype(np.float32)
+
+
+def test_skin_is_carried_on_over_the_personas_hair_and_stays_as_it_is_inside() -> None:
+    face = disc(112, 30)
+    image = np.where(face[..., None] > 0, np.float32([0.8, 0.6, 0.5]), np.float32(0.05)) * np.ones(
+        (112, 112, 1), np.float32
+    )
+    made = carry_on(Swap(image, cv2.GaussianBlur(face, (0, 0), 1.5), disc(112, 40)))
+    near = (disc(112, 33) > 0) & (face == 0)
+    np.testing.assert_allclose(made[near], np.broadcast_to([0.8, 0.6, 0.5], made[near].shape), atol=0.1)
+    inside = disc(112, 25) > 0
+    np.testing.assert_allclose(made[inside], image[inside], atol=1e-6)
+    np.testing.assert_allclose(made[0, 0], image[0, 0])  # no skin in reach
+
+
+def test_seamless_meets_the_skin_that_stays_and_no_hair() -> None:
+    """Half of the ring around the persona is the wearer's lit skin, half is hair: only the skin pulls."""
+    persona, wearer = disc(112, 28), disc(112, 40)
+    wearer[:, :56] = np.minimum(wearer, persona)[:, :56]  # hair on the left
+    target = np.full((112, 112, 3), 0.5, np.float32)
+    target[:, 84:] = 0.7  # bright where the persona ends on the right
+    target[:, :28] = 0.0
+    patch = np.full((112, 112, 3), 0.5, np.float32)
+    kept = kept_skin(Swap(patch, persona, wearer))
+    assert kept[56, 90] == 1
+    assert kept[56, 20] == kept[56, 56] == 0
+    plain, made = (match_color(kind, patch, target, persona, kept) for kind in ("mean-std", "seamless"))
+    step = [abs(float((picture[56, 83] - target[56, 85]).mean())) for picture in (plain, made)]
+    assert step[1] < 0.35 * step[0]
+    assert np.abs(made[56, 30] - plain[56, 30]).max() < 0.2 * np.abs(made[56, 83] - plain[56, 83]).max()
 
 
 def test_offset_and_scale_move_the_persona() -> None:
