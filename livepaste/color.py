@@ -18,6 +18,8 @@ COLOR_MATCHES = {
     "seamless": "livepaste.color:seamless",
 }
 SMALL = 48  # side at which statistics are taken: means and deviations of a face do not need more
+# Two lights on the wearer's face are no reason to paint the persona's shadows orange: colours are spread less, never more.
+LEAST_GAIN, MOST_GAIN = 0.6, np.array([1.2, 1.0, 1.0])
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
                     [0.0883024619, 0.2817188376, 0.6299787005]], np.float32)  # fmt: skip
 _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
@@ -74,7 +76,7 @@ def mean_std(
     kept: np.ndarray,
     memory: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001).
+    """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001), within bounds.
 
     ``memory`` filters the two statistics over time: a lamp is followed in a few frames, sensor noise is not.
     """
@@ -84,7 +86,7 @@ def mean_std(
     if stats[0] is None or stats[1] is None:
         return patch
     (mean_a, std_a), (mean_b, std_b) = stats
-    gain = np.clip(std_b / np.maximum(std_a, 1e-4), 0.6, 1.6)
+    gain = np.clip(std_b / np.maximum(std_a, 1e-4), LEAST_GAIN, MOST_GAIN)
     now = np.stack([gain, mean_b - mean_a * gain])
     if memory is not None:
         if "mean-std" in memory:
