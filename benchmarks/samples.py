@@ -21,7 +21,7 @@ steps_per_dispatch = 2
 """
 SETTINGS = """mask = "hull"
 feather = 0.05
-color = "seamless"
+color = "skin"
 opacity = 1.0
 offset = [0.0, 0.0]
 scale = 1.0

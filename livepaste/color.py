@@ -15,7 +15,7 @@ from livepaste.registry import resolve
 COLOR_MATCHES = {
     "none": "livepaste.color:keep",
     "mean-std": "livepaste.color:mean_std",
-    "seamless": "livepaste.color:seamless",
+    "skin": "livepaste.color:skin",
 }
 SMALL = 48  # side at which statistics are taken: means and deviations of a face do not need more
 # Two lights on the wearer's face are no reason to paint the persona's shadows orange: colours are spread less, never more.
@@ -100,14 +100,14 @@ CARRIED = 0.1  # share of the crop's side: sigma of the difference that is carri
 SURE = 0.05  # share of kept skin around a pixel at which half of the difference is believed
 
 
-def seamless(
+def skin(
     patch: np.ndarray,
     target: np.ndarray,
     mask: np.ndarray,
     kept: np.ndarray,
     memory: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """``seamless``: ``mean-std``, then the difference to the wearer's skin that stays beside it, carried inwards and fading.
+    """``skin``: ``mean-std``, then the difference to the wearer's skin that stays beside it, carried inwards and fading.
 
     What the membrane of Pérez et al. (2003) does, but from skin alone: hair and room at the edge pull at nothing.
     """

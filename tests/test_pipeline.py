@@ -89,7 +89,7 @@ def test_a_face_at_or_beyond_the_frames_border_is_no_error(shift: tuple[int, int
 
 def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
     frame = picture()
-    for color in ("none", "mean-std", "seamless"):
+    for color in ("none", "mean-std", "skin"):
         parts = Parts(Mirror(), build_mask("hull+learned"), BlendOptions(color=color))
         made = swap_frame(Frame(frame, Fraction(0), 0), (Face(POINTS),), parts)
         assert np.abs(made.image.astype(int) - frame).max() <= 4
@@ -184,7 +184,7 @@ def test_skin_is_carried_on_over_the_personas_hair_and_stays_as_it_is_inside() -
     np.testing.assert_allclose(made[0, 0], image[0, 0])  # no skin in reach
 
 
-def test_seamless_meets_the_skin_that_stays_and_no_hair() -> None:
+def test_skin_meets_the_skin_that_stays_and_no_hair() -> None:
     """Half of the ring around the persona is the wearer's lit skin, half is hair: only the skin pulls."""
     persona, wearer = disc(112, 28), disc(112, 40)
     wearer[:, :56] = np.minimum(wearer, persona)[:, :56]  # hair on the left
@@ -195,7 +195,7 @@ def test_seamless_meets_the_skin_that_stays_and_no_hair() -> None:
     kept = kept_skin(Swap(patch, persona, wearer))
     assert kept[56, 90] == 1
     assert kept[56, 20] == kept[56, 56] == 0
-    plain, made = (match_color(kind, patch, target, persona, kept) for kind in ("mean-std", "seamless"))
+    plain, made = (match_color(kind, patch, target, persona, kept) for kind in ("mean-std", "skin"))
     step = [abs(float((picture[56, 83] - target[56, 85]).mean())) for picture in (plain, made)]
     assert step[1] < 0.35 * step[0]
     assert np.abs(made[56, 30] - plain[56, 30]).max() < 0.2 * np.abs(made[56, 83] - plain[56, 83]).max()
