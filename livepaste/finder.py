@@ -53,6 +53,7 @@ class Finder:
     _lost: list[_Track] = field(default_factory=list, init=False)
     _numbers: int = field(default=0, init=False)
     _calls: int = field(default=0, init=False)
+    _looks: int = field(default=0, init=False)  # at squares of frames, each in its turn
     _main: int | None = field(default=None, init=False)  # track that `auto` follows
 
     def __post_init__(self) -> None:
@@ -101,12 +102,17 @@ class Finder:
         self._tracks = kept
 
     def _discover(self, image: np.ndarray, time: Fraction) -> None:
-        """Look for faces that are not followed: the whole frame, and if it shows none, one square of it."""
-        detections = self._new(self._detect(image))
+        """Look for faces that are not followed: the whole frame, and if it shows none, one square of it.
+
+        What counts is a mesh, not a detection: of a small face the whole frame often gives a box too rough for one.
+        """
+        found = mesh_on(self._mesh, image, self._new(self._detect(image)))
         tiles = tile_boxes(image.shape[1], image.shape[0])
-        if not detections and tiles:
-            detections = self._new(detect_in_tile(self._detect, image, tiles[self._calls % len(tiles)]))
-        for points, score in self._admitted(mesh_on(self._mesh, image, detections)):
+        if not found and tiles:
+            box = tiles[self._looks % len(tiles)]
+            self._looks += 1
+            found = mesh_on(self._mesh, image, self._new(detect_in_tile(self._detect, image, box)))
+        for points, score in self._admitted(found):
             if len(self._tracks) < min(self._wanted, _MAX_FACES) and not any(
                 _same_place(points, t.points) for t in self._tracks
             ):

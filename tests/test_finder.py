@@ -8,7 +8,7 @@ import pytest
 
 from livepaste.actors.motion import perform
 from livepaste.errors import OptionError
-from livepaste.finder import Finder, choose, find_in_photo, square_around, tile_boxes
+from livepaste.finder import Finder, _Track, choose, find_in_photo, square_around, tile_boxes
 from livepaste.types import Face, Frame
 
 FRAMES = 10
@@ -62,13 +62,14 @@ def test_forgotten_after_reset(shots):
         assert find(Frame(image, Fraction(1, 25), 1))[0].track == 1
 
 
-def test_small_face_in_a_large_frame(shots):
-    """About 60 px wide in 1280 × 720: too small for the detector on the whole frame."""
-    shot = shots[0][0]
+@pytest.mark.parametrize(("who", "index", "y"), [(0, 0, 500), (0, 9, 440), (1, 0, 460), (1, 6, 460), (1, 9, 460)])
+def test_small_face_in_a_large_frame(shots, who, index, y):
+    """About 60 px wide in 1280 × 720: the whole frame shows nothing, or a box too rough for the mesh."""
+    shot = shots[who][index]
     scale = 60 / np.ptp(shot.points_xyz[:, 0])
     small = cv2.resize(shot.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     image = np.full((720, 1280, 3), 120, np.uint8)
-    image[500 : 500 + small.shape[0], 900 : 900 + small.shape[1]] = small
+    image[y : y + small.shape[0], 900 : 900 + small.shape[1]] = small
     with Finder() as find:
         found = [bool(find(Frame(image, Fraction(i, 25), i))) for i in range(8)]
     assert found[-1]
@@ -135,6 +136,19 @@ def test_squares_cover_the_frame():
         seen[y : y + side, x : x + side] = True
     assert seen.all()
     assert tile_boxes(600, 590) == [(-290, -295, 1180)]
+
+
+def test_newcomers_are_looked_for_in_every_square(shots, monkeypatch):
+    """One is followed, another may come: the looks are seldom, and none of ten squares is left out of them."""
+    image = np.full((1080, 2560, 3), 120, np.uint8)
+    image[400:640, 1100:1420] = shots[0][0].image
+    looked = set()
+    monkeypatch.setattr("livepaste.finder.detect_in_tile", lambda detect, image, box: looked.add(box) or [])
+    with Finder(max_faces=2) as find:
+        find._tracks.append(_Track(0, shots[0][0].points_xyz + np.float32([1100, 400, 0]), Fraction(0)))
+        for i in range(80):
+            assert len(find(Frame(image, Fraction(i, 25), i))) == 1
+    assert looked == set(tile_boxes(2560, 1080))
 
 
 def test_unknown_choice():
