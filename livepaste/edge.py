@@ -10,10 +10,8 @@ from livepaste.types import Swap
 
 SKIN = 0.6, 0.95  # of the persona's mask: between these a pixel becomes surely its skin
 REACH = 0.025  # share of the crop's side: sigma of what skin is carried on with
-LEFT, KEPT = (
-    (0.25, 0.6),
-    (0.5, 0.9),
-)  # of the persona's and the wearer's mask: between these a pixel leaves and is a face
+LEFT = 0.25, 0.6  # of the persona's mask: between these a pixel leaves its face
+KEPT = 0.5, 0.9  # of the wearer's mask: between these a pixel becomes surely the wearer's face
 
 
 def ramp(mask: np.ndarray, low: float, high: float) -> np.ndarray:
