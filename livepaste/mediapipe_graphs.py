@@ -176,6 +176,8 @@ class MeshGraph(_Graph):
         self, image: UInt8[np.ndarray, "h w 3"], squares: list[Square]
     ) -> list[tuple[Float32[np.ndarray, "478 3"], float] | None]:
         """Points in frame pixels (z in the same scale) and presence in [0, 1] for each square; None: no face there."""
+        if not squares:
+            return []  # the packet below is a copy of the whole frame
         h, w = image.shape[:2]
         packet = self._image(image)
         found: list[tuple[np.ndarray, float] | None] = []
