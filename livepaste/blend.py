@@ -9,6 +9,7 @@ from jaxtyping import Float32, UInt8
 from livepaste.align import Alignment, transform
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1; the last two are one further
+_FINER = 3  # odd, so that the crop's pixels are among the layer's
 
 
 def bounding_box(alignment: Alignment, size_wh: tuple[int, int], part: Box | None = None) -> Box:
@@ -59,6 +60,27 @@ def soften(mask: Float32[np.ndarray, "h w"], width_px: float) -> Float32[np.ndar
     return cv2.GaussianBlur(mask, (0, 0), width_px / 3, borderType=cv2.BORDER_CONSTANT)
 
 
+def _layer(patch: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Patch and mask as RGBA bytes, ``_FINER`` times as fine, with a border of one crop pixel in which the mask ends.
+
+    Cubic here, on the small patch, leaves linear sampling for the frame: within 2 of 255 grey levels of sampling the
+    frame itself cubically, in a fifth of the time. Four channels, because cv2 warps them twice as fast as three.
+    """
+    border = 1, 1, 1, 1
+    rgb = cv2.copyMakeBorder(cv2.convertScaleAbs(np.clip(patch, 0, 1), alpha=255), *border, cv2.BORDER_REPLICATE)
+    alpha = cv2.copyMakeBorder(cv2.convertScaleAbs(mask, alpha=255), *border, cv2.BORDER_CONSTANT)
+    size = alpha.shape[1] * _FINER, alpha.shape[0] * _FINER
+    return cv2.merge(
+        [cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)]
+    )
+
+
+def _from_layer(matrix: np.ndarray) -> np.ndarray:
+    """``matrix`` takes crop pixels; this one takes the layer's, which sit at ``(u + 0.5) / _FINER - 1.5`` in the crop."""
+    at = 0.5 / _FINER - 1.5
+    return np.column_stack([matrix[:, :2] / _FINER, matrix @ (at, at, 1)])
+
+
 def blend(
     frame: UInt8[np.ndarray, "h w 3"],
     patch: Float32[np.ndarray, "s s 3"],
@@ -76,17 +98,18 @@ def blend(
     part = _covered(mask)
     if part[2] <= part[0]:
         return out
-    box = bounding_box(alignment, (w, h), part)
-    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = box = bounding_box(alignment, (w, h), part)
     if x1 <= x0 or y1 <= y0:
         return out
-    share = to_frame(mask, alignment, box)
-    # Bytes, because cv2 does in 1 ms with them what takes 4 with floats; a grey level is rounded once more.
-    # Replicated, so that a mask that reaches the crop's border does not mix in what lies beyond it.
-    over = cv2.warpAffine(cv2.convertScaleAbs(np.clip(patch, 0, 1), alpha=255), _into(alignment, box), (x1 - x0, y1 - y0),
-                          flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
-    # premultiplying is not needed: the patch is defined wherever the mask is above 0; where it is 0 the frame's value
-    # comes back as it was, for the weights' sum differs from 1 by a hundred-thousandth
+    over = cv2.warpAffine(
+        _layer(patch, mask), _from_layer(_into(alignment, box)), (x1 - x0, y1 - y0),
+        flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    share = cv2.cvtColor(cv2.extractChannel(over, 3), cv2.COLOR_GRAY2RGB)
     region = out[y0:y1, x0:x1]
-    region[...] = cv2.blendLinear(over, np.ascontiguousarray(region), share, 1 - share)
+    # Two products, each rounded: where the share is 0 or 255 the one is exact and the other 0
+    region[...] = cv2.add(
+        cv2.multiply(cv2.cvtColor(over, cv2.COLOR_RGBA2RGB), share, scale=1 / 255),
+        cv2.multiply(region, cv2.bitwise_not(share), scale=1 / 255),
+    )
     return out

@@ -67,7 +67,8 @@ def test_a_patch_is_laid_as_on_the_whole_frame(where: tuple[int, int, int, int])
     )
     expected = share * np.clip(over, 0, 255) + (1 - share) * frame
     out = blend(frame, patch, mask, alignment)
-    assert np.abs(out - expected).max() < 1.6  # two roundings
+    assert np.abs(out - expected).max() < 2.6  # bytes in two steps
+    assert np.abs(out - expected).mean() < 0.3
     assert (out != frame).any() == bool(mask.any())
     assert out is not frame
 
