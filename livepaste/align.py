@@ -114,7 +114,6 @@ def _crop_shrunk(image: np.ndarray, alignment: Alignment) -> np.ndarray:
     step = max(2, round(1 / alignment.scale))
     s = alignment.size
     corners = transform(np.array([[0, 0], [s, 0], [0, s], [s, s]], np.float32), alignment.crop_to_frame)
-    h, w = image.shape[:2]
     low, high = np.floor(corners.min(0)).astype(int) - 2 * step, np.ceil(corners.max(0)).astype(int) + 2 * step
     (x0, x1), (y0, y1) = (_whole_steps(int(low[i]), int(high[i]), image.shape[1 - i], step) for i in (0, 1))
     region = image[y0:y1, x0:x1]

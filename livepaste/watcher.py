@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ from livepaste.stream import Slot
 from livepaste.types import Face, Frame
 
 logger = logging.getLogger(__name__)
-LOOK_EVERY_S = 0.25
-TILES_A_LOOK = 3  # of the 7 of a 720p frame, beside the whole frame: 16 ms on one core, every part seen within 0.75 s
-KEEP_S = 1.2  # a box lasts until every part was looked at again
+LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the two stages on two cores
+WHOLE_EVERY = 4  # looks; those between are at the squares in turn, so that of a 720p frame all 7 are seen within 0.6 s
+KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
 ASLEEP_S = 2.0  # without a look for so long nobody knows who else is there
 
 
@@ -49,6 +49,7 @@ class Watcher:
         self._seen: list[tuple[float, Box]] = []
         self._closed = threading.Event()
         self.looks = 0
+        self._round_s = 0.0  # how long it takes to look at every part
         self._looked_s = float("-inf")
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
         self._thread.start()
@@ -58,7 +59,7 @@ class Watcher:
 
     def strangers(self, faces: Iterable[Face]) -> tuple[Face, ...]:
         """Faces that were seen lately and are none of ``faces``, which the loop follows itself."""
-        oldest = time.monotonic() - KEEP_S
+        oldest = time.monotonic() - self._keep_s
         followed = [(face.points_xyz[:, :2].mean(0), width(face.points_xyz)) for face in faces]
         return tuple(box.face for at, box in self._seen if at >= oldest and not _is_any(box, followed))
 
@@ -66,6 +67,10 @@ class Watcher:
     def awake(self) -> bool:
         """Whether it looked lately. When it did not (still loading, failing, hanging), a stranger may be in the picture."""
         return time.monotonic() - self._looked_s < ASLEEP_S
+
+    @property
+    def _keep_s(self) -> float:
+        return max(KEEP_S, 2 * self._round_s)
 
     def close(self) -> None:
         self._closed.set()
@@ -78,19 +83,13 @@ class Watcher:
         except Exception:  # it stays asleep, and the cover is all that leaves
             logger.exception("looking for other faces cannot start; --others leave goes without")
             return
-        turn = 0
         while not self._closed.is_set():
             image = self._slot.take()
             if image is None:
                 break
             began = time.monotonic()
             try:
-                tiles = tile_boxes(image.shape[1], image.shape[0])
-                found = detect(image)
-                for i in range(min(TILES_A_LOOK, len(tiles))):
-                    found += detect_in_tile(detect, image, tiles[(turn + i) % len(tiles)])
-                turn += TILES_A_LOOK
-                self._keep(found, began)
+                self._keep(self._look(detect, image), began)
                 self._looked_s = began
                 self.looks += 1
             except Exception:  # says so and tries again; while it lasts it is not awake
@@ -98,11 +97,22 @@ class Watcher:
             self._closed.wait(max(0.0, began + LOOK_EVERY_S - time.monotonic()))
         detect.close()
 
+    def _look(self, detect: Callable[[np.ndarray], list[Detection]], image: np.ndarray) -> list[Detection]:
+        """At the part whose turn it is; the first time at every part, since nobody is safe to show before."""
+        tiles = tile_boxes(image.shape[1], image.shape[0])
+        self._round_s = LOOK_EVERY_S * len(tiles) * WHOLE_EVERY / (WHOLE_EVERY - 1)
+        whole, among = self.looks % WHOLE_EVERY == 0, self.looks - self.looks // WHOLE_EVERY - 1
+        if not self.looks:
+            return [*detect(image), *(d for tile in tiles for d in detect_in_tile(detect, image, tile))]
+        if whole or not tiles:
+            return detect(image)
+        return detect_in_tile(detect, image, tiles[among % len(tiles)])
+
     def _keep(self, found: list[Detection], now: float) -> None:
         """Remember; a face seen again replaces its older boxes."""
         boxes = [Box(x, y, x + w, y + h) for x, y, w, h in (d.box_xywh for d in found)]
         places = [(np.array([(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2]), b.x1 - b.x0) for b in boxes]
-        older = [(at, b) for at, b in self._seen if now - at <= KEEP_S and not _is_any(b, places)]
+        older = [(at, b) for at, b in self._seen if now - at <= self._keep_s and not _is_any(b, places)]
         self._seen = older + [(now, b) for b in boxes]
 
 

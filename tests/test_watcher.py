@@ -12,6 +12,7 @@ from livepaste import watcher
 from livepaste.actors.motion import perform
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, safe
 from livepaste.devices.memory import MemorySource
+from livepaste.finder import tile_boxes
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Pipeline
 from livepaste.types import Face, Frame, Swap
@@ -97,6 +98,43 @@ def test_it_is_not_awake_while_it_fails_and_wakes_up_again(scene, monkeypatch: p
         broken.clear()
         watching.show(Frame(image, Fraction(1), 1))
         until(lambda: watching.awake)
+    finally:
+        watching.close()
+
+
+def test_the_first_look_is_at_every_part_and_the_others_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each square has a colour of its own in its middle, so that what was looked at is known by it."""
+    image = np.zeros((720, 1280, 3), np.uint8)
+    squares = [box for box in tile_boxes(1280, 720) if box[2] <= 720]
+    for i, (x, y, side) in enumerate(squares, 1):
+        image[y + side // 2, x + side // 2] = i
+    seen: list[object] = []
+
+    class Detector:
+        def __call__(self, part: np.ndarray) -> list:
+            h, w = part.shape[:2]
+            seen.append((w, h) if w != 640 else int(part[h // 2, w // 2, 0]))
+            return []
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(watcher, "DetectionGraph", Detector)
+    monkeypatch.setattr(watcher, "LOOK_EVERY_S", 0.001)
+    watching = Watcher()
+    try:
+        every = {(1280, 720), (1440, 1440), *range(1, len(squares) + 1)}
+        watching.show(Frame(image, Fraction(0), 0))
+        until(lambda: watching.looks == 1)
+        assert set(seen) == every
+        for _ in range(12):  # a round of seven squares, the whole frame every fourth time
+            looks = watching.looks
+            watching.show(Frame(image, Fraction(0), 0))
+            until(lambda looks=looks: watching.looks > looks)
+        turns = seen[len(every) :]
+        assert len(turns) == 12  # one part a look
+        assert set(turns) == every
+        assert turns.count((1280, 720)) == 3
     finally:
         watching.close()
 
