@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def help_s() -> dict[str, float]:
 
 
 def film(folder: Path) -> Path:
-    """Ten seconds of a drawn wearer, with sound."""
+    """Ten seconds of a drawn wearer, with sound, at what a phone or a webcam writes at this size: 8 Mbit/s or so."""
     from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.motion import perform
     from livepaste.actors.truth import voice
@@ -71,7 +71,7 @@ def film(folder: Path) -> Path:
 
     performance, actor = perform(77, 10 * FPS, Fraction(FPS)), DrawnActor(8301)
     frames = (actor.render(performance, i, SIZE, background_seed=5).image for i in range(len(performance)))
-    write_video(folder / "wearer.mp4", frames, Fraction(FPS), SIZE, voice(performance, 77))
+    write_video(folder / "wearer.mp4", frames, Fraction(FPS), SIZE, voice(performance, 77), crf=18)
     return folder / "wearer.mp4"
 
 
@@ -108,6 +108,7 @@ def clip_factor(clip: Path, model: list[str], folder: Path) -> dict[str, float]:
     took, told = livepaste("clip", clip, folder / "out.mp4", *model)
     own = re.search(r"real-time factor ([\d.]+)", told)
     return {
+        "clip_mbit_per_s": clip.stat().st_size * 8 / 10 / 1e6,
         "clip_real_time_factor": float(own[1]) if own else float("nan"),
         "clip_real_time_factor_with_start": 10 / took,
     }
@@ -143,6 +144,49 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
         "color_ms": milliseconds(lambda: match_color(BlendOptions().color, face, face, mask, kept, memory)),
         "blend_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment)),
     }
+
+
+def newcomers() -> dict[str, float]:
+    """How long somebody who enters a 720p picture beside the wearer is seen before the detector has found them."""
+    from livepaste.actors.drawn import DrawnActor
+    from livepaste.actors.motion import perform
+    from livepaste.types import Face, Frame
+    from livepaste.watcher import Watcher
+
+    performance, rng, took = perform(77, 2), np.random.default_rng(3), []
+    wearer, other = (DrawnActor(seed).render(performance, 0, (640, 360)) for seed in (8301, 8304))
+    empty = np.full((*SIZE[::-1], 3), 90, np.uint8)
+    empty[180:540, :640] = wearer.image
+    followed = [Face((wearer.points_xyz + np.float32([0, 180, 0])).astype(np.float32))]
+    wide = float(np.ptp(other.points_xyz[:, 0]))
+    for face_px in (60, 90, 140, 220, 300) * 6:
+        scale = face_px / wide
+        picture = cv2.resize(other.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = picture[:720, (picture.shape[1] - 2 * face_px) // 2 :][:, : 2 * face_px]
+        h, w = picture.shape[:2]
+        x, y = int(rng.integers(640, 1281 - w)), int(rng.integers(0, 721 - h))
+        with_other = empty.copy()
+        with_other[y : y + h, x : x + w] = picture
+        watcher, entered = Watcher(), float("inf")
+        try:
+            for index, began in _at_thirty(20.0):
+                if watcher.looks == 0:
+                    entered = began + rng.uniform(0.1, 0.6)  # at any moment of a round
+                watcher.show(Frame(with_other if began >= entered else empty, Fraction(index, FPS), index))
+                if began >= entered and watcher.strangers(followed):
+                    break
+            took.append(time.monotonic() - entered)
+        finally:
+            watcher.close()
+    return {"newcomer_seen_s_p50": float(np.median(took)), "newcomer_seen_s_worst": max(took)}
+
+
+def _at_thirty(seconds: float) -> Iterator[tuple[int, float]]:
+    """Index and time, thirty a second."""
+    start = time.monotonic()
+    for index in range(int(seconds * FPS)):
+        time.sleep(max(0.0, start + index / FPS - time.monotonic()))
+        yield index, time.monotonic()
 
 
 def train(folder: Path) -> dict[str, float]:
@@ -184,7 +228,7 @@ def main() -> None:
         folder = Path(name)
         clip = film(folder)
         for part in (help_s, lambda: live(clip, model, folder, args.seconds), lambda: clip_factor(clip, model, folder),
-                     lambda: stages(clip, args.model), lambda: train(folder)):  # fmt: skip
+                     lambda: stages(clip, args.model), newcomers, lambda: train(folder)):  # fmt: skip
             made = part()
             numbers |= made
             for key, value in made.items():
