@@ -173,7 +173,7 @@ def newcomers() -> dict[str, float]:
                 if watcher.looks == 0:
                     entered = began + rng.uniform(0.1, 0.6)  # at any moment of a round
                 watcher.show(Frame(with_other if began >= entered else empty, Fraction(index, FPS), index))
-                if began >= entered and watcher.strangers(followed):
+                if began >= entered and watcher.strangers(index, followed):
                     break
             took.append(time.monotonic() - entered)
         finally:

@@ -50,24 +50,25 @@ def make_finder(face: str) -> Finder:
 
 
 def chooser(face: str) -> tuple[Choose, Choose]:
-    """Which of the found faces (chosen first) are swapped, and which are the others."""
+    """Which of the found faces are swapped, and which are the others."""
     if face == "all":
         return (lambda faces: faces), (lambda faces: ())
-    return (lambda faces: faces[:1]), (lambda faces: faces[1:])
+    return (lambda faces: tuple(f for f in faces if f.chosen)), (lambda faces: tuple(f for f in faces if not f.chosen))
 
 
 def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
-    """The options without ``learned`` while the model's masks are not learned yet: they would show nothing, or holes.
+    """The options without ``learned`` (``hull`` if there is nothing else) while the model's masks are not learned yet: they
+    would show nothing, or holes.
 
     ``model`` is ``model.json``, which says how good they are on faces held out from training.
     """
     names = options.mask.split("+")
     learned = model.get("validation", {})
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
-    if "learned" not in names or names == ["learned"] or quality >= MASK_LEARNED:
+    if "learned" not in names or quality >= MASK_LEARNED:
         return options
     logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); left out of --mask", quality)
-    return replace(options, mask="+".join(name for name in names if name != "learned"))
+    return replace(options, mask="+".join(name for name in names if name != "learned") or "hull")
 
 
 class FrameSwapper:

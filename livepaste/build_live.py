@@ -6,6 +6,7 @@ import logging
 import threading
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def open_sinks(options: LiveOptions, size: tuple[int, int], fps: float) -> tuple
             sinks.append(resolve("sink", known, SINKS, group="livepaste.sinks")(argument, size, fps))
     except BaseException:
         for sink in sinks:
-            sink.close()
+            with suppress(Exception):  # what is wrong is the sink that could not be opened
+                sink.close()
         raise
     return tuple(sinks)
 
@@ -202,7 +204,7 @@ class LiveStages:
         if self._watcher is not None:
             if not self._watcher.awake:  # nobody knows who else is there: no frame is safe
                 return Swapped(frame.image, 0, len(faces))
-            hidden = (*others(faces), *self._watcher.strangers(faces))
+            hidden = (*others(faces), *self._watcher.strangers(frame.index, faces))
             if hidden:
                 frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
         return pipeline(frame, faces)
@@ -241,11 +243,11 @@ class LiveStages:
 
 
 def safe(value: Any) -> bool:
-    """Whether what the last stage made may leave: somebody was swapped. Others were hidden before the swap.
+    """Whether what the last stage made may leave. Others were hidden before the swap.
 
     A frame in which they could not be hidden comes with nobody swapped.
     """
-    return isinstance(value, Swapped) and value.swapped > 0
+    return isinstance(value, Swapped) and value.safe
 
 
 def picture(value: Swapped) -> np.ndarray:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
 
+from livepaste.errors import LivepasteError
 from livepaste.guard import Guard, hide_faces
 from livepaste.pipeline import Swapped
 from livepaste.types import Face, Frame, Mark
 
+logger = logging.getLogger(__name__)
 BRIDGE = Fraction(1, 2)  # seconds: longer gaps are a face that is gone
 CUT_DIFFERENCE = 28.0  # mean absolute difference of two neighbouring frames' thumbnails, of 255
 T = TypeVar("T")
 _END = object()
 
 
-def threaded(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def threaded(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """The same items in the same order, made on a thread of their own at most ``depth`` ahead; errors come through."""
     box: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
@@ -75,6 +78,7 @@ def find(
 ) -> Iterator[Found]:
     """Find faces in every frame; a hard cut resets the finder."""
     last: np.ndarray | None = None
+    said: set[str] = set()
     for frame in frames:
         thumbnail = frame.image[::24, ::24].astype(np.int16)
         cut = last is not None and (
@@ -84,51 +88,68 @@ def find(
         if cut:
             reset()
         try:
-            yield Found(frame, finder(frame), cut)
-        except Exception:
-            yield Found(frame, (), cut, failed=True)
+            item = Found(frame, finder(frame), cut)
+        except LivepasteError:
+            raise
+        except Exception as error:  # this frame's own: the guard answers it
+            _say_once(said, "looking for faces", frame, error)
+            item = Found(frame, (), cut, failed=True)
+        yield item
+
+
+def _say_once(said: set[str], what: str, frame: Frame, error: Exception) -> None:
+    """Say what went wrong the first time; the trace is for ``--verbose``."""
+    reason = f"{type(error).__name__}: {error}"
+    if reason not in said:
+        said.add(reason)
+        logger.warning("%s failed at %.2f s, which is covered (%s)", what, float(frame.time), reason)
+        logger.info("", exc_info=error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Where a face was last seen."""
+
+    number: int  # of the item
+    time: Fraction
+    face: Face
 
 
 def bridge(found: Iterable[Found], gap: Fraction = BRIDGE) -> Iterator[Found]:
-    """Fill frames without a face between two with one, at most ``gap`` apart and with no cut, by interpolated landmarks."""
-    before: Found | None = None
+    """Give every frame between two with the same face, at most ``gap`` apart and with no cut, that face by interpolated landmarks."""
+    seen: dict[int, _Seen] = {}  # by track
     waiting: deque[Found] = deque()
-    for item in found:
-        if item.faces and not item.cut and before is not None and waiting and not any(w.cut for w in waiting):
-            if item.frame.time - before.frame.time <= gap:
-                yield from _between(before, waiting, item)
-            else:
-                yield from waiting
-            waiting.clear()
-        elif item.faces or item.cut:
+    for number, item in enumerate(found):
+        if item.cut:
             yield from waiting
             waiting.clear()
-        if item.faces:
-            before = item
-            yield item
-        else:
-            waiting.append(item)
-            if before is None or item.frame.time - before.frame.time > gap:
-                yield from waiting
-                waiting.clear()
-                before = None
+            seen.clear()
+        now = item.frame.time
+        seen = {track: s for track, s in seen.items() if now - s.time <= gap}
+        waiting.append(item)
+        first = number + 1 - len(waiting)
+        for face in item.faces:
+            before = seen.pop(face.track, None)
+            if before is None and len(item.faces) == len(seen) == 1:  # one, and one again, under another number
+                before = seen.popitem()[1]
+            if before is not None:
+                for i in range(before.number + 1 - first, number - first):
+                    waiting[i] = _between(before, waiting[i], face, now)
+            seen[face.track] = _Seen(number, now, face)
+        missing = min((s.number for s in seen.values() if s.number < number), default=number)
+        while waiting and first <= missing:
+            yield waiting.popleft()
+            first += 1
     yield from waiting
 
 
-def _between(before: Found, gap: Iterable[Found], after: Found) -> Iterator[Found]:
-    whole = after.frame.time - before.frame.time
-    for item in gap:
-        share = float((item.frame.time - before.frame.time) / whole)
-        faces = []
-        for a in before.faces:
-            b = next(
-                (f for f in after.faces if f.track == a.track),
-                after.faces[0] if len(after.faces) == len(before.faces) == 1 else None,
-            )
-            if b is not None:
-                points = ((1 - share) * a.points_xyz + share * b.points_xyz).astype(np.float32)
-                faces.append(Face(points, min(a.score, b.score), a.track))
-        yield Found(item.frame, tuple(faces), item.cut)
+def _between(before: _Seen, item: Found, after: Face, after_time: Fraction) -> Found:
+    """``item`` with the face that was seen before and after it."""
+    share = float((item.frame.time - before.time) / (after_time - before.time))
+    points = ((1 - share) * before.face.points_xyz + share * after.points_xyz).astype(np.float32)
+    face = replace(after, points_xyz=points, score=min(before.face.score, after.score))
+    faces = [*item.faces, face]
+    return replace(item, faces=tuple(sorted(faces, key=lambda f: not f.chosen)), failed=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +160,7 @@ class Made:
     image: np.ndarray
     mark: Mark
     mask: np.ndarray | None
+    why: str = ""  # it was not swapped
 
 
 @dataclass
@@ -147,39 +169,47 @@ class Summary:
 
     frames: int = 0
     marks: dict[str, int] = field(default_factory=lambda: {m.value: 0 for m in Mark})
-    spans: list[tuple[Fraction, Fraction]] = field(default_factory=list)  # covered, from and to
-    bridged: int = 0
+    spans: list[tuple[Fraction, Fraction, str]] = field(default_factory=list)  # covered: from, to, why
 
     def add(self, made: Made) -> None:
         self.frames += 1
         self.marks[made.mark.value] += 1
-        if made.mark is Mark.COVER:
-            if self.spans and self._last_covered:
-                self.spans[-1] = (self.spans[-1][0], made.frame.time)
-            else:
-                self.spans.append((made.frame.time, made.frame.time))
-        self._last_covered = made.mark is Mark.COVER
+        covered = made.mark is Mark.COVER
+        if covered and self._last_covered and self.spans[-1][2] == made.why:
+            self.spans[-1] = (self.spans[-1][0], made.frame.time, made.why)
+        elif covered:
+            self.spans.append((made.frame.time, made.frame.time, made.why))
+        self._last_covered = covered
 
     _last_covered: bool = False
+
+
+NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "it failed there, as said above"
 
 
 def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], Swapped], reset: Callable[[], None], guard: Guard,
          others: Callable[[tuple[Face, ...]], tuple[Face, ...]]) -> Iterator[Made]:  # fmt: skip
     """Swap every frame and let the guard decide what leaves. ``others`` names the faces to hide."""
+    said: set[str] = set()
     for item in found:
         if item.cut:
             reset()
             guard.forget()
         frame, result = item.frame, None
+        why = FAILED if item.failed else NO_FACE
         if not item.failed and item.faces:
             try:
                 hidden = others(item.faces)
                 clean = Frame(hide_faces(frame.image, hidden), frame.time, frame.index) if hidden else frame
                 result = pipeline(clean, item.faces)
-            except Exception:  # a failed frame is the guard's to answer, whatever failed
-                result = None
+                why = HIDDEN if result.missed else NO_FACE
+            except LivepasteError:
+                raise
+            except Exception as error:  # a failed frame is the guard's to answer, whatever failed
+                _say_once(said, "swapping", frame, error)
+                why = FAILED
         now = float(frame.time)
-        safe = result is not None and result.swapped > 0
+        safe = result is not None and result.safe
         guard.offer(result.image if result else None, now, safe=safe, raw=frame.image)
         image, mark = guard.answer(now)
-        yield Made(frame, image, mark, result.mask if result and mark is Mark.SWAPPED else None)
+        yield Made(frame, image, mark, result.mask if result and mark is Mark.SWAPPED else None, why)

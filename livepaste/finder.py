@@ -9,7 +9,7 @@ keeps its track number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import TracebackType
 
@@ -65,7 +65,10 @@ class Finder:
         self._wanted = 1 if self.face == "auto" and self.max_faces == 1 else max(4, self.max_faces)
 
     def __call__(self, frame: Frame) -> tuple[Face, ...]:
-        """The faces in this frame, chosen one first; empty when there is none."""
+        """The faces in this frame, the chosen one first.
+
+        None is chosen while the one that `auto` follows is gone, until it is given up.
+        """
         image, time = frame.image, frame.time
         before = len(self._tracks)
         self._follow(image, time)
@@ -74,8 +77,8 @@ class Finder:
             self._discover(image, time)
         self._calls += 1
         self._lost = [t for t in self._lost if abs(time - t.seen) <= _REMEMBER]
-        faces = [Face(t.points, t.score, t.number) for t in self._tracks]
-        return tuple(self._in_order(faces, time)[: self.max_faces])
+        faces = [Face(t.points, t.score, t.number, chosen=False) for t in self._tracks]
+        return tuple(self._in_order(faces)[: self.max_faces])
 
     def reset(self) -> None:
         """Forget every track: the next frame has nothing to do with the last."""
@@ -146,17 +149,20 @@ class Finder:
         self._numbers += 1
         return self._numbers - 1
 
-    def _in_order(self, faces: list[Face], time: Fraction) -> list[Face]:
+    def _in_order(self, faces: list[Face]) -> list[Face]:
+        if not faces:
+            return []
         faces.sort(key=lambda f: -width(f.points_xyz))
         if self.face in ("left", "right"):
             side = 1 if self.face == "left" else -1
             faces.sort(key=lambda f: side * float(f.points_xyz[:, 0].mean()))
-        elif self.face == "auto" and faces:
-            waiting = any(t.number == self._main for t in self._lost)
-            if not waiting and all(f.track != self._main for f in faces):
+        elif self.face == "auto":
+            if self._wanted > 1 and any(t.number == self._main for t in self._lost):
+                return faces
+            if all(f.track != self._main for f in faces):
                 self._main = faces[0].track
             faces.sort(key=lambda f: f.track != self._main)
-        return faces
+        return [replace(faces[0], chosen=True), *faces[1:]]
 
 
 def choose(faces: tuple[Face, ...], face: str) -> tuple[Face, ...]:
@@ -271,8 +277,13 @@ def _same_place(a: np.ndarray, b: np.ndarray) -> bool:
 def _holds(points: np.ndarray, detection: Detection) -> bool:
     """Whether the middle of a detection lies on a followed face."""
     x, y, w, h = detection.box_xywh
-    centre = points[:, :2].mean(0)
-    return float(np.hypot(*(centre - (x + w / 2, y + h / 2)))) < 0.6 * max(width(points), w)
+    return lies_on((x + w / 2, y + h / 2), points)
+
+
+def lies_on(xy: tuple[float, float], points: np.ndarray) -> bool:
+    """Whether a place lies on the face with these points: in the ellipse of their bounding box, so not beside its cheek."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    return bool(np.square((np.array(xy) - (low + high) / 2) / np.maximum((high - low) / 2, 1e-6)).sum() <= 1)
 
 
 def _is_face(result: tuple[np.ndarray, float] | None, image: np.ndarray) -> bool:

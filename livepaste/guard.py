@@ -130,5 +130,5 @@ class Guard:
         return fit(self.cover(self._raw, self.size_wh), self.size_wh), Mark.COVER
 
     def forget(self) -> None:
-        """Drop what could be held: after a model exchange or a cut the last frame is another picture's."""
+        """Drop what could be held: after a cut the last frame is another picture's."""
         self._good, self._good_at, self._fresh = None, float("-inf"), False

@@ -1,10 +1,10 @@
-"""One frame's work: crop, swap, mask, colour, blend. ``swap_frame`` is pure; Pipeline holds what lasts between frames."""
+"""One frame's work: crop, swap, mask, colour, blend. ``swap_face`` is pure; Pipeline holds what lasts between frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from livepaste.options import BlendOptions
 from livepaste.smooth import OneEuro
 from livepaste.types import Face, Frame, Swap
 
+SHOWN = 0.3  # of a face's hull: where a mask shows less of the persona, it is the wearer that is seen
+
 
 @runtime_checkable
 class SwapsCrops(Protocol):
@@ -32,7 +34,7 @@ class SwapsCrops(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What ``swap_frame`` needs besides the frame."""
+    """What ``swap_face`` needs besides the picture and its points."""
 
     swapper: SwapsCrops
     mask: Mask
@@ -45,8 +47,22 @@ class Swapped:
 
     image: UInt8[np.ndarray, "h w 3"]
     swapped: int  # faces
-    others: int  # faces found but not swapped
+    others: int = 0  # faces found but not swapped
+    missed: int = 0  # faces that were to be swapped, and whose mask lets hardly any of the persona show
     mask: Float32[np.ndarray, "h w"] | None = None
+
+    @property
+    def safe(self) -> bool:
+        """Whether it may leave: somebody was swapped, and nobody who should be was missed."""
+        return self.swapped > 0 and self.missed == 0
+
+
+class Laid(NamedTuple):
+    """One face's work."""
+
+    image: np.ndarray  # the new frame
+    share: float  # of the face's hull that the mask lets the persona cover, before opacity
+    mask: np.ndarray | None  # in frame pixels, when wanted
 
 
 def feather_px(options: BlendOptions, points_xy: np.ndarray) -> float:
@@ -69,13 +85,14 @@ def placed(alignment: Alignment, options: BlendOptions) -> Alignment:
 
 
 def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: Parts, memory: dict[str, np.ndarray] | None = None,
-              *, want_mask: bool = False) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
-    """Swap one face; returns the new frame and, if wanted, the blend mask in frame pixels."""
+              *, want_mask: bool = False) -> Laid:  # fmt: skip
+    """Swap one face. ``memory`` is what its colour match remembers; the caller keeps it."""
     alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage)
     wearer = crop(image, alignment).astype(np.float32) / 255
     swap = parts.swapper(wearer)
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
     mask = parts.mask(Context(wearer, points_xy, swap))
+    share = float(mask.sum()) / max(1.0, cv2.contourArea(cv2.convexHull(points_xy)))
     patch = swap.image
     if parts.options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
         patch = carry_on(swap)
@@ -86,23 +103,13 @@ def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: 
     where = placed(alignment, parts.options)
     out = blend(image, patch, mask, where)
     if not want_mask:
-        return out, None
+        return Laid(out, share, None)
     h, w = image.shape[:2]
     full = np.zeros((h, w), np.float32)
     x0, y0, x1, y1 = box = bounding_box(where, (w, h))
     if x1 > x0 and y1 > y0:
         full[y0:y1, x0:x1] = to_frame(mask, where, box)
-    return out, full
-
-
-def swap_frame(frame: Frame, faces: tuple[Face, ...], parts: Parts, *, want_mask: bool = False) -> Swapped:
-    """Swap every face given; pure."""
-    image, total = frame.image, None
-    for face in faces:
-        image, mask = swap_face(image, face.points_xyz, parts, want_mask=want_mask)
-        if mask is not None:
-            total = mask if total is None else np.maximum(total, mask)
-    return Swapped(image, len(faces), 0, total)
+    return Laid(out, share, full)
 
 
 @dataclass
@@ -136,6 +143,8 @@ class Pipeline:
         """Another model from the next frame on."""
         self.swapper = swapper
         self._parts = Parts(swapper, self._parts.mask, self._options)
+        for track in self._tracks.values():  # its colours are not the last one's
+            track.memory.clear()
 
     def reset(self) -> None:
         """Forget what was seen: after a cut, nothing carries over."""
@@ -144,15 +153,16 @@ class Pipeline:
     def __call__(self, frame: Frame, faces: tuple[Face, ...]) -> Swapped:
         """Swap the chosen faces of one frame."""
         chosen = self.choose(faces)
-        image, total, alive = frame.image, None, {}
+        image, total, alive, missed = frame.image, None, {}, 0
         for face in chosen:
             track = alive[face.track] = self._tracks.get(face.track) or _Track()
             points = face.points_xyz
             if self.smooth:
                 width = float(np.linalg.norm(points[454, :2] - points[234, :2]))
                 points = track.smooth(points, frame.time, width)
-            image, mask = swap_face(image, points, self._parts, track.memory, want_mask=self.want_mask)
+            image, share, mask = swap_face(image, points, self._parts, track.memory, want_mask=self.want_mask)
+            missed += not share >= SHOWN  # also when it is not a number
             if mask is not None:
                 total = mask if total is None else np.maximum(total, mask)
         self._tracks = alive
-        return Swapped(image, len(chosen), len(faces) - len(chosen), total)
+        return Swapped(image, len(chosen) - missed, len(faces) - len(chosen), missed, total)

@@ -31,6 +31,7 @@ class Face:
     points_xyz: Float32[np.ndarray, "n 3"]  # 478 mesh points; x, y in frame pixels, z in the same scale, < 0 nearer
     score: float = 1.0  # confidence in [0, 1]
     track: int = 0  # stays the same while the same face is followed
+    chosen: bool = True  # whether it is the one that was asked for; of several, one at most is
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,14 +7,16 @@ the picture. The detector does see them; its boxes are hidden whether or not a m
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from livepaste.finder import detect_in_tile, tile_boxes, width
+from livepaste.finder import detect_in_tile, lies_on, tile_boxes
 from livepaste.mediapipe_graphs import Detection, DetectionGraph
 from livepaste.stream import Slot
 from livepaste.types import Face, Frame
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the two stages on two cores
 WHOLE_EVERY = 4  # looks; those between are at the squares in turn, so that of a 720p frame all 7 are seen within 0.6 s
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
+REMEMBERED = 64  # frames: longer than a look takes
 ASLEEP_S = 2.0  # without a look for so long nobody knows who else is there
 
 
@@ -36,9 +39,32 @@ class Box:
     y1: float
 
     @property
+    def middle(self) -> tuple[float, float]:
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    def is_same(self, other: Box) -> bool:
+        """Whether both are likely the same face: near each other and of a size."""
+        sides = sorted((self.x1 - self.x0, other.x1 - other.x0))
+        return math.dist(self.middle, other.middle) < 0.6 * sides[0] and sides[1] < 2 * sides[0]
+
+    def is_on(self, face: Face) -> bool:
+        return lies_on(self.middle, face.points_xyz)
+
+    @property
     def face(self) -> Face:
         """As a face whose points are the box's corners: what ``hide_faces`` takes."""
         return Face(np.float32([(self.x0, self.y0, 0), (self.x1, self.y1, 0)]))
+
+
+@dataclass
+class Seen:
+    """A detected face, and once the loop has finished that frame, the track that it belongs to."""
+
+    at_s: float
+    index: int  # of the frame
+    box: Box
+    judged: bool = False
+    track: int | None = None
 
 
 class Watcher:
@@ -46,22 +72,36 @@ class Watcher:
 
     def __init__(self) -> None:
         self._slot = Slot()
-        self._seen: list[tuple[float, Box]] = []
+        self._seen: list[Seen] = []
+        self._faces: deque[tuple[int, tuple[Face, ...]]] = deque(maxlen=REMEMBERED)  # by frame index
         self._closed = threading.Event()
         self.looks = 0
-        self._round_s = 0.0  # how long it takes to look at every part
+        self._starts: deque[float] = deque()  # of the looks at the last round of parts
         self._looked_s = float("-inf")
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
         self._thread.start()
 
     def show(self, frame: Frame) -> None:
-        self._slot.put(frame.image)
+        self._slot.put(frame)
 
-    def strangers(self, faces: Iterable[Face]) -> tuple[Face, ...]:
-        """Faces that were seen lately and are none of ``faces``, which the loop follows itself."""
+    def strangers(self, index: int, faces: Iterable[Face]) -> tuple[Face, ...]:
+        """Faces that were seen lately and are none of ``faces``, which the loop follows itself in frame ``index``.
+
+        A box belongs to who was there when it was seen: nobody who moves on leaves a blurred ghost behind, and whoever is
+        followed no more is hidden at once.
+        """
+        now = tuple(faces)
+        tracks = {face.track for face in now}
+        self._faces.append((index, now))
         oldest = time.monotonic() - self._keep_s
-        followed = [(face.points_xyz[:, :2].mean(0), width(face.points_xyz)) for face in faces]
-        return tuple(box.face for at, box in self._seen if at >= oldest and not _is_any(box, followed))
+        found = []
+        for seen in self._seen:
+            if not seen.judged and seen.index <= index:
+                then = min(self._faces, key=lambda entry: abs(entry[0] - seen.index))[1]
+                seen.judged, seen.track = True, next((f.track for f in then if seen.box.is_on(f)), None)
+            if seen.at_s >= oldest and seen.track not in tracks and not any(seen.box.is_on(face) for face in now):
+                found.append(seen.box.face)
+        return tuple(found)
 
     @property
     def awake(self) -> bool:
@@ -70,7 +110,9 @@ class Watcher:
 
     @property
     def _keep_s(self) -> float:
-        return max(KEEP_S, 2 * self._round_s)
+        """Twice what a round takes, which with a slow camera or on a busy machine is more than planned."""
+        starts = tuple(self._starts)
+        return max(KEEP_S, 2 * (starts[-1] - starts[0])) if starts else KEEP_S
 
     def close(self) -> None:
         self._closed.set()
@@ -84,12 +126,12 @@ class Watcher:
             logger.exception("looking for other faces cannot start; --others leave goes without")
             return
         while not self._closed.is_set():
-            image = self._slot.take()
-            if image is None:
+            frame = self._slot.take()
+            if frame is None:
                 break
             began = time.monotonic()
             try:
-                self._keep(self._look(detect, image), began)
+                self._keep(self._look(detect, frame.image), began, frame.index)
                 self._looked_s = began
                 self.looks += 1
             except Exception:  # says so and tries again; while it lasts it is not awake
@@ -98,25 +140,26 @@ class Watcher:
         detect.close()
 
     def _look(self, detect: Callable[[np.ndarray], list[Detection]], image: np.ndarray) -> list[Detection]:
-        """At the part whose turn it is; the first time at every part, since nobody is safe to show before."""
+        """At the part whose turn it is; after sleep at every part, since nobody is safe to show before."""
         tiles = tile_boxes(image.shape[1], image.shape[0])
-        self._round_s = LOOK_EVERY_S * len(tiles) * WHOLE_EVERY / (WHOLE_EVERY - 1)
+        if not self.awake:
+            self._starts.clear()
+        self._starts.append(time.monotonic())
+        while len(self._starts) > 1 + len(tiles) * WHOLE_EVERY / (WHOLE_EVERY - 1):
+            self._starts.popleft()
         whole, among = self.looks % WHOLE_EVERY == 0, self.looks - self.looks // WHOLE_EVERY - 1
-        if not self.looks:
+        if not self.awake:
             return [*detect(image), *(d for tile in tiles for d in detect_in_tile(detect, image, tile))]
         if whole or not tiles:
             return detect(image)
         return detect_in_tile(detect, image, tiles[among % len(tiles)])
 
-    def _keep(self, found: list[Detection], now: float) -> None:
+    def _keep(self, found: list[Detection], now_s: float, index: int) -> None:
         """Remember; a face seen again replaces its older boxes."""
         boxes = [Box(x, y, x + w, y + h) for x, y, w, h in (d.box_xywh for d in found)]
-        places = [(np.array([(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2]), b.x1 - b.x0) for b in boxes]
-        older = [(at, b) for at, b in self._seen if now - at <= self._keep_s and not _is_any(b, places)]
-        self._seen = older + [(now, b) for b in boxes]
-
-
-def _is_any(box: Box, places: list[tuple[np.ndarray, float]]) -> bool:
-    """Whether a box's middle lies on one of the faces given by centre and width."""
-    centre = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
-    return any(float(np.hypot(*(centre - at))) < 0.6 * max(size, box.x1 - box.x0) for at, size in places)
+        older = [
+            seen
+            for seen in self._seen
+            if now_s - seen.at_s <= self._keep_s and not any(seen.box.is_same(box) for box in boxes)
+        ]
+        self._seen = older + [Seen(now_s, index, box) for box in boxes]

@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +14,13 @@ import numpy as np
 import pytest
 
 from livepaste.cli import main
-from livepaste.clip_run import Found, bridge, find, threaded
+from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Summary, bridge, find, swap, threaded
 from livepaste.devices.video import ClipReader, write_video
-from livepaste.types import Face, Frame
+from livepaste.errors import CheckpointError
+from livepaste.guard import Guard
+from livepaste.options import GuardOptions
+from livepaste.pipeline import Swapped
+from livepaste.types import Face, Frame, Mark
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +128,20 @@ def test_a_killed_run_leaves_no_output_and_resumes(checkpoint: Path, frames: lis
     assert not segments.exists()
 
 
+def test_a_run_that_is_interrupted_ends_its_threads_first(
+    clip: Path, checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def full(self, image: np.ndarray, when: Fraction) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("livepaste.devices.clip_write.ClipWriter.write", full)
+    before = threading.active_count()
+    for _ in range(3):
+        assert main(["clip", str(clip), str(tmp_path / "out.mp4"), "--model", str(checkpoint)]) == 130
+        assert threading.active_count() == before
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def found(i: int, face: bool, *, cut: bool = False) -> Found:
     points = np.full((478, 3), float(i), np.float32)
     return Found(Frame(np.zeros((4, 4, 3), np.uint8), Fraction(i, 10), i), (Face(points, 1.0, 1),) if face else (), cut)
@@ -134,6 +154,56 @@ def test_a_short_gap_is_bridged_with_landmarks_between_and_a_long_one_is_not() -
     long = list(bridge([found(0, True), *(found(i, False) for i in range(1, 8)), found(8, True)]))
     assert [f.frame.index for f in long] == list(range(9))
     assert not any(f.faces for f in long[1:8])
+
+
+def test_each_face_is_bridged_whoever_else_is_there() -> None:
+    """The one to swap is gone for two frames, in which only another is seen: who is not chosen."""
+    other = Face(np.full((478, 3), 50.0, np.float32), 1.0, 2, chosen=False)
+    items = [replace(found(i, i in (0, 3, 4)), faces=(*found(i, i in (0, 3, 4)).faces, other)) for i in range(5)]
+    items[4] = replace(items[4], faces=items[4].faces[:1])  # the other is gone from then on
+    items += [found(i, True) for i in range(5, 14)]
+    made = list(bridge(items))
+    assert [f.frame.index for f in made] == list(range(14))
+    assert [[f.track for f in item.faces] for item in made[:4]] == [[1, 2]] * 4
+    assert [[f.chosen for f in item.faces] for item in made[:4]] == [[True, False]] * 4
+    assert [float(item.faces[0].points_xyz[0, 0]) for item in made] == pytest.approx(range(14))
+    assert all(len(item.faces) == 1 for item in made[4:])
+
+
+def test_one_face_that_comes_back_under_another_number_is_bridged() -> None:
+    back = Face(np.full((478, 3), 3.0, np.float32), 1.0, 7)
+    made = list(bridge([found(0, True), found(1, False), found(2, False), replace(found(3, False), faces=(back,))]))
+    assert [float(item.faces[0].points_xyz[0, 0]) for item in made] == pytest.approx(range(4))
+
+
+def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_the_run(caplog) -> None:
+    def broken(frame: Frame, faces: tuple[Face, ...]) -> Swapped:
+        raise TypeError("my mask is wrong")
+
+    summary = Summary()
+    guard = Guard(GuardOptions(), (4, 4))
+    for made in swap([found(i, i < 5) for i in range(8)], broken, lambda: None, guard, lambda faces: ()):
+        summary.add(made)
+    assert caplog.text.count("swapping failed at 0.00 s, which is covered (TypeError: my mask is wrong)") == 1
+    assert [(float(a), float(b), why) for a, b, why in summary.spans] == [(0.0, 0.4, FAILED), (0.5, 0.7, NO_FACE)]
+
+    def refuses(frame: Frame, faces: tuple[Face, ...] = ()) -> Swapped:
+        raise CheckpointError("no such model")
+
+    with pytest.raises(CheckpointError, match="no such model"):
+        list(swap([found(0, True)], refuses, lambda: None, guard, lambda faces: ()))
+    with pytest.raises(CheckpointError, match="no such model"):
+        list(find([found(0, True).frame], refuses, lambda: None))
+
+
+def test_a_frame_in_which_the_wearer_is_missed_does_not_leave() -> None:
+    guard = Guard(GuardOptions(), (4, 4))
+
+    def missed(frame: Frame, faces: tuple[Face, ...]) -> Swapped:
+        return Swapped(frame.image, 0, missed=1)
+
+    (made,) = swap([found(0, True)], missed, lambda: None, guard, lambda faces: ())
+    assert (made.mark, made.why) == (Mark.COVER, HIDDEN)
 
 
 def test_nothing_is_bridged_over_a_cut() -> None:

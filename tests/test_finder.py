@@ -94,9 +94,12 @@ def test_the_one_that_continues(shots):
     gone = [beside(shots[1][4].image, grey)] * 2
     both = [beside(b.image, a.image) for a, b in list(zip(*shots))[6:]]
     with Finder(face="auto", max_faces=4) as find:
-        tracks = [[f.track for f in find(frame)] for frame in frames(alone + gone + both)]
-    assert tracks[0][0] == tracks[-1][0]
-    assert len(tracks[-1]) == 2
+        found = [find(frame) for frame in frames(alone + gone + both)]
+    assert len(found[-1]) == 2
+    first = found[0][0].track
+    assert [[f.track for f in faces if f.chosen] for faces in found[:4]] == [[first]] * 4
+    assert [[f.chosen for f in faces] for faces in found[4:6]] == [[False]] * 2  # seen, but not the one
+    assert [f.track for f in found[-1] if f.chosen] == [found[-1][0].track] == [first]
 
 
 def test_photo_filled_by_a_face(shots):

@@ -17,8 +17,9 @@ from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, read_s
 from livepaste.cli import main
 from livepaste.cli.live import share
 from livepaste.devices.memory import MemorySink, MemorySource
+from livepaste.devices.playback import ClipSink
 from livepaste.devices.video import ClipReader, write_video
-from livepaste.errors import OptionError
+from livepaste.errors import ClipError, DeviceError, OptionError
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Swapped
 from livepaste.types import Frame, Mark
@@ -47,6 +48,40 @@ def test_a_clip_played_like_a_camera_comes_out_swapped_and_recorded(
     assert {"latency_ms_p95", "find_ms_p50", "swap_ms_p95", "capture_fps", "output_fps", "drops"} <= told_of
     with ClipReader(out) as reader:
         assert reader.size_wh == (480, 270)
+
+
+def test_an_encoder_that_is_too_slow_costs_pictures_and_no_time(tmp_path: Path, monkeypatch) -> None:
+    written: list[int] = []
+
+    def slow(path, frames, fps, size_wh, crf) -> None:
+        for image in frames:
+            written.append(int(image[0, 0, 0]))
+            if len(written) < 2 or written[-1] != written[-2]:
+                time.sleep(0.1)  # what has not changed costs an encoder little
+
+    monkeypatch.setattr("livepaste.devices.playback.write_video", slow)
+    sink = ClipSink(str(tmp_path / "out.mp4"), (16, 16), 30.0)
+    for number in range(60):
+        began = time.monotonic()
+        sink.send(np.full((16, 16, 3), number, np.uint8), Mark.SWAPPED)
+        assert time.monotonic() - began < 1.0  # the sender is not held: it was for 5 s and more
+        time.sleep(1 / 30)
+    sink.close()
+    assert len(sink._queue) == 0
+    assert len(written) >= 60  # its length is that of the run
+    assert written[0] == 0
+    assert written[-1] == 59
+    assert 15 < len(set(written)) < 55  # the encoder's 20 or so in 2 s, and the last 8
+    assert max(written.count(number) for number in set(written)) < 20  # no long standstill
+
+
+def test_a_clip_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ClipError, match=r"cannot write \.avi; use one of"):
+        ClipSink(str(tmp_path / "out.avi"), (16, 16), 30.0)
+    with pytest.raises(DeviceError, match=r"the folder .* does not exist"):
+        ClipSink(str(tmp_path / "no" / "out.mp4"), (16, 16), 30.0)
+    ClipSink(str(tmp_path / "out.mp4"), (16, 16), 30.0).close()  # of nothing sent, nothing is written
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_ends_cleanly(clip: Path, checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> None:

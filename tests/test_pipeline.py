@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -12,7 +13,7 @@ from livepaste.errors import OptionError
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hull import hull_mask
 from livepaste.options import BlendOptions
-from livepaste.pipeline import Parts, placed, swap_frame
+from livepaste.pipeline import Pipeline, placed
 from livepaste.smooth import OneEuro
 from livepaste.types import Face, Frame, Swap
 
@@ -77,12 +78,8 @@ def test_a_patch_is_laid_as_on_the_whole_frame(where: tuple[int, int, int, int])
 def test_a_face_at_or_beyond_the_frames_border_is_no_error(shift: tuple[int, int]) -> None:
     frame = picture()
     points = POINTS + np.float32([*shift, 0])
-    made = swap_frame(
-        Frame(frame, Fraction(0), 0),
-        (Face(points),),
-        Parts(Mirror(), build_mask("hull"), BlendOptions()),
-        want_mask=True,
-    )
+    pipeline = Pipeline(Mirror(), BlendOptions(mask="hull"), want_mask=True)
+    made = pipeline(Frame(frame, Fraction(0), 0), (Face(points),))
     assert made.image.shape == frame.shape
     assert made.mask is not None
     np.testing.assert_array_equal(made.image[made.mask == 0], frame[made.mask == 0])
@@ -91,9 +88,34 @@ def test_a_face_at_or_beyond_the_frames_border_is_no_error(shift: tuple[int, int
 def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
     frame = picture()
     for color in ("none", "mean-std", "skin"):
-        parts = Parts(Mirror(), build_mask("hull+learned"), BlendOptions(color=color))
-        made = swap_frame(Frame(frame, Fraction(0), 0), (Face(POINTS),), parts)
+        made = Pipeline(Mirror(), BlendOptions(color=color))(Frame(frame, Fraction(0), 0), (Face(POINTS),))
+        assert made.safe
         assert np.abs(made.image.astype(int) - frame).max() <= 4
+
+
+@pytest.mark.parametrize(("share", "safe"), [(0.0, False), (0.2, False), (np.nan, False), (0.4, True), (1.0, True)])
+def test_a_face_of_which_the_mask_shows_hardly_anything_is_not_swapped(share: float, safe: bool) -> None:
+    class Doubtful(Mirror):
+        def __call__(self, crop: np.ndarray) -> Swap:
+            made = super().__call__(crop)
+            return replace(made, wearer_mask=np.full_like(made.wearer_mask, share))
+
+    made = Pipeline(Doubtful(), BlendOptions())(Frame(picture(), Fraction(0), 0), (Face(POINTS),))
+    assert (made.swapped, made.missed) == ((1, 0) if safe else (0, 1))
+    assert made.safe == safe
+
+
+def test_one_of_two_faces_missed_makes_the_frame_unsafe() -> None:
+    class OnlyTheFirst(Mirror):
+        calls = 0
+
+        def __call__(self, crop: np.ndarray) -> Swap:
+            made, self.calls = super().__call__(crop), self.calls + 1
+            return made if self.calls == 1 else replace(made, persona_mask=np.zeros_like(made.persona_mask))
+
+    faces = (Face(POINTS), Face(POINTS + np.float32([90, 0, 0]), track=1))
+    made = Pipeline(OnlyTheFirst(), BlendOptions())(Frame(picture(), Fraction(0), 0), faces)
+    assert (made.swapped, made.missed, made.safe) == (1, 1, False)
 
 
 def test_the_soft_edge_is_one_half_at_the_masks_own_edge_and_fades_at_the_border() -> None:

@@ -13,6 +13,7 @@ from livepaste.actors.motion import perform
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, safe
 from livepaste.devices.memory import MemorySource
 from livepaste.finder import tile_boxes
+from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Pipeline
 from livepaste.types import Face, Frame, Swap
@@ -61,20 +62,20 @@ def test_whoever_the_loop_does_not_follow_is_a_stranger(scene, watching: Watcher
     watching.show(Frame(image, Fraction(0), 0))
     until(lambda: watching.looks)
     assert watching.awake
-    assert watching.strangers([as_face(left), as_face(right)]) == ()
-    strangers = watching.strangers([as_face(left)])
+    assert watching.strangers(0, [as_face(left), as_face(right, 1)]) == ()
+    strangers = watching.strangers(0, [as_face(left)])
     assert strangers
     assert all(np.abs(face.points_xyz[:, :2].mean(0) - right.mean(0)).max() < 40 for face in strangers)
-    assert len(watching.strangers([])) > len(strangers)
+    assert len(watching.strangers(0, [])) > len(strangers)
 
 
 def test_a_stranger_who_is_gone_is_forgotten(scene, watching: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "KEEP_S", 0.3)
     image, (left, _) = scene()
     watching.show(Frame(image, Fraction(0), 0))
-    until(lambda: watching.strangers([as_face(left)]))
+    until(lambda: watching.strangers(0, [as_face(left)]))
     watching.show(Frame(scene(1)[0], Fraction(1), 1))
-    until(lambda: not watching.strangers([as_face(left)]))
+    until(lambda: not watching.strangers(0, [as_face(left)]))
 
 
 def test_it_is_not_awake_while_it_fails_and_wakes_up_again(scene, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
@@ -149,6 +150,88 @@ def test_a_detector_that_cannot_start_is_said_and_never_awake(monkeypatch: pytes
     until(lambda: "looking for other faces cannot start" in caplog.text)
     assert not watching.awake
     watching.close()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Watcher, list[Detection]]]:
+    """A watcher whose detector answers with a list, and that list. Of a picture as small as this it looks at one part."""
+    answers: list[Detection] = []
+
+    class Detector:
+        def __call__(self, image: np.ndarray) -> list[Detection]:
+            return list(answers)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(watcher, "DetectionGraph", Detector)
+    monkeypatch.setattr(watcher, "tile_boxes", lambda width_px, height_px: [])
+    watching = Watcher()
+    yield watching, answers
+    watching.close()
+
+
+def detection(x: float, y: float, side: float) -> Detection:
+    return Detection((x, y, side, side), np.zeros((2, 2), np.float32), 0.9)
+
+
+def at(x: float, y: float, side: float, track: int = 0) -> Face:
+    """A face whose points fill a square."""
+    return Face(np.float32([(x, y, 0), (x + side, y + side, 0)]), track=track)
+
+
+def look(watching: Watcher, index: int) -> None:
+    looks = watching.looks
+    watching.show(Frame(np.zeros((8, 8, 3), np.uint8), Fraction(index, 25), index))
+    until(lambda: watching.looks > looks)
+
+
+def test_a_small_face_beside_a_large_one_is_a_stranger(told) -> None:
+    watching, answers = told
+    answers[:] = [detection(100, 100, 400), detection(510, 250, 70)]
+    look(watching, 0)
+    (stranger,) = watching.strangers(0, [at(110, 90, 400)])
+    assert stranger.points_xyz[0].tolist() == [510, 250, 0]
+    answers[:] = answers[:1]  # seen in another part: the large one alone does not make the small one forgotten
+    look(watching, 1)
+    assert len(watching.strangers(1, [at(110, 90, 400)])) == 1
+
+
+def test_who_moves_leaves_no_ghost_and_who_is_followed_no_more_is_hidden_at_once(told) -> None:
+    watching, answers = told
+    answers[:] = [detection(100, 100, 90), detection(400, 100, 90)]
+    look(watching, 0)
+    assert watching.strangers(0, [at(100, 100, 90), at(400, 100, 90, track=1)]) == ()
+    assert watching.strangers(1, [at(250, 200, 90), at(400, 100, 90, track=1)]) == ()
+    (stranger,) = watching.strangers(2, [at(250, 200, 90)])
+    assert stranger.points_xyz[0].tolist() == [400, 100, 0]
+
+
+def test_after_sleep_every_part_is_looked_at_before_it_is_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[int, ...]] = []
+
+    class Detector:
+        def __call__(self, image: np.ndarray) -> list[Detection]:
+            looked.append(image.shape)
+            return []
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(watcher, "DetectionGraph", Detector)
+    monkeypatch.setattr(watcher, "ASLEEP_S", 0.2)
+    watching = Watcher()
+    try:
+        parts = 1 + len(tile_boxes(1280, 720))
+        for times in (1, 2):
+            watching.show(Frame(np.zeros((720, 1280, 3), np.uint8), Fraction(0), 0))
+            until(lambda times=times: watching.looks == times)
+            assert watching.awake
+            assert len(looked) == times * parts
+            time.sleep(0.3)  # no frame comes
+            assert not watching.awake
+    finally:
+        watching.close()
 
 
 # ---- inside the live stages, with the real finder
@@ -241,7 +324,7 @@ def test_a_second_person_who_enters_is_hidden(scene, make_stages, blind: str) ->
     if blind == "finder":
         stages.find = lambda frame, value: find(frame, value)[:1]
     if blind == "watcher":
-        stages._watcher.strangers = lambda faces: ()
+        stages._watcher.strangers = lambda index, faces: ()
     run = Run(stages)
     image = run.until(alone, safe)
     assert is_painted(image, left)

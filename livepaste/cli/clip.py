@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def run(options: ClipOptions) -> None:
         Progress(
             TextColumn("swapping"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
         ) as bar,
+        ExitStack() as threads,  # they end before what they use is closed
     ):
         task = bar.add_task("", total=reader.frames_estimate or None, completed=writer.resume_at)
         pipeline = Pipeline(
@@ -58,9 +60,10 @@ def run(options: ClipOptions) -> None:
         )
         guard = Guard(options.guard, reader.size_wh)
         first = writer.resume_at
-        frames = threaded(reader.frames(skip=first), 3)
-        found = threaded(find(frames, finder, finder.reset), 3)
-        made = threaded(swap(bridge(found), pipeline, pipeline.reset, guard, hidden), 3)
+        frames = threads.enter_context(closing(threaded(reader.frames(skip=first), 3)))
+        found = threads.enter_context(closing(threaded(find(frames, finder, finder.reset), 3)))
+        swapped = swap(bridge(found), pipeline, pipeline.reset, guard, hidden)
+        made = threads.enter_context(closing(threaded(swapped, 3)))
         for count, item in enumerate(made, first):
             writer.write(item.image, item.frame.time)
             if masks:
@@ -82,5 +85,5 @@ def run(options: ClipOptions) -> None:
         print(f"resumed after {first} frames")
     if damaged:
         print(f"{damaged} damaged frames of the input were skipped")
-    for start, end in summary.spans:
-        print(f"covered {float(start):.2f}-{float(end):.2f} s: no face found; --on-lost pass shows the original there")
+    for start, end, why in summary.spans:
+        print(f"covered {float(start):.2f}-{float(end):.2f} s: {why}; --on-lost pass shows the original there")

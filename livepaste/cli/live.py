@@ -41,6 +41,8 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
         source = build_live.open_source(options)
         size = getattr(source, "size_wh", size_wh("size", options.size))
         fps = float(getattr(source, "fps", options.fps))
+        if not 1 <= fps <= 240:  # a container that counts milliseconds says 1000
+            fps = options.fps
         guard = Guard(options.guard, size)
         sinks = build_live.open_sinks(options, size, fps)
         live = Live(stop)

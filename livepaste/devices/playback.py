@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 from livepaste.devices.memory import MemorySource
 from livepaste.devices.video import ClipReader, write_video
-from livepaste.errors import OptionError
+from livepaste.devices.video_write import format_of
+from livepaste.errors import DeviceError, OptionError
 from livepaste.guard import fit
 from livepaste.types import Frame, Mark
+
+PENDING = 8  # pictures that wait for the encoder
+CLOSING_S = 20.0  # to write those and the file's end
 
 
 class PlaybackSource:
@@ -29,17 +36,25 @@ class PlaybackSource:
 
 
 class ClipSink:
-    """``clip:OUT.mp4``: records what was sent at a constant rate; a late picture fills the frames it stood for."""
+    """``clip:OUT.mp4``: records what was sent at a constant rate; a picture stays until the next one comes.
+
+    It holds nobody: where the encoder does not keep up, pictures are left out, and the rest keep their times.
+    """
 
     def __init__(self, argument: str, size_wh: tuple[int, int], fps: float) -> None:
         if not argument:
             raise OptionError("sink clip needs a file: clip:OUT.mp4")
+        format_of(Path(argument))
+        folder = Path(argument).parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise DeviceError(
+                f"sink clip: {argument} cannot be written; the folder {folder} does not exist or is not yours"
+            )
         self._size_wh, self._fps = size_wh, Fraction(fps).limit_denominator(1001)
-        self._queue: list[np.ndarray] = []
+        self._queue: deque[tuple[int, np.ndarray]] = deque()  # frame number, picture
         self._changed = threading.Condition()
         self._ended = False
         self._began: float | None = None
-        self._count = 0
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._write, args=(argument,), daemon=True)
         self._thread.start()
@@ -49,27 +64,38 @@ class ClipSink:
             raise self._error
         now = time.monotonic()
         self._began = now if self._began is None else self._began
-        due = int((now - self._began) * self._fps) + 1
+        number = int((now - self._began) * self._fps)
         with self._changed:
-            for _ in range(max(1 if self._count == 0 else 0, due - self._count)):
-                self._queue.append(fit(image, self._size_wh))
-                self._count += 1
+            if len(self._queue) >= PENDING:
+                self._queue.pop()
+            self._queue.append((number, fit(image, self._size_wh)))
             self._changed.notify()
-            self._changed.wait_for(lambda: len(self._queue) < 8 or self._error, timeout=5)
 
-    def _frames(self) -> Iterator[np.ndarray]:
+    def _taken(self) -> Iterator[tuple[int, np.ndarray]]:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._ended)
                 if not self._queue:
                     return
-                image = self._queue.pop(0)
-                self._changed.notify()
-            yield image
+                item = self._queue.popleft()
+            yield item
+
+    def _frames(self, first: np.ndarray, rest: Iterator[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+        shown, count = first, 0
+        for number, image in rest:
+            while count < number:
+                yield shown
+                count += 1
+            shown = image
+        yield shown
 
     def _write(self, path: str) -> None:
+        taken = self._taken()
+        first = next(taken, None)
+        if first is None:  # nothing was sent: there is nothing to write
+            return
         try:
-            write_video(path, self._frames(), self._fps, self._size_wh, crf=20)
+            write_video(path, self._frames(first[1], taken), self._fps, self._size_wh, crf=20)
         except Exception as error:
             self._error = error
 
@@ -77,6 +103,6 @@ class ClipSink:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(CLOSING_S)
         if self._error:
             raise self._error

@@ -143,8 +143,10 @@ class ClipReader:
             logger.info("%s: %d damaged frames skipped", self.path.name, self.damaged_frames)
 
     def close(self) -> None:
-        self._decoded.close()
-        self._container.close()
+        try:
+            self._decoded.close()
+        finally:
+            self._container.close()
 
     def __enter__(self) -> ClipReader:
         return self
