@@ -327,6 +327,13 @@ def test_what_leaves_is_mirrored_only_when_asked(monkeypatch: pytest.MonkeyPatch
         assert image[0, 0].tolist() == ([0, 0, 0] if mirror else [200, 0, 0])
 
 
+def test_a_container_that_counts_milliseconds_does_not_drive_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Filmed, "fps", 1000.0)
+    sink = MemorySink()
+    assert live_with(monkeypatch, (sink,), []) == 0
+    assert len(sink.sent) < 100  # of 20 frames in 0.7 s
+
+
 def test_keys_cover_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     class Keys(MemorySink):
         on_key = flip = None  # set by the verb, as of a window

@@ -105,6 +105,24 @@ def test_a_face_of_which_the_mask_shows_hardly_anything_is_not_swapped(share: fl
     assert made.safe == safe
 
 
+def test_a_new_model_starts_without_the_colours_of_the_last() -> None:
+    class Painted(Mirror):
+        def __init__(self, level: float) -> None:
+            self.level = level
+
+        def __call__(self, crop: np.ndarray) -> Swap:
+            return replace(super().__call__(crop), image=np.clip(crop * 0.2 + self.level, 0, 1).astype(np.float32))
+
+    frame, faces = picture(), (Face(POINTS),)
+    pipeline = Pipeline(Painted(0.7), BlendOptions(color="mean-std"))
+    for i in range(4):
+        pipeline(Frame(frame, Fraction(i, 30), i), faces)
+    pipeline.exchange(Painted(0.1))
+    fresh = Pipeline(Painted(0.1), BlendOptions(color="mean-std"))
+    made, expected = (p(Frame(frame, Fraction(4, 30), 4), faces).image.astype(int) for p in (pipeline, fresh))
+    assert np.abs(made - expected).mean() < 1
+
+
 def test_one_of_two_faces_missed_makes_the_frame_unsafe() -> None:
     class OnlyTheFirst(Mirror):
         calls = 0
