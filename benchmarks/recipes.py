@@ -131,7 +131,7 @@ def main() -> None:
     model.start_from(*own)
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    weights, note = starting_weights(args.base, facts)
+    weights, note, _ = starting_weights(args.base, facts)
     params = apply(params, weights)
     scale = rate_scale(params, weights is not None, recipe.encoder_lr)
     offset = Offset(graph, persona, wearer, geometry)

@@ -91,14 +91,6 @@ def align(points_xyz: np.ndarray, size: int, coverage: float = STORED_COVERAGE) 
     return Alignment(frame_to_crop.astype(np.float32), size)
 
 
-def rescale(alignment: Alignment, from_coverage: float, size: int, coverage: float) -> Alignment:
-    """The same crop's alignment at another size and coverage: what a recipe cuts out of a stored face."""
-    factor = (size / coverage) / (alignment.size / from_coverage)
-    matrix = alignment.frame_to_crop.astype(np.float64) * factor
-    matrix[:, 2] += (size - 1) / 2 - factor * (alignment.size - 1) / 2
-    return Alignment(matrix.astype(np.float32), size)
-
-
 def crop(image: np.ndarray, alignment: Alignment, *, interpolation: int | None = None) -> np.ndarray:
     """Cut the crop out of ``image`` (any channels, dtype kept). Area-like filtering when it shrinks a lot."""
     side = (alignment.size, alignment.size)

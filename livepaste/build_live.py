@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from livepaste import build
-from livepaste.checkpoint import newest_generation
+from livepaste.checkpoint import generation_folders, newest_generation
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import LivepasteError, OptionError
 from livepaste.guard import hide_faces
@@ -138,7 +138,7 @@ class Changes:
 
     def _newest_name(self) -> str:
         """The newest generation's folder: to look at names is cheap, to check hashes is not."""
-        return max((p.name for p in (self._checkpoint / "generations").glob("[0-9]*")), default="")
+        return max((path.name for path in generation_folders(self._checkpoint)), key=int, default="")
 
     def _settings_time(self) -> int | None:
         try:

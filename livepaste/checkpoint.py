@@ -55,6 +55,12 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def generation_folders(checkpoint: Path) -> list[Path]:
+    """A training's generations, whole or damaged, oldest first."""
+    found = (checkpoint / "generations").glob("[0-9]*")
+    return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
 def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill: Callable[[Path], None]) -> Generation:
     """Write one generation: ``fill(folder)`` puts every file but ``model.json`` into it.
 
@@ -82,7 +88,7 @@ def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in sorted(generations.glob("[0-9]*"))[:-KEPT]:
+    for old in [path for path in generation_folders(checkpoint) if path != final][: 1 - KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return Generation(final, number, record)
 
@@ -123,13 +129,11 @@ def newest_generation(checkpoint: Path | str) -> Generation:
     if (checkpoint / "model.json").exists():
         return read_generation(checkpoint)
     fault: CheckpointError | None = None
-    for path in sorted((checkpoint / "generations").glob("[0-9]*"), reverse=True):
+    for path in reversed(generation_folders(checkpoint)):
         try:
             return read_generation(path, int(path.name))
         except CheckpointError as error:
             fault = fault or error
-        except ValueError:
-            continue
     raise fault or CheckpointError(
         f"{checkpoint}: holds no generation; is this a checkpoint that `livepaste train` wrote?"
     )

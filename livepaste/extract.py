@@ -5,6 +5,7 @@ Knows frames and a finder by their shape only; where frames come from and who sh
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +41,7 @@ class Tally:
     """What became of one source."""
 
     frames: int = 0  # read so far
+    looked: int = 0  # of those, looked at: with --every fewer
     faces: int = 0  # seen, whether kept or not
     kept: int = 0
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> frames or faces
@@ -72,14 +74,21 @@ class Collector:
         self.info = self._open(person, consent)
         self._names: set[str] = set()
         self._kept = _Kept()
+        self._rows: list[FaceRow] = []  # of earlier runs
         if (self.path / "rows.jsonl").exists():
             known = read_faceset(self.path)
+            self._rows = known.rows
             for row in known.rows:
                 self._names.add(row.name)
                 self._kept.add(_features(row.crop_points(), row.pose, known.image(row), self.info.size))
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def last_face(self, key: str, before: int) -> FaceRow | None:
+        """The last face stored of a source, of those before frame ``before``."""
+        mine = [row for row in self._rows if row.source == key and _index(row.name) < before]
+        return max(mine, key=lambda row: row.time_s, default=None)
 
     def has(self, name: str) -> bool:
         """Whether a face of this name is stored."""
@@ -129,8 +138,11 @@ class Collector:
     ) -> Iterator[Tally]:
         """Add the faces of a source; yields the running tally after each frame (which is what a progress bar needs).
 
-        ``most`` faces at the most; with ``pace``, the number of frames to come, they are spread over all of them.
+        ``most`` faces at the most, those of earlier runs among them; with ``pace``, the number of the source's frames, they are
+        spread over all of them.
         """
+        if most is not None and tally.kept >= most:
+            return
         usual: list[float] = []  # sharpness of the last faces
         for frame in frames:
             if frame.index % every == 0:
@@ -155,6 +167,7 @@ class Collector:
         room: int | None,
         mask_of: Callable[[Frame], np.ndarray] | None,
     ) -> None:
+        tally.looked += 1
         if not faces:
             tally.skipped["no face"] += 1
         for number, face in enumerate(faces):
@@ -203,7 +216,17 @@ class Collector:
 
 
 def _name(source: str, index: int) -> str:
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', source)}_{index:06d}"
+    """A file name of plain letters; a source's name that had to be changed for it gets a hash, or two would be one."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", source)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9]+", source):
+        plain += f"-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+    return f"{plain}_{index:06d}"
+
+
+def _index(name: str) -> int:
+    """The number of the frame that a face's name was made of."""
+    found = re.search(r"_(\d{6,})(?:_\d+)?$", name)
+    return int(found[1]) if found else -1
 
 
 def performed_row(source: str, index: int, time_s: float, shot: Shot) -> FaceRow:

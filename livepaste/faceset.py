@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from livepaste.align import CENTER, STORED_COVERAGE, TEMPLATE, Alignment, transform
+from livepaste.align import CENTER, STORED_COVERAGE, TEMPLATE, transform
 from livepaste.errors import FaceSetError
 from livepaste.options import CONSENT
 
@@ -121,9 +121,6 @@ class FaceSet:
         if mask is None or mask.shape != (self.info.size, self.info.size):
             raise FaceSetError(f"{path}: not a {self.info.size} px mask; delete it or extract again")
         return mask
-
-    def alignment(self, row: FaceRow) -> Alignment:
-        return Alignment(row.frame_to_crop, self.info.size)
 
 
 def picture_path(path: Path, name: str) -> Path | None:

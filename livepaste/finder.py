@@ -80,6 +80,12 @@ class Finder:
         faces = [Face(t.points, t.score, t.number, chosen=False) for t in self._tracks]
         return tuple(self._in_order(faces)[: self.max_faces])
 
+    def expect(self, points: np.ndarray, time: Fraction) -> None:
+        """Go on with a face that was there, at ``time``, before this finder was: it is looked for where it was."""
+        track = _Track(self._numbers, points, time)
+        self._numbers += 1
+        self._tracks, self._main = [track], track.number
+
     def reset(self) -> None:
         """Forget every track: the next frame has nothing to do with the last."""
         self._tracks, self._lost, self._main = [], [], None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -102,14 +102,7 @@ def compare(
     mean = mean_face(inputs.persona) if inputs.persona is not None else None
     last: dict[str, np.ndarray] = {}
     count = 0
-    streams = [
-        inputs.wearer,
-        inputs.out,
-        inputs.colored if inputs.colored is not None else [None] * inputs.truth.frames,
-    ]
-    for i, (worn, out, colored) in enumerate(zip(*streams, strict=False)):
-        if i >= inputs.truth.frames:
-            break
+    for i, (worn, out, colored) in enumerate(_together(inputs)):
         count += 1
         folder = inputs.truth.path
         truth = read_picture(folder / "truth" / f"{i:06d}.png", cv2.IMREAD_COLOR)
@@ -166,11 +159,24 @@ def compare(
                 else np.nan
             )
         last = {"out": out.image, "truth": truth, "mask": true_mask, "worn": worn.image}
-    if count != inputs.truth.frames:
-        raise TruthError(
-            f"the output has {count} frames, the truth {inputs.truth.frames}; measure the clip made from its wearer.mp4"
-        )
     return _summary(sums, inputs, count)
+
+
+def _together(inputs: Inputs) -> Iterator[tuple[Frame, Frame, Frame | None]]:
+    """Wearer, output and coloured output, frame by frame. Raises TruthError when one is not as long as the truth."""
+    named = {"the output": inputs.out, "wearer.mp4": inputs.wearer, "the coloured output": inputs.colored}
+    streams = {name: iter(stream) for name, stream in named.items() if stream is not None}
+    for i in range(inputs.truth.frames + 1):
+        now = {name: next(stream, None) for name, stream in streams.items()}
+        for name, frame in now.items():
+            if (frame is None) != (i == inputs.truth.frames):
+                raise TruthError(
+                    f"{name} has {i if frame is None else f'more than {inputs.truth.frames}'} frames, the truth {inputs.truth.frames}; "
+                    "measure the clip made from its wearer.mp4"
+                )
+        worn, out = now["wearer.mp4"], now["the output"]
+        if worn is not None and out is not None:
+            yield worn, out, now.get("the coloured output")
 
 
 def _summary(sums: dict[str, list[float]], inputs: Inputs, count: int) -> dict[str, Any]:

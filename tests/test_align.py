@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from livepaste.align import CENTER, OUTLINE, align, crop, fit_similarity, mean_mesh, pose_degrees, rescale, transform
+from livepaste.align import CENTER, OUTLINE, align, crop, fit_similarity, mean_mesh, pose_degrees, transform
 
 
 def test_a_similarity_is_found_exactly() -> None:
@@ -29,13 +29,6 @@ def test_speech_does_not_move_the_crop() -> None:
     spoken = points.copy()
     spoken[[13, 14, 17, 61, 291, 152, 176, 400]] += 0.2
     np.testing.assert_array_equal(align(points, 100).frame_to_crop, align(spoken, 100).frame_to_crop)
-
-
-def test_rescaling_a_crop_is_aligning_anew() -> None:
-    points = mean_mesh().points_xyz * 80 + [200, 150, 0]
-    np.testing.assert_allclose(
-        rescale(align(points, 256, 2.2), 2.2, 112, 1.9).frame_to_crop, align(points, 112, 1.9).frame_to_crop, atol=1e-3
-    )
 
 
 @pytest.mark.parametrize(("yaw", "pitch", "roll"), [(25, 0, 0), (0, 15, 0), (0, 0, -20), (-30, 10, 5)])

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from livepaste.checkpoint import append_history, cut_history, newest_generation, read_history, write_generation
+from livepaste.checkpoint import (
+    append_history,
+    cut_history,
+    generation_folders,
+    newest_generation,
+    read_history,
+    write_generation,
+)
 from livepaste.errors import CheckpointError
 
 
@@ -22,6 +29,15 @@ def test_the_newest_whole_generation_wins_and_two_are_kept(tmp_path: Path) -> No
         write(tmp_path, number)
     assert newest_generation(tmp_path).number == 15
     assert sorted(p.name for p in (tmp_path / "generations").iterdir()) == ["000010", "000015"]
+
+
+def test_generations_are_ordered_by_number_and_the_one_just_written_is_kept(tmp_path: Path) -> None:
+    for number in (999_750, 1_000_000, 1_000_250):
+        write(tmp_path, number)
+    assert newest_generation(tmp_path).number == 1_000_250
+    assert [path.name for path in generation_folders(tmp_path)] == ["1000000", "1000250"]
+    write(tmp_path, 500)  # a training that went back
+    assert [path.name for path in generation_folders(tmp_path)] == ["000500", "1000250"]
 
 
 @pytest.mark.parametrize("damage", ["alter", "remove", "truncate-model"])

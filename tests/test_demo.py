@@ -27,3 +27,13 @@ def test_the_quick_demo_walks_the_whole_way(tmp_path: Path) -> None:
     assert sum(line["swapped"] for line in lines) > 20
     assert sum(line["passed"] for line in lines) == 0
     assert "together" in done.stdout
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("dear")
+    done = subprocess.run(
+        [sys.executable, "-m", "livepaste.cli.demo", "--to", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "exists and no demo made it" in done.stderr
+    assert (tmp_path / "mine.txt").read_text() == "dear"

@@ -1,4 +1,5 @@
 import json
+import shutil
 from fractions import Fraction
 
 import cv2
@@ -9,7 +10,7 @@ from livepaste.actors.motion import perform
 from livepaste.cli import main
 from livepaste.coverage import contact_sheet, coverage_picture, expression, missing
 from livepaste.devices.video import write_video
-from livepaste.extract import Collector, Limits, Tally
+from livepaste.extract import Collector, Limits, Tally, _name
 from livepaste.faceset import read_faceset
 from livepaste.types import Face, Frame
 
@@ -143,6 +144,86 @@ def test_most_are_spread_over_the_source(tmp_path, actors):
     times = [row.time_s for row in read_faceset(tmp_path / "set").rows]
     assert len(times) == 6
     assert max(times) > 4
+
+
+def test_names_of_any_letters_stay_apart():
+    names = {
+        _name(source, 0) for source in ("Анна.jpg", "Мария.jpg", "a b.mp4", "a-b.mp4", "a.b.mp4", "a-mp4", "a.mp4")
+    }
+    assert len(names) == 7
+    assert _name("a-b.mp4", 7) == "a-b-mp4_000007"
+    assert all(name.isascii() for name in names)
+
+
+def test_a_resumed_clip_goes_on_with_the_same_person(tmp_path, actors):
+    """Somebody with a larger face has come in beside the one before the run was killed."""
+    performance = perform(3, 60)
+    small = [cv2.resize(actors[0].render(performance, 2 * i, SIZE).image, (240, 180)) for i in range(30)]
+    large = [actors[1].render(performance, 2 * i, SIZE).image for i in range(30)]
+    pictures = []
+    for i in range(30):
+        picture = np.full((SIZE[1], SIZE[0] + 240, 3), 100, np.uint8)
+        picture[20:200, :240] = small[i]
+        if i >= 8:
+            picture[:, 240:] = large[i]
+        pictures.append(picture)
+    write_video(tmp_path / "two.mp4", pictures, Fraction(15), (SIZE[0] + 240, SIZE[1]))
+
+    def place(to):
+        return {row.name: float(row.points_xyz[:, 0].mean()) for row in read_faceset(to).rows}
+
+    words = (tmp_path / "two.mp4", "--keep-alike", "--min-width", 16, "--to")
+    assert extract(*words, tmp_path / "whole") == 0
+    whole = place(tmp_path / "whole")
+    assert len(whole) > 25
+    assert max(whole.values()) < 240
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    info = json.loads((tmp_path / "killed" / "faceset.json").read_text())
+    info["sources"]["two.mp4"] |= {"frames": 15, "looked": 15, "faces": 15, "kept": 15, "done": False}
+    (tmp_path / "killed" / "faceset.json").write_text(json.dumps(info))
+    lines = (tmp_path / "killed" / "rows.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "killed" / "rows.jsonl").write_text("".join(lines[:15]))
+    assert extract(*words, tmp_path / "killed") == 0
+    killed = place(tmp_path / "killed")
+    assert len(killed) > 25
+    assert max(killed.values()) < 240
+
+
+def test_a_limit_counts_what_earlier_runs_kept(tmp_path, actors, film, capsys):
+    performance = perform(3, 60)
+    shots = [actors[0].render(performance, i, (160, 120)) for i in range(60)]
+    find = lambda frame: (Face(shots[frame.index].points_xyz),)  # noqa: E731
+    limits = Limits(size=64, min_width=16, keep_alike=True)
+    for most, stop in ((20, 30), (20, None)):
+        collector = Collector(tmp_path / "set", "nobody", "synthetic", limits)
+        key, tally = collector.source("a", 1)
+        frames = frames_of(shots)[tally.frames :]
+        for state in collector.take(key, tally, frames, find, most=most, pace=60):
+            if state.frames == stop:
+                break
+        collector.note(key, tally)
+    assert tally.kept == 20
+    assert tally.frames > 50  # spread to the end
+
+    to = tmp_path / "few"
+    assert extract(film / "film.mp4", "--to", to, "--max", 4) == 0
+    assert len(read_faceset(to)) == 4
+    assert extract(film / "film.mp4", "--to", to, "--max", 4) == 0
+    assert "(0 new)" in capsys.readouterr().out
+    assert extract(film / "film.mp4", "--to", to, "--max", 6) == 0  # the rest of what was begun
+    assert len(read_faceset(to)) == 6
+
+
+def test_frames_without_a_face_are_a_share_of_those_looked_at(film, tmp_path, capsys):
+    write_video(tmp_path / "empty.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 30, Fraction(15), (160, 120))
+    extract(tmp_path / "empty.mp4", "--to", tmp_path / "set", "--every", 10)
+    assert "a face in 0.0 % of the frames looked at" in capsys.readouterr().out
+
+
+def test_masks_belong_to_one_clip_also_when_a_folder_is_named(film, tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    assert extract(film, "--to", tmp_path / "set", "--truth-masks", tmp_path / "masks") == 1
+    assert "--truth-masks belong to one clip, this is" in capsys.readouterr().err
 
 
 def test_other_person_or_basis_is_refused(film, tmp_path, capsys):

@@ -1,7 +1,13 @@
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from livepaste import measures
+from livepaste.errors import TruthError
+from livepaste.measure_run import Inputs, Truth, _together
+from livepaste.types import Frame
 
 
 def square(low: int, high: int, size: int = 64) -> np.ndarray:
@@ -74,3 +80,30 @@ def test_expression_error_is_in_units_of_the_eyes_distance() -> None:
     moved = points + [0.1 * unit, 0, 0]
     assert measures.expression_error(moved, points) == pytest.approx(0.1)
     assert measures.pose_error_deg((3, 0, 0), (0, 0, 3)) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("out", "worn", "colored", "said"),
+    [
+        (3, 3, 3, None),
+        (3, 3, None, None),
+        (5, 3, 3, "the output has more than 3 frames"),
+        (2, 3, 3, "the output has 2 frames, the truth 3"),
+        (3, 2, 3, r"wearer\.mp4 has 2 frames"),
+        (3, 3, 2, "the coloured output has 2 frames"),
+    ],
+)
+def test_an_output_of_another_length_is_named(out: int, worn: int, colored: int | None, said: str | None) -> None:
+    def film(count: int) -> list[Frame]:
+        return [Frame(np.zeros((2, 2, 3), np.uint8), Fraction(i), i) for i in range(count)]
+
+    truth = Truth(Path("unused"), 3, Fraction(25), 0.0, "a test")
+    inputs = Inputs(
+        truth=truth, out=film(out), wearer=film(worn), colored=None if colored is None else film(colored), masks=None,
+        persona=None, resolution=112, coverage=1.9, feather=0.05,
+    )  # fmt: skip
+    if said is None:
+        assert [trio[0].index for trio in _together(inputs)] == [0, 1, 2]
+    else:
+        with pytest.raises(TruthError, match=said):
+            list(_together(inputs))

@@ -21,6 +21,7 @@ from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import CheckpointError
 
 BUDGET_S, QUICK_S = 300.0, 60.0
+MADE = ".made-by-livepaste-demo"
 LABELS = ("before", "swapped", "truth", "mask", "shipped persona")
 
 
@@ -135,9 +136,11 @@ def main() -> None:
     parser.add_argument("--photos", nargs=2, metavar=("PERSONA", "WEARER"))
     parser.add_argument("--to", type=Path, default=Path("demo"))
     args = parser.parse_args()
-    if args.to.exists():
-        shutil.rmtree(args.to)  # its own folder, made anew by each demo
+    if args.to.exists() and not (args.to / MADE).exists() and (not args.to.is_dir() or any(args.to.iterdir())):
+        raise SystemExit(f"{args.to}: exists and no demo made it; name an empty or new folder")
+    shutil.rmtree(args.to, ignore_errors=True)  # its own folder, made anew by each demo
     args.to.mkdir(parents=True)
+    (args.to / MADE).write_text("made by livepaste's demo, which makes this folder anew each time\n")
     Demo(args.to, args.quick).run(args.photos)
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ def run(options: ExtractOptions) -> None:
     paths = list(_files(options.sources))
     if options.animate and (len(paths) != 1 or not _is_photo(paths[0])):
         raise ClipError(f"{options.sources[0]}: --animate takes one photo ({' '.join(sorted(PHOTOS))})")
+    if options.truth_masks and (len(paths) != 1 or _is_photo(paths[0])):
+        raise ClipError(
+            f"{options.sources[0]}: --truth-masks belong to one clip, this is {len(paths)} files or a photo"
+        )
     began = time.monotonic()
     limits = Limits(options.size, options.min_width, options.keep_alike)
     collector = Collector(options.to, options.person, options.consent, limits)
@@ -38,11 +43,14 @@ def run(options: ExtractOptions) -> None:
     faults: list[ClipError] = []
     with Progress(*columns, console=Console(stderr=True)) as bar:
         for number, path in enumerate(paths):
-            share = _share(options.max, len(collector), len(paths) - number)
+            left = sum(not _known(collector, other)[1].done for other in paths[number:])
             try:
-                key, tally = collector.source(path.name, path.stat().st_size if path.is_file() else 0)
+                key, tally = _known(collector, path)
                 tallies[key] = tally
                 if tally.done:
+                    continue
+                share = _share(options.max, len(collector), left, tally.kept)
+                if share == tally.kept and options.max:  # no room: another run with a larger --max reads it
                     continue
                 if options.animate:
                     _animate(path, key, tally, collector, options, bar)
@@ -53,7 +61,7 @@ def run(options: ExtractOptions) -> None:
             except ClipError as error:
                 faults.append(error)  # the other sources are not lost by it
     _report(collector, tallies, len(collector) - before, time.monotonic() - began)
-    faceless = [key for key, tally in tallies.items() if tally.done and tally.faces == 0]
+    faceless = [key for key, tally in tallies.items() if tally.done and tally.looked and tally.faces == 0]
     if faults:
         raise faults[0]
     if faceless:
@@ -80,9 +88,14 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTOS
 
 
-def _share(most: int, have: int, sources_left: int) -> int | None:
-    """How many faces the next source may give, so that the later ones get their part."""
-    return None if not most else max(0, most - have) // sources_left
+def _known(collector: Collector, path: Path) -> tuple[str, Tally]:
+    """The name a file goes by in the face set, and what is known of it."""
+    return collector.source(path.name, path.stat().st_size if path.is_file() else 0)
+
+
+def _share(most: int, have: int, sources_left: int, kept: int) -> int | None:
+    """How many faces the next source, of which ``kept`` are stored, may give, so that the later ones get their part."""
+    return None if not most else kept + max(0, most - have) // sources_left
 
 
 def _clip(
@@ -97,6 +110,8 @@ def _clip(
         task = bar.add_task(key, total=reader.frames_estimate or None, completed=tally.frames)
         frames = reader.frames(skip=tally.frames)
         pace = reader.frames_estimate
+        if (last := collector.last_face(key, tally.frames)) is not None:  # whose face it was
+            find.expect(last.points_xyz, Fraction(last.time_s))
         for state in collector.take(
             key, tally, frames, find, every=options.every, most=share, pace=pace, mask_of=mask_of
         ):
@@ -104,7 +119,7 @@ def _clip(
         if reader.damaged_frames:
             tally.skipped["damaged"] = reader.damaged_frames
         bar.update(task, total=tally.frames, completed=tally.frames)
-    tally.done = True
+    tally.done = share is None or tally.kept < share
     collector.note(key, tally)
 
 
@@ -165,13 +180,13 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
             (collector.path / name).write_bytes(data.tobytes())
     reasons: Counter[str] = sum((tally.skipped for tally in tallies.values()), Counter())
     frames = sum(tally.frames for tally in tallies.values())
-    without = reasons["no face"]
+    looked, without = sum(tally.looked for tally in tallies.values()), reasons["no face"]
     print(
         f"{collector.path}: {len(faces)} faces of {faces.info.person} ({added} new) "
         f"from {frames} frames in {seconds:.1f} s"
     )
-    if frames:
-        print(f"  a face in {100 * (1 - without / frames):.1f} % of the frames")
+    if looked:
+        print(f"  a face in {100 * (1 - without / looked):.1f} % of the frames looked at")
     for reason, count in reasons.most_common():
         print(f"  left out {count}: {reason}")
     if len(faces):

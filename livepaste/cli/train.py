@@ -11,8 +11,6 @@ from livepaste_train.options import TrainOptions
 
 
 def run(options: TrainOptions) -> None:
-    # Big buffers are kept instead of given back after every step: 10 to 20 % of the time on CPUs. glibc reads these at
-    # start, so they help only what is started from here on; see the README for setting them beforehand.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from livepaste_train import fit
     from rich.console import Console
@@ -42,7 +40,8 @@ def run(options: TrainOptions) -> None:
                 console.print(p.note)
             left = "" if p.seconds_left is None else f", {_clock(p.seconds_left)} left"
             checked = f", persona {p.validation['persona_psnr_db']:.1f} dB" if p.validation else ""
-            text = f"step {p.step}{f'/{p.total}' if p.total else ''}  {p.images_per_s:.0f} images/s  loss {p.losses['loss']:.4f}{checked}{left}"
+            loss = f"  {p.images_per_s:.0f} images/s  loss {p.losses['loss']:.4f}" if p.losses else ""
+            text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{left}"
             bar.update(task, description="training", completed=p.step, total=p.total or None, text=text)
 
         trainer = fit.Trainer(options, tell, lambda: stopping)

@@ -6,6 +6,8 @@ from livepaste_train.augment import Geometry, batch, choose, exchange_surroundin
 from livepaste_train.data import held_out, pack, pose_weights
 from livepaste_train.options import Recipe
 
+from livepaste.faceset import FaceRow
+
 STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
 
 
@@ -92,9 +94,30 @@ def test_rare_poses_are_sampled_more_often_than_they_are_filmed() -> None:
     assert (index >= 90).mean() == pytest.approx(weight[90:].sum(), abs=0.03)
 
 
-def test_held_out_faces_come_in_runs_and_near_the_share_asked() -> None:
-    out = held_out(1000, 0.05)
+def rows(count: int, every_s: float, source: str = "a.mp4") -> list[FaceRow]:
+    facts = {"points_xyz": np.zeros((0, 3), np.float32), "frame_to_crop": np.eye(2, 3, dtype=np.float32), "pose": (0.0, 0.0, 0.0),
+             "sharpness": 1.0, "exposure": 0.5, "width_px": 100.0}  # fmt: skip
+    return [FaceRow(name=f"{source}_{i:06d}", source=source, time_s=i * every_s, **facts) for i in range(count)]
+
+
+def test_held_out_faces_are_whole_seconds_near_the_share_asked() -> None:
+    faces = rows(1000, 0.1)
+    out = held_out(faces, 0.05)
     assert out.mean() == pytest.approx(0.05, abs=0.01)
-    assert np.diff(np.nonzero(np.diff(out.astype(int)))[0])[0] == 10
-    assert held_out(60, 0.05).sum() == 3
-    assert all(held_out(count, share).any() for count in (50, 199, 200, 205, 331) for share in (0.01, 0.02, 0.5))
+    assert (out.reshape(100, 10).all(1) | ~out.reshape(100, 10).any(1)).all()
+    for count in (50, 199, 331):
+        for share in (0.01, 0.02, 0.5):
+            for every_s in (0.0, 0.04, 2.0):
+                assert 0 < held_out(rows(count, every_s), share).sum() < count
+    photos = [row for i in range(60) for row in rows(1, 0.0, f"{i}.jpg")]
+    assert held_out(photos, 0.05).sum() == 3
+
+
+def test_a_face_deleted_or_a_clip_added_hardly_moves_who_is_held_out() -> None:
+    faces = rows(600, 0.1)
+    names = lambda kept, out: {row.name for row, held in zip(kept, out, strict=True) if held}  # noqa: E731
+    before = names(faces, held_out(faces, 0.05))
+    assert names(faces[1:], held_out(faces[1:], 0.05)) == before - {faces[0].name}
+    more = [*faces, *rows(300, 0.1, "b.mp4")]
+    trained = {row.name for row in faces} - before
+    assert len(names(more, held_out(more, 0.05)) & trained) <= 10  # one second

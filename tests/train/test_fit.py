@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from livepaste_train import fit
 from livepaste_train.options import TrainOptions, read_recipe, seconds
@@ -90,6 +92,109 @@ def test_a_loss_that_is_not_finite_goes_back_halves_the_rate_and_gives_up_after_
     assert calls == [1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
     assert any("back to step 4 with rate × 0.5" in p.note for p in told)
     assert newest_generation(tmp_path / "a").number == 4  # nothing after it was kept
+
+
+def test_each_roll_back_halves_the_rate_also_after_a_generation_was_saved_at_half(
+    tmp_path: Path, facesets, small_recipe
+) -> None:
+    told = []
+    trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=12), told.append)
+    real, calls = trainer.dispatch, []
+
+    def broken(state, data):
+        calls.append(float(state.rate))
+        state, metrics = real(state, data)
+        return state, {**metrics, "loss": np.float32("nan")} if len(calls) in (2, 4) else metrics
+
+    trainer.dispatch = broken
+    trainer.run()
+    assert calls == [1.0, 1.0, 0.5, 0.5, *[0.25] * (len(calls) - 4)]
+    assert [p.note.split(" with ")[1] for p in told if "not finite" in p.note] == ["rate × 0.5", "rate × 0.25"]
+
+
+def test_a_finished_training_is_gone_on_with_only_when_told_how_far(tmp_path: Path, facesets, small_recipe) -> None:
+    def again(**more) -> tuple[fit.Trainer, list[str]]:
+        notes: list[str] = []
+        given = options(facesets, small_recipe, tmp_path / "a", resume=True, save_every=10_000, **more)
+        trainer = fit.Trainer(given, lambda p: notes.append(p.note))
+        trainer.run()
+        return trainer, notes
+
+    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+    trainer, notes = again(steps=2)
+    assert int(trainer.state.step) == 2
+    assert np.isfinite(trainer.validation["persona_psnr_db"])
+    assert "the plan of 2 steps is done: --for, --steps or --epochs" in notes[0]
+    trainer, notes = again(steps=None, for_="4s")
+    assert int(trainer.state.step) == int(trainer.state.total) > 2
+    assert any("steps fit into 4s" in note for note in notes)
+    trainer, notes = again(steps=int(trainer.state.step) + 2)
+    assert newest_generation(tmp_path / "a").number == int(trainer.state.step)
+
+
+def test_a_killed_plan_is_gone_on_with_whatever_time_is_given(tmp_path: Path, facesets, small_recipe) -> None:
+    stopped = fit.Trainer(
+        options(facesets, small_recipe, tmp_path / "a", steps=40), lambda p: None, stop=iter([False, True]).__next__
+    )
+    stopped.run()
+    given = options(facesets, small_recipe, tmp_path / "a", resume=True, steps=None, for_="10m")
+    trainer = fit.Trainer(given, lambda p: None)
+    assert int(trainer.state.total) == 40
+    assert "going on with the plan of 40 steps" in trainer.start_note
+
+
+def test_a_resume_with_other_people_is_refused_and_changed_faces_are_said(
+    tmp_path: Path, facesets, small_recipe
+) -> None:
+    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+    with pytest.raises(CheckpointError, match="was trained with persona persona, asked to resume with wearer"):
+        fit.Trainer(options(facesets[::-1], small_recipe, tmp_path / "a", resume=True), lambda p: None)
+    fewer = tmp_path / "fewer"
+    shutil.copytree(facesets[0], fewer)
+    next((fewer / "faces").iterdir()).unlink()
+    changed = fit.Trainer(options((fewer, facesets[1]), small_recipe, tmp_path / "a", resume=True), lambda p: None)
+    assert "the faces are not the same as before, so not bit-exact" in changed.start_note
+
+
+def test_a_full_disk_is_said_in_one_line_and_leaves_the_generation_before(
+    tmp_path: Path, facesets, small_recipe, monkeypatch, capsys
+) -> None:
+    given = options(facesets, small_recipe, tmp_path / "a", steps=4)
+    real, calls = ocp.PyTreeCheckpointer.save, []
+
+    def full(self, *words, **more) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise ValueError("RESOURCE_EXHAUSTED: Error writing file [OS error 28: No space left on device]")
+        real(self, *words, **more)
+
+    monkeypatch.setattr(ocp.PyTreeCheckpointer, "save", full)
+    with pytest.raises(TrainingError, match=r"cannot be written .the disk is full.; the generation before it is whole"):
+        fit.Trainer(given, lambda p: None).run()
+    assert newest_generation(tmp_path / "a").number == 2
+    assert not list((tmp_path / "a").glob("generations/.tmp*"))
+
+
+def test_a_kill_in_the_first_save_does_not_lock_the_folder(tmp_path: Path, facesets, small_recipe) -> None:
+    (tmp_path / "a" / "generations" / ".tmp-000002").mkdir(parents=True)
+    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+    assert newest_generation(tmp_path / "a").number == 2
+
+
+def test_from_a_checkpoint_the_facts_are_this_trainings_own(tmp_path: Path, facesets, small_recipe) -> None:
+    first = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None)
+    first.run()
+    turned = options(facesets[::-1], small_recipe, tmp_path / "b", from_=str(tmp_path / "a"))
+    second = fit.Trainer(turned, lambda p: None)
+    assert second.start_note == "starting from a"
+    assert not second.from_base  # its encoder was made by two people: it goes on learning
+    mine, theirs = named(second.state.params), named(first.state.ema)
+    for name in ("usual", "light_share"):
+        pairs = (("persona/", "wearer/"), ("wearer/", "persona/")) if name == "usual" else (("", ""),)
+        for ours, others in pairs:
+            np.testing.assert_allclose(mine[ours + name], theirs[others + name], atol=1e-3)
+    assert np.abs(np.asarray(mine["persona/usual"]) - np.asarray(theirs["persona/usual"])).max() > 0.01
+    np.testing.assert_allclose(mine["persona/widen/kernel"], theirs["persona/widen/kernel"], atol=1e-3)
 
 
 def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> None:

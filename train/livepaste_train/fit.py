@@ -17,11 +17,18 @@ import numpy as np
 from flax import nnx
 
 from livepaste.align import CENTER, TEMPLATE
-from livepaste.checkpoint import Generation, append_history, cut_history, newest_generation, write_generation
+from livepaste.checkpoint import (
+    Generation,
+    append_history,
+    cut_history,
+    generation_folders,
+    newest_generation,
+    write_generation,
+)
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
-from livepaste_train.data import load_side, open_faceset, stored_side
+from livepaste_train.data import fingerprint, load_side, open_faceset, stored_side
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export
 from livepaste_train.models import MODELS
@@ -80,6 +87,12 @@ def contract(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _named(people: Any) -> str:
+    """Who, as said in an error."""
+    people = people if isinstance(people, list) else [people]
+    return ", ".join(str(p.get("person")) if isinstance(p, dict) else str(p) for p in people)
+
+
 class Trainer:
     """One training of one checkpoint. ``tell`` gets a Progress after each dispatch; ``stop`` is asked before each."""
 
@@ -91,7 +104,7 @@ class Trainer:
         self.recipe: Recipe = options.resolved_recipe()
         self.checkpoint = Path(options.to)
         self.resumed = self._newest() if options.resume else None
-        if not options.resume and (self.checkpoint / "generations").exists():
+        if not options.resume and generation_folders(self.checkpoint):
             raise CheckpointError(
                 f"{self.checkpoint}: holds a training already; go on with --resume or name another folder"
             )
@@ -100,6 +113,9 @@ class Trainer:
             "persona": {"person": persona.info.person, "consent": persona.info.consent},
             "wearers": [{"person": w.info.person, "consent": w.info.consent} for w in wearers],
         }
+        self.fingerprint = fingerprint([persona, *wearers])
+        if self.resumed:
+            self._check_people(self.resumed)
         stored = stored_side(self.recipe.resolution, self.recipe.coverage)
         self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
         sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
@@ -117,11 +133,11 @@ class Trainer:
         self.graph, params = nnx.split(model, nnx.Param)
         self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry)
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
-        weights, self.start_note = (None, "") if self.resumed else starting_weights(options.from_, facts)
         if self.resumed:
-            from_base = bool(self.resumed.model.get("from_base"))
+            self.start_note, from_base = "", bool(self.resumed.model.get("from_base"))
         else:
-            from_base, params = weights is not None, apply(params, weights)
+            weights, self.start_note, from_base = starting_weights(options.from_, facts)
+            params = apply(params, weights)
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
@@ -153,6 +169,16 @@ class Trainer:
             )
         return generation
 
+    def _check_people(self, generation: Generation) -> None:
+        """Other people would be drawn by decoders, and named in a model, that are somebody else's."""
+        for side, mine in self.people.items():
+            theirs = generation.model.get(side)
+            if theirs != mine:
+                raise CheckpointError(
+                    f"{self.checkpoint}: was trained with {side} {_named(theirs)}, asked to resume with {_named(mine)}; "
+                    "resume with the same face sets, or start a new one with --from"
+                )
+
     def _planned(self) -> int:
         """Steps, rounded up to whole dispatches; 0 = not known yet."""
         if self.options.steps:
@@ -166,13 +192,27 @@ class Trainer:
     def _restore(self, generation: Generation) -> None:
         assert generation.state is not None
         self.state = load_state(generation.state, self.state)
+        step, total = int(self.state.step), int(self.state.total)
+        self.start_note = f"resumed at step {step}"
         if planned := self._planned():
             self.state = self.state._replace(total=jnp.int32(planned))
+        elif self.options.for_ and 0 < total <= step:  # done: that much more
+            self.state = self.state._replace(total=jnp.int32(0))
+        elif self.options.for_ and total:
+            self.start_note += f"; going on with the plan of {total} steps"
+        if 0 < int(self.state.total) <= step:
+            self.start_note += (
+                f"; the plan of {int(self.state.total)} steps is done: --for, --steps or --epochs say how far to go on"
+            )
         self.spent_s = float(generation.model.get("seconds", 0.0))
-        cut_history(self.checkpoint, int(self.state.step))
-        self.start_note = f"resumed at step {int(self.state.step)}"
+        self.validation = dict(generation.model.get("validation", {}))
+        cut_history(self.checkpoint, step)
         if generation.model.get("environment") != environment():
             self.start_note += "; another machine or version than before, so not bit-exact"
+        if generation.model.get("face_names") != self.fingerprint:
+            self.start_note += (
+                "; the faces are not the same as before, so not bit-exact, and some held-out ones may be new"
+            )
 
     def _save(self, losses: dict[str, float]) -> None:
         """Write a generation: training state, averaged weights, swap.onnx checked against Flax, preview.
@@ -195,6 +235,7 @@ class Trainer:
             "from_base": self.from_base,
             "seed": self.options.seed,
             "faces": self.faces,
+            "face_names": self.fingerprint,
             "parameters": sum(p.size for p in jax.tree.leaves(self.state.params)),
             "seconds": round(self.spent_s, 1),
             "environment": environment(),
@@ -226,10 +267,13 @@ class Trainer:
         per = self.recipe.steps_per_dispatch
         show, save = (math.ceil(n / per) * per for n in (self.options.show_every, self.options.save_every))
         good, roll_backs = jax.tree.map(np.asarray, self.state), 0
+        full_rate = float(self.state.rate)
         self.checkpoint.mkdir(parents=True, exist_ok=True)
         done = int(self.state.step)
         saved = done if self.resumed else -1
         timed, timed_from, note = 0.0, 0, self.start_note
+        if 0 < int(self.state.total) <= done:
+            self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, note))
         dispatches = 0
         while not (self.stop() or 0 < int(self.state.total) <= done):
             started = time.monotonic()
@@ -249,8 +293,8 @@ class Trainer:
                         f"the loss was not finite {roll_backs} times; lower --lr (now {self.recipe.lr:g}) or look for broken pictures"
                     )
                 self.state = jax.tree.map(jnp.asarray, good)
-                self.state = self.state._replace(rate=self.state.rate * 0.5**roll_backs)
-                note = f"loss not finite: back to step {int(self.state.step)} with rate × {0.5**roll_backs:g}"
+                self.state = self.state._replace(rate=jnp.float32(full_rate * 0.5**roll_backs))
+                note = f"loss not finite: back to step {int(self.state.step)} with rate × {float(self.state.rate):g}"
                 done = int(self.state.step)
                 cut_history(self.checkpoint, done)
                 self.tell(Progress(done, int(self.state.total), 0.0, None, losses, self.validation, note))

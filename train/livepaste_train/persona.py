@@ -136,7 +136,7 @@ def main() -> None:
     model.start_from(shown, many, wearers=out * packed.shape[1])
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    weights, note = starting_weights(args.base, facts)
+    weights, note, _ = starting_weights(args.base, facts)
     print(note, file=sys.stderr)
     params = apply(params, weights)
     scale = rate_scale(params, weights is not None, recipe.encoder_lr)

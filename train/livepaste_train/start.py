@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,32 +23,48 @@ def shipped_base() -> Path | None:
 FACTS = ("usual", "light_share")  # known of a training's faces, not learned
 
 
+class Start(NamedTuple):
+    """What a training starts from."""
+
+    weights: dict[str, Any] | None  # by name, for the two-decoder model
+    note: str  # one line that says where they come from
+    from_base: bool  # whether the encoder is the base's, which knows everybody's face
+
+
+def is_fact(name: str) -> bool:
+    """Whether a parameter is known of each training's faces: never taken from another, never trained."""
+    return name.rpartition("/")[2] in FACTS
+
+
 def is_own(name: str) -> bool:
-    """Whether a parameter is each training's own: set from its faces, never taken from a base."""
-    return name.rpartition("/")[2] in ("canvas", "mask_canvas", *FACTS)
+    """Whether a parameter is set from each training's faces and never taken from a base."""
+    return is_fact(name) or name.rpartition("/")[2] in ("canvas", "mask_canvas")
 
 
-def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """Weights by name for the two-decoder model, and one line that says where they come from.
+def starting_weights(start: str, facts: dict[str, Any]) -> Start:
+    """What ``--from`` names.
 
     ``facts`` are this training's model and resolution; a base of another kind is not used, which the line says. A
     checkpoint that the user names must fit: CheckpointError otherwise.
     """
     if start == "none":
-        return None, "starting from nothing"
+        return Start(None, "starting from nothing", False)
     path = shipped_base() if start == "base" else Path(start)
     if path is None:
-        return None, "starting from nothing: no base is installed"
+        return Start(None, "starting from nothing: no base is installed", False)
     generation = newest_generation(path)
     theirs = {key: generation.model.get(key) for key in facts}
     if theirs != facts:
         if start == "base":
-            return (
-                None,
-                f"starting from nothing: the base is {theirs}, this training {facts}; --recipe scratch is made for that",
+            note = (
+                f"starting from nothing: the base is {theirs}, this training {facts}; --recipe scratch is made for that"
             )
+            return Start(None, note, False)
         raise CheckpointError(f"{path}: a model of {theirs} cannot start one of {facts}; use --from none")
+    if not (generation.path / "weights.npz").exists():
+        raise CheckpointError(f"{path}: can be run but not trained on, it holds no weights.npz; use --from base")
     weights = load_weights(generation.path / "weights.npz")
+    from_base = bool(generation.model.get("from_base"))
     if any(name.startswith("decoder/") for name in weights):  # a base: both decoders begin as its mean identity
         both = {}
         for name, value in weights.items():
@@ -56,8 +72,8 @@ def starting_weights(start: str, facts: dict[str, Any]) -> tuple[dict[str, Any] 
             if is_own(rest):
                 continue
             both |= {f"persona/{rest}": value, f"wearer/{rest}": value} if head == "decoder" else {name: value}
-        weights = both
-    return weights, f"starting from {path.name}"
+        weights, from_base = both, True
+    return Start(weights, f"starting from {path.name}", from_base)
 
 
 def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
@@ -65,7 +81,7 @@ def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
         name = name_of(path)
-        if name.rpartition("/")[2] in FACTS:
+        if is_fact(name):
             return 0.0
         return encoder_rate if from_base and name.startswith("encoder/") else 1.0
 
@@ -73,8 +89,9 @@ def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
 
 
 def apply(params: Any, weights: dict[str, Any] | None) -> Any:
-    """``params`` with the starting weights, if any; the canvases of a base are left to this training's own faces."""
+    """``params`` with the starting weights, if any; the facts, and the canvases of a base, are this training's own."""
     if weights is None:
         return params
     own = {name: leaf for name, leaf in named(params).items() if is_own(name)}
-    return with_weights(params, {**own, **weights})
+    facts = {name: leaf for name, leaf in own.items() if is_fact(name)}
+    return with_weights(params, {**own, **weights, **facts})

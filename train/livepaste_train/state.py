@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from livepaste.errors import CheckpointError
+from livepaste.errors import CheckpointError, TrainingError
 
 Tree = Any
 
@@ -31,9 +31,15 @@ def _quiet() -> Iterator[None]:
 
 
 def save_state(path: Path, state: Tree) -> None:
-    """Write every array of ``state`` under ``path`` (which must not exist)."""
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), jax.tree.map(np.asarray, _plain(state)))
+    """Write every array of ``state`` under ``path`` (which must not exist). Raises TrainingError when it cannot be written."""
+    try:
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save(path.absolute(), jax.tree.map(np.asarray, _plain(state)))
+    except Exception as error:  # tensorstore says a full disk in a ValueError
+        reason = "the disk is full" if "No space left" in str(error) else " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"{path}: the training state cannot be written ({reason}); the generation before it is whole, go on with --resume"
+        ) from error
 
 
 def load_state(path: Path, like: Tree) -> Tree:
