@@ -22,7 +22,9 @@ from livepaste.swapper import Swapper
 from livepaste.types import Face, Frame
 
 logger = logging.getLogger(__name__)
-MASK_LEARNED = 0.95  # intersection over union on held-out faces, from which on a model's own masks are used
+# Intersection over union on held-out faces, from which on a model's own masks are used. At 0.94 (the shipped persona's on wearers
+# it has never seen) they have no holes on 28 real clips, and edge profiles better than the hull.
+MASK_LEARNED = 0.93
 
 Choose = Callable[[tuple[Face, ...]], tuple[Face, ...]]
 
