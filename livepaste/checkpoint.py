@@ -103,6 +103,8 @@ def read_generation(path: Path, number: int = 0) -> Generation:
             raise ValueError("no format number")
         if not all(isinstance(value, (int, float)) for value in dict(record.get("validation", {})).values()):
             raise ValueError("validation must be numbers")
+        if not isinstance(record.get("seconds", 0.0), (int, float)):
+            raise ValueError("seconds must be a number")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no model.json; is this a checkpoint that `livepaste train` wrote?") from error
     except (ValueError, TypeError, OSError) as error:

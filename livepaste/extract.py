@@ -54,7 +54,11 @@ class Tally:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Tally:
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
-        return cls(**{**known, "skipped": Counter(known.get("skipped", {}))})
+        counts = [value for key, value in known.items() if key not in ("skipped", "done")]
+        skipped = known.get("skipped", {})
+        if not isinstance(skipped, dict) or not all(type(n) is int and n >= 0 for n in (*counts, *skipped.values())):
+            raise FaceSetError("faceset.json: what it says of a source is damaged; extract into another folder")
+        return cls(**{**known, "skipped": Counter(skipped)})
 
 
 @dataclass(frozen=True)

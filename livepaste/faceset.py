@@ -167,6 +167,8 @@ def read_info(path: Path) -> FaceSetInfo:
         info = FaceSetInfo(**known)
         if not (isinstance(info.size, int) and 16 <= info.size <= 2048 and 0.5 <= info.coverage <= 8):
             raise ValueError("size or coverage out of range")
+        if not (isinstance(info.sources, dict) and all(isinstance(source, dict) for source in info.sources.values())):
+            raise ValueError("sources must be what was read of each")
         return info
     except FileNotFoundError as error:
         raise FaceSetError(

@@ -20,6 +20,7 @@ from livepaste.errors import TruthError
 from livepaste.faceset import FaceSet
 from livepaste.types import Face, Frame
 
+MOST_FRAMES = 10_000_000
 Find = Callable[[np.ndarray], tuple[Face, ...]]
 
 
@@ -40,6 +41,8 @@ def open_truth(path: Path) -> Truth:
         record = json.loads((path / "truth.json").read_text("utf-8"))
         if record["format"] > 1:
             raise TruthError(f"{path}: truth format {record['format']} is newer than 1; update livepaste")
+        if not (0 < record["frames"] <= MOST_FRAMES and 0 < Fraction(record["fps"]) <= 1000):
+            raise ValueError(f"{record['frames']} frames at {record['fps']} a second")
         truth = Truth(
             path,
             int(record["frames"]),

@@ -28,11 +28,12 @@ class Swapper:
         where = generation.path
         missing = [name for name in OUTPUTS if name not in self.session.outputs]
         shape = self.session.inputs.get("crop")
-        if missing or shape is None or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+        square = shape is not None and len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3]
+        if missing or shape is None or not square or not isinstance(shape[2], int):
             raise CheckpointError(
                 f"{where}: swap.onnx has inputs {self.session.inputs} and outputs {self.session.outputs}, not a swap's"
             )
-        self.size = int(shape[2])
+        self.size: int = shape[2]
         if self.model.get("resolution") != self.size:
             raise CheckpointError(
                 f"{where}: model.json says resolution {self.model.get('resolution')}, swap.onnx {self.size}; copy it again"
