@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from livepaste.checkpoint import newest_generation
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
 from livepaste.pipeline import Pipeline
 from livepaste.swapper import Swapper
@@ -46,9 +47,9 @@ def load_swapper(model: str | Path | None, *, threads: int = 1, provider: str = 
     return Swapper(newest_generation(path), threads=threads, provider=provider)
 
 
-def make_finder(face: str) -> Finder:
-    """A finder that follows the chosen face, or all."""
-    return Finder(max_faces=8, face="auto" if face == "all" else face)
+def make_finder(face: str, seen: Callable[[], list[Detection]] | None = None) -> Finder:
+    """A finder that follows the chosen face, or all. ``seen``: see Finder."""
+    return Finder(max_faces=8, face="auto" if face == "all" else face, seen=seen)
 
 
 def chooser(face: str) -> tuple[Choose, Choose]:

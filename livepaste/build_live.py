@@ -192,7 +192,7 @@ class LiveStages:
         if self._watcher is not None:
             self._watcher.show(frame)
         if self._finder is None:
-            self._finder = build.make_finder(self._settings.face)
+            self._finder = build.make_finder(self._settings.face, self._watcher and self._watcher.newest)
         self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
         return self._finder(frame)
 

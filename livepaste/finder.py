@@ -46,11 +46,13 @@ class Finder:
 
     auto: the one that continues (at first, and after it was gone for a second, the largest). largest, left, right: by
     size or place in this frame, as seen in the picture. all: largest first. With ``max_faces`` = 1 the answer
-    holds that one only. One finder belongs to one clip or camera and one thread.
+    holds that one only. One finder belongs to one clip or camera and one thread. ``seen``: who looks for
+    newcomers beside it, and what was seen lately; without it the finder looks itself while it follows others.
     """
 
     max_faces: int = 1
     face: str = "auto"
+    seen: Callable[[], list[Detection]] | None = None
     _tracks: list[_Track] = field(default_factory=list, init=False)
     _lost: list[_Track] = field(default_factory=list, init=False)
     _numbers: int = field(default=0, init=False)
@@ -79,7 +81,10 @@ class Finder:
             self._discover(image, time, whole=True, square=True)
         elif len(self._tracks) < self._wanted and self._calls % _DISCOVER_EVERY == 0:
             turn = self._calls // _DISCOVER_EVERY % 2
-            self._discover(image, time, whole=turn == 0, square=turn == 1)
+            if self.seen is not None:
+                self._take_up(mesh_on(self._mesh, image, self._new(self.seen())), time)
+            else:
+                self._discover(image, time, whole=turn == 0, square=turn == 1)
         self._calls += 1
         self._lost = [t for t in self._lost if abs(time - t.seen) <= _REMEMBER]
         faces = [Face(t.points, t.score, t.number, chosen=False) for t in self._tracks]
@@ -126,6 +131,10 @@ class Finder:
             box = tiles[self._looks % len(tiles)]
             self._looks += 1
             found = mesh_on(self._mesh, image, self._new(detect_in_tile(self._detect, image, box)))
+        self._take_up(found, time)
+
+    def _take_up(self, found: list[tuple[np.ndarray, float]], time: Fraction) -> None:
+        """Follow those that may be followed, as far as there is room."""
         for points, score in self._admitted(found):
             if len(self._tracks) < min(self._wanted, _MAX_FACES) and not any(
                 _same_place(points, t.points) for t in self._tracks

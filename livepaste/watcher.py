@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the two stages on two cores
 WHOLE_EVERY = 4  # looks; those between are at the squares in turn, so that of a 720p frame all 7 are seen within 0.6 s
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
+NEW_S = 0.4  # a face has hardly moved since: more than the time between two looks at the whole
 REMEMBERED = 64  # frames: longer than a look takes
 ASLEEP_S = 2.0  # without a look for so long nobody knows who else is there
 
@@ -63,6 +64,7 @@ class Seen:
     at_s: float
     index: int  # of the frame
     box: Box
+    detection: Detection
     judged: bool = False
     track: int | None = None
 
@@ -102,6 +104,11 @@ class Watcher:
             if seen.at_s >= oldest and seen.track not in tracks and not any(seen.box.is_on(face) for face in now):
                 found.append(seen.box.face)
         return tuple(found)
+
+    def newest(self) -> list[Detection]:
+        """What was seen in the last moment, for the finder to put a mesh on."""
+        oldest = time.monotonic() - NEW_S
+        return [seen.detection for seen in self._seen if seen.at_s >= oldest]
 
     @property
     def awake(self) -> bool:
@@ -162,4 +169,4 @@ class Watcher:
             for seen in self._seen
             if now_s - seen.at_s <= self._keep_s and not any(seen.box.is_same(box) for box in boxes)
         ]
-        self._seen = older + [Seen(now_s, index, box) for box in boxes]
+        self._seen = older + [Seen(now_s, index, box, d) for box, d in zip(boxes, found, strict=True)]

@@ -9,6 +9,7 @@ import pytest
 from livepaste.actors.motion import perform
 from livepaste.errors import OptionError
 from livepaste.finder import Finder, choose, find_in_photo, square_around, tile_boxes
+from livepaste.mediapipe_graphs import DetectionGraph
 from livepaste.types import Face, Frame
 
 FRAMES = 10
@@ -151,6 +152,22 @@ def test_newcomers_are_looked_for_in_every_square(shots, monkeypatch):
         for i in range(81):  # the first finds the one, every eighth after it looks for others
             assert len(find(Frame(image, Fraction(i, 25), i))) == 1
     assert looked == set(tile_boxes(2560, 1080))
+
+
+def test_newcomers_seen_by_another_are_taken_up_without_a_look_of_its_own(shots, monkeypatch):
+    image = beside(shots[0][0].image, shots[1][0].image)
+    alone = image.copy()
+    alone[:, 360:] = 100
+    detect = DetectionGraph()
+    seen = detect(image)
+    detect.close()
+    assert len(seen) == 2
+    with Finder(max_faces=4, seen=lambda: seen) as find:
+        assert len(find(Frame(alone, Fraction(0), 0))) == 1
+        monkeypatch.setattr(find, "_discover", lambda *words, **more: pytest.fail("looked itself"))
+        found = [find(Frame(image, Fraction(i, 25), i)) for i in range(1, 8)]
+    assert len(found[-1]) == 2
+    assert [len(faces) for faces in found].index(2) == 3  # with the fifth frame
 
 
 def test_unknown_choice():
