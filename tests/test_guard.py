@@ -313,8 +313,11 @@ class Watching:
     def show(self, frame: Frame) -> None:
         pass
 
-    def strangers(self, faces) -> tuple[Face, ...]:
+    def strangers(self, index, faces) -> tuple[Face, ...]:
         return ()
+
+    def newest(self) -> list:
+        return []
 
     def close(self) -> None:
         pass
