@@ -22,7 +22,7 @@ def faces(played: np.ndarray, who: float) -> Faces:
     images[..., 1] = (100 + 20 * played[:, :1] + who)[..., None]
     rows = np.concatenate([played, np.zeros((n, 5), np.float32)], 1)
     packed = pack(images, np.full((n, 24, 24), 255, np.uint8))
-    return Faces(packed, np.full(n, 1 / n, np.float32), ("",) * n, rows)
+    return Faces(packed, np.full(n, 1 / n, np.float32), rows)
 
 
 def test_the_offset_is_whose_face_it_is_and_not_where_it_looked() -> None:

@@ -9,6 +9,8 @@ from livepaste_train.start import rate_scale
 from livepaste_train.state import named
 from livepaste_train.step import moving
 
+from livepaste.checkpoint import newest_generation
+
 
 def tree(seed: int) -> dict[str, dict[str, jax.Array]]:
     rng = np.random.default_rng(seed)
@@ -69,6 +71,10 @@ def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, facese
     fit.Trainer(
         TrainOptions(to=str(tmp_path / "a"), recipe=str(small_recipe), from_="none", **common), lambda p: None
     ).run()
+    facts = newest_generation(tmp_path / "a").path / "model.json"
+    facts.write_text(
+        facts.read_text().replace('"from_base": false', '"from_base": true')
+    )  # as if its encoder was the base's
     options = TrainOptions(
         to=str(tmp_path / "b"), recipe=str(tmp_path / "frozen.toml"), from_=str(tmp_path / "a"), **common
     )
