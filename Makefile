@@ -34,7 +34,7 @@ demo: setup
 
 test: setup
 	$(BIN)/ruff check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py $(if $(MODEL),--model $(MODEL))

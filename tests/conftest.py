@@ -17,10 +17,10 @@ from jaxtyping import install_import_hook
 install_import_hook("livepaste", "type_checker.check")  # before anything of it is imported
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Every training here is the same program: compiled once, in this process and those it starts.
-_CACHE = tempfile.mkdtemp(prefix="livepaste-jit-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+# Every training here is the same program: compiled once, for this process, the workers it starts and what those start.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="livepaste-jit-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import numpy as np  # noqa: E402
