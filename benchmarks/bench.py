@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ def newcomers() -> dict[str, float]:
     """How long somebody who enters a 720p picture beside the wearer is seen before the detector has found them."""
     from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.motion import perform
+    from livepaste.devices.memory import MemorySource
     from livepaste.types import Face, Frame
     from livepaste.watcher import Watcher
 
@@ -169,24 +171,17 @@ def newcomers() -> dict[str, float]:
         with_other[y : y + h, x : x + w] = picture
         watcher, entered = Watcher(), float("inf")
         try:
-            for index, began in _at_thirty(20.0):
+            for frame in MemorySource(Frame(empty, Fraction(i, FPS), i) for i in range(20 * FPS)):
+                began = time.monotonic()
                 if watcher.looks == 0:
                     entered = began + rng.uniform(0.1, 0.6)  # at any moment of a round
-                watcher.show(Frame(with_other if began >= entered else empty, Fraction(index, FPS), index))
-                if began >= entered and watcher.strangers(index, followed):
+                watcher.show(replace(frame, image=with_other) if began >= entered else frame)
+                if began >= entered and watcher.strangers(frame.index, followed):
                     break
             took.append(time.monotonic() - entered)
         finally:
             watcher.close()
     return {"newcomer_seen_s_p50": float(np.median(took)), "newcomer_seen_s_worst": max(took)}
-
-
-def _at_thirty(seconds: float) -> Iterator[tuple[int, float]]:
-    """Index and time, thirty a second."""
-    start = time.monotonic()
-    for index in range(int(seconds * FPS)):
-        time.sleep(max(0.0, start + index / FPS - time.monotonic()))
-        yield index, time.monotonic()
 
 
 def train(folder: Path) -> dict[str, float]:

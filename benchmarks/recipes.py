@@ -129,9 +129,9 @@ def main() -> None:
     model.start_from(*own)
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    weights, note, _ = starting_weights(args.base, facts)
+    weights, note, from_base = starting_weights(args.base, facts)
     params = apply(params, weights)
-    scale = rate_scale(params, weights is not None, recipe.encoder_lr)
+    scale = rate_scale(params, from_base, recipe.encoder_lr)
     offset = Offset(graph, persona, wearer, geometry)
     dispatch = make_dispatch(graph, pair_loss(geometry, recipe, jnp.float32), recipe, scale)
     state = new_state(params, recipe, 0, args.steps, scale, offset.measure(params))

@@ -149,13 +149,14 @@ class Watcher:
     def _look(self, detect: Callable[[np.ndarray], list[Detection]], image: np.ndarray) -> list[Detection]:
         """At the part whose turn it is; after sleep at every part, since nobody is safe to show before."""
         tiles = tile_boxes(image.shape[1], image.shape[0])
-        if not self.awake:
+        asleep = not self.awake
+        if asleep:
             self._starts.clear()
         self._starts.append(time.monotonic())
         while len(self._starts) > 1 + len(tiles) * WHOLE_EVERY / (WHOLE_EVERY - 1):
             self._starts.popleft()
         whole, among = self.looks % WHOLE_EVERY == 0, self.looks - self.looks // WHOLE_EVERY - 1
-        if not self.awake:
+        if asleep:
             return [*detect(image), *(d for tile in tiles for d in detect_in_tile(detect, image, tile))]
         if whole or not tiles:
             return detect(image)

@@ -42,14 +42,15 @@ def run(options: ExtractOptions) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     faults: list[ClipError] = []
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        for number, path in enumerate(paths):
-            left = sum(not _known(collector, other)[1].done for other in paths[number:])
+        left = sum(not _known(collector, path)[1].done for path in paths)
+        for path in paths:
             try:
                 key, tally = _known(collector, path)
                 tallies[key] = tally
                 if tally.done:
                     continue
                 share = _share(options.max, len(collector), left, tally.kept)
+                left = max(1, left - 1)
                 if share == tally.kept and options.max:  # no room: another run with a larger --max reads it
                     continue
                 if options.animate:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -72,21 +73,25 @@ def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(tmp_path: Path, facese
     )
 
 
+def breaks(trainer: fit.Trainer, which: Callable[[int], bool]) -> list[float]:
+    """Let the loss of some dispatches, counted from 1, be none; returns the rate of each dispatch as they come."""
+    real, rates = trainer.dispatch, []
+
+    def broken(state, data):
+        rates.append(float(state.rate))
+        state, metrics = real(state, data)
+        return state, {**metrics, "loss": np.float32("nan")} if which(len(rates)) else metrics
+
+    trainer.dispatch = broken
+    return rates
+
+
 def test_a_loss_that_is_not_finite_goes_back_halves_the_rate_and_gives_up_after_three(
     tmp_path: Path, facesets, small_recipe
 ) -> None:
     told = []
     trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=20), told.append)
-    real, calls = trainer.dispatch, []
-
-    def broken(state, data):
-        calls.append(float(state.rate))
-        state, metrics = real(state, data)
-        if len(calls) >= 3:
-            metrics = {**metrics, "loss": np.float32("nan")}
-        return state, metrics
-
-    trainer.dispatch = broken
+    calls = breaks(trainer, lambda call: call >= 3)
     with pytest.raises(TrainingError, match="not finite 4 times; lower --lr"):
         trainer.run()
     assert calls == [1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
@@ -99,14 +104,7 @@ def test_each_roll_back_halves_the_rate_also_after_a_generation_was_saved_at_hal
 ) -> None:
     told = []
     trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=12), told.append)
-    real, calls = trainer.dispatch, []
-
-    def broken(state, data):
-        calls.append(float(state.rate))
-        state, metrics = real(state, data)
-        return state, {**metrics, "loss": np.float32("nan")} if len(calls) in (2, 4) else metrics
-
-    trainer.dispatch = broken
+    calls = breaks(trainer, lambda call: call in (2, 4))
     trainer.run()
     assert calls == [1.0, 1.0, 0.5, 0.5, *[0.25] * (len(calls) - 4)]
     assert [p.note.split(" with ")[1] for p in told if "not finite" in p.note] == ["rate × 0.5", "rate × 0.25"]

@@ -136,10 +136,10 @@ def main() -> None:
     model.start_from(shown, many, wearers=out * packed.shape[1])
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    weights, note, _ = starting_weights(args.base, facts)
+    weights, note, from_base = starting_weights(args.base, facts)
     print(note, file=sys.stderr)
     params = apply(params, weights)
-    scale = rate_scale(params, weights is not None, recipe.encoder_lr)
+    scale = rate_scale(params, from_base, recipe.encoder_lr)
     dispatch = make_dispatch(graph, persona_loss(geometry, recipe, sizes), recipe, scale)
     data = Stage(*(jnp.asarray(np.asarray(v[:out]).reshape(-1, side, side)) for v in (packed, persona)))
     state = new_state(params, recipe, args.seed, 0, scale)
