@@ -11,7 +11,7 @@ from functools import cache, cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from livepaste.actors import shell
 from livepaste.actors.motion import LOWER_LID, UPPER_LID, Performance, deform, pose, rotation
@@ -94,6 +94,11 @@ class Head:
         self.texture_xy = np.concatenate([texture_xy, in_texture, looks])
         skin = topology()[1]
         self._skin = skin[_any_of(alpha, self.texture_xy[skin])]  # most of the outer rings shows nothing
+
+    def move(self, by: Float64[np.ndarray, "2 3"]) -> None:
+        """Change the neutral face by a similarity in template units."""
+        Head.__init__(self, self.texture, self.alpha, transform(self.points, by), self.texture_xy[:478])
+        self.__dict__.pop("_used", None)
 
     @cached_property
     def _used(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Two actors and one performance: a truth folder, whose every pixel is known (format: the README's "Truth folder").
 
 The truth is the persona giving the wearer's performance in the same light, place and room. Both heads are fitted to the same
-template, so their crops coincide and the truth is what a perfect swap would paste. The wearer's frames carry sensor noise
+template (``fit``: as the finder sees them), so their crops coincide and the truth is what a perfect swap would paste. The wearer's frames carry sensor noise
 (``NOISE_SIGMA``); the truth is free of it, so that flicker measures what the swap lets through.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,16 @@ def filmed(
         yield shot, tuple(name for (name, _), hid in zip(front, shot.hidden, strict=True) if hid)
 
 
+def well_lit(performance: Performance) -> Performance:
+    """The same in a light that is white and of brightness 1 on average over the film.
+
+    Only from its film is it known what colour somebody's skin is. Of a film that is dark throughout, a dark skin would be
+    learned, and no swap could be what the truth is: that person in the light of the clip.
+    """
+    light = performance.light / performance.light.mean(dtype=np.float64)
+    return replace(performance, light=light.astype(np.float32), warmth=performance.warmth - performance.warmth.mean())
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Film:
     """One actor's frames and where they go; each is shot on its own, so that several can be at once."""
@@ -98,6 +108,8 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
                 tell: Tell = lambda what, done, total: None) -> None:  # fmt: skip
     """Write a whole truth folder. The films to train on show other performances, in other rooms, than the one to swap.
 
+    Those films are neither dark nor tinted as a whole (:func:`well_lit`).
+
     ``occluders``: names from ``occluders.OCCLUDERS``, in front of the wearer in the clip to swap.
     ``processes``: films are shot on so many at once (up to 4); actors and ``write_video`` are pickled if more than one.
     ``tell(what, done, total)`` is called for each frame; ``what`` is clip, truth, persona or wearer_train.
@@ -113,7 +125,7 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
         return partial(write_video, to, fps=fps, size_wh=size_wh, audio=sound)
 
     def training(what: str, actor: Head, name: str, number: int) -> _Film:
-        film = perform(seed + 1000 * number, train_frames, fps, amount=1.15)
+        film = well_lit(perform(seed + 1000 * number, train_frames, fps, amount=1.15))
         shots = partial(filmed, actor, film, size_wh, background_seed=seed + 50 * number)
         return _Film(what=what, shots=shots, total=train_frames, masks=path / what / f"{name}.masks",
                      put=video(path / what / f"{name}.mp4"))  # fmt: skip

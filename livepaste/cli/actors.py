@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livepaste.errors import ClipError, TruthError
 from livepaste.options import ActorsOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from livepaste.actors.head import Head
 
 
 def run(options: ActorsOptions) -> None:
@@ -19,16 +25,14 @@ def run(options: ActorsOptions) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from livepaste.actors.drawn import DrawnActor
-    from livepaste.actors.head import Head
     from livepaste.actors.occluders import GROUP, OCCLUDERS
     from livepaste.actors.photo import PhotoActor
     from livepaste.actors.truth import write_truth
     from livepaste.devices.video import write_video
+    from livepaste.finder import find_in_photo
     from livepaste.registry import resolve
 
     def photo(name: str) -> Head:
-        from livepaste.finder import find_in_photo
-
         picture = cv2.imread(name, cv2.IMREAD_COLOR) if Path(name).is_file() else None
         if picture is None:
             raise ClipError(f"{name}: no picture that can be read")
@@ -46,10 +50,11 @@ def run(options: ActorsOptions) -> None:
         if options.photos
         else [DrawnActor(options.seed), DrawnActor(options.seed + 1)]
     )
+    w, h = (int(n) for n in options.size.split("x"))
+    _fit(actors, (w, h))
     names = (Path(options.photos[0]).stem, Path(options.photos[1]).stem) if options.photos else ("persona", "wearer")
     if names[0] == names[1]:
         names = ("persona", "wearer")
-    w, h = (int(n) for n in options.size.split("x"))
     frames, train = round(options.seconds * options.fps), round(options.train_seconds * options.fps)
     # to start a process takes as long as to draw some forty frames
     processes = _cores() if frames + train > 100 else 1
@@ -64,6 +69,25 @@ def run(options: ActorsOptions) -> None:
                     names=names, write_video=write_video, occluders=occluders, processes=processes,
                     tell=lambda what, done, total: bar.update(tasks[what], completed=done))  # fmt: skip
     print(f"{path}: {frames} frames to swap, {train} of each person to train on")
+
+
+def _fit(actors: list[Head], size_wh: tuple[int, int]) -> None:
+    """Each where the finder sees it on the template."""
+    from livepaste.actors.fit import fit_as_found
+    from livepaste.finder import Finder
+    from livepaste.types import Frame
+
+    with Finder() as finder:
+
+        def find(image: np.ndarray, number: int) -> np.ndarray | None:
+            frame = Frame(image, Fraction(number), number)
+            finder(frame)  # the second look is where the first one saw the face, as in a film
+            faces = finder(frame)
+            return faces[0].points_xyz if faces else None
+
+        for actor in actors:
+            finder.reset()
+            fit_as_found(actor, find, size_wh)
 
 
 def _cores() -> int:
