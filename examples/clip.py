@@ -12,5 +12,5 @@ checkpoint, source, target = sys.argv[1:4]
 swapper = livepaste.load(checkpoint)
 with ClipReader(source) as clip:
     frames = (swapper(frame.image, frame.time) for frame in clip.frames())
-    write_video(target, frames, clip.rate, clip.size_wh)
+    write_video(target, frames, clip.rate, clip.size_wh, mark=True)
 swapper.close()

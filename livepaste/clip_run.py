@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections import deque
@@ -16,9 +15,9 @@ import numpy as np
 from livepaste.errors import LivepasteError
 from livepaste.guard import Guard, hide_faces
 from livepaste.pipeline import Swapped
+from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame, Mark
 
-logger = logging.getLogger(__name__)
 BRIDGE = Fraction(1, 2)  # seconds: longer gaps are a face that is gone
 CUT_DIFFERENCE = 28.0  # mean absolute difference of two neighbouring frames' thumbnails, of 255
 T = TypeVar("T")
@@ -78,7 +77,7 @@ def find(
 ) -> Iterator[Found]:
     """Find faces in every frame; a hard cut resets the finder."""
     last: np.ndarray | None = None
-    said: set[str] = set()
+    trouble = Trouble()
     for frame in frames:
         thumbnail = frame.image[::24, ::24].astype(np.int16)
         cut = last is not None and (
@@ -92,18 +91,9 @@ def find(
         except LivepasteError:
             raise
         except Exception as error:  # this frame's own: the guard answers it
-            _say_once(said, "looking for faces", frame, error)
+            trouble.say(f"looking for faces failed at {float(frame.time):.2f} s, which is covered", error)
             item = Found(frame, (), cut, failed=True)
         yield item
-
-
-def _say_once(said: set[str], what: str, frame: Frame, error: Exception) -> None:
-    """Say what went wrong the first time; the trace is for ``--verbose``."""
-    reason = f"{type(error).__name__}: {error}"
-    if reason not in said:
-        said.add(reason)
-        logger.warning("%s failed at %.2f s, which is covered (%s)", what, float(frame.time), reason)
-        logger.info("", exc_info=error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +180,7 @@ NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "it f
 def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], Swapped], reset: Callable[[], None], guard: Guard,
          others: Callable[[tuple[Face, ...]], tuple[Face, ...]]) -> Iterator[Made]:  # fmt: skip
     """Swap every frame and let the guard decide what leaves. ``others`` names the faces to hide."""
-    said: set[str] = set()
+    trouble = Trouble()
     for item in found:
         if item.cut:
             reset()
@@ -206,7 +196,7 @@ def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], S
             except LivepasteError:
                 raise
             except Exception as error:  # a failed frame is the guard's to answer, whatever failed
-                _say_once(said, "swapping", frame, error)
+                trouble.say(f"swapping failed at {float(frame.time):.2f} s, which is covered", error)
                 why = FAILED
         now = float(frame.time)
         safe = result is not None and result.safe

@@ -19,7 +19,7 @@ from livepaste.options import BlendOptions
 from livepaste.smooth import OneEuro
 from livepaste.types import Face, Frame, Swap
 
-SHOWN = 0.3  # of a face's hull: where a mask shows less of the persona, it is the wearer that is seen
+SHOWN = 0.3  # of a face's hull: where less of it is under the persona, it is the wearer that is seen
 
 
 @runtime_checkable
@@ -61,7 +61,7 @@ class Laid(NamedTuple):
     """One face's work."""
 
     image: np.ndarray  # the new frame
-    share: float  # of the face's hull that the mask lets the persona cover, before opacity
+    share: float  # of the face's hull that the persona covers where it is laid, at its opacity
     mask: np.ndarray | None  # in frame pixels, when wanted
 
 
@@ -84,6 +84,17 @@ def placed(alignment: Alignment, options: BlendOptions) -> Alignment:
     return Alignment(moved.astype(np.float32), alignment.size)
 
 
+def _share(mask: np.ndarray, points_xy: np.ndarray, moved: tuple[Alignment, Alignment] | None) -> float:
+    """How much of the hull of ``points_xy`` (crop pixels) is under ``mask``, which is laid in the first of ``moved`` instead of the second."""
+    hull = cv2.convexHull(points_xy)
+    if moved is not None:
+        to, at = (np.vstack([a.frame_to_crop, [0, 0, 1]]) for a in moved)
+        there = (at @ np.linalg.inv(to))[:2]
+        inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), np.rint(hull).astype(np.int32), 1)
+        mask = cv2.warpAffine(mask, there, mask.shape[::-1]) * inside
+    return float(mask.sum()) / max(1.0, cv2.contourArea(hull))
+
+
 def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: Parts, memory: dict[str, np.ndarray] | None = None,
               *, want_mask: bool = False) -> Laid:  # fmt: skip
     """Swap one face. ``memory`` is what its colour match remembers; the caller keeps it."""
@@ -91,8 +102,9 @@ def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: 
     wearer = crop(image, alignment).astype(np.float32) / 255
     swap = parts.swapper(wearer)
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
+    where = placed(alignment, parts.options)
     mask = parts.mask(Context(wearer, points_xy, swap))
-    share = float(mask.sum()) / max(1.0, cv2.contourArea(cv2.convexHull(points_xy)))
+    share = parts.options.opacity * _share(mask, points_xy, None if where is alignment else (where, alignment))
     patch = swap.image
     if parts.options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
         patch = carry_on(swap)
@@ -100,7 +112,6 @@ def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: 
     if parts.options.mask != "rectangle":
         mask = soften(mask, feather_px(parts.options, points_xy))
     mask = mask * np.float32(parts.options.opacity)
-    where = placed(alignment, parts.options)
     out = blend(image, patch, mask, where)
     if not want_mask:
         return Laid(out, share, None)

@@ -18,6 +18,7 @@ import numpy as np
 
 from livepaste.errors import LivepasteError
 from livepaste.guard import Guard
+from livepaste.trouble import Trouble
 from livepaste.types import Frame, Mark
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink
     ``on_sent`` is called for everything that leaves the guard; ``on_delivered`` on the first sink's thread, with the
     monotonic time at which that sink had sent it. Returns the finished Live.
     """
-    live = live or Live()
+    live, trouble = live or Live(), Trouble()
     live.slots = [Slot() for _ in range(len(stages) + 1)]
     ended = threading.Event()
     threads = [threading.Thread(target=_capture, args=(source, live, ended), daemon=True, name="capture")]
@@ -147,8 +148,8 @@ def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink
         for sink in sinks:
             try:
                 sink.close()
-            except Exception:
-                logger.exception("closing a sink failed")
+            except Exception as error:
+                trouble.say("closing a sink failed", error)
     if live.fatal is not None:
         raise live.fatal
     return live
@@ -164,7 +165,7 @@ def _capture(source: Iterable[Frame], live: Live, ended: threading.Event) -> Non
     except LivepasteError as error:
         live.fatal = error
     except Exception as error:
-        logger.exception("the source failed")
+        logger.info("", exc_info=error)
         live.fatal = LivepasteError(f"the camera failed: {error}")
     finally:
         ended.set()
@@ -172,6 +173,7 @@ def _capture(source: Iterable[Frame], live: Live, ended: threading.Event) -> Non
 
 
 def _stage(name: str, work: Callable[[Frame, Any], Any], inbox: Slot, outbox: Slot, live: Live) -> None:
+    trouble = Trouble()
     while not (live.stop.is_set() or inbox.closed):
         item = inbox.take(0.1)
         if item is None:
@@ -183,8 +185,8 @@ def _stage(name: str, work: Callable[[Frame, Any], Any], inbox: Slot, outbox: Sl
             except LivepasteError as error:
                 live.fatal, item.failed = error, True
                 live.stop.set()
-            except Exception:
-                logger.exception("stage %s failed on frame %d", name, item.frame.index)
+            except Exception as error:
+                trouble.say(f"stage {name} failed on frame {item.frame.index}, which is not shown", error)
                 item.failed = True
             item.spent_s[name] = time.monotonic() - began
         outbox.put(item)
@@ -194,13 +196,13 @@ def _stage(name: str, work: Callable[[Frame, Any], Any], inbox: Slot, outbox: Sl
 def _output(live: Live, guard: Guard, fps: float, ended: threading.Event, outlets: list[Slot], safe: Callable[[Any], bool],
             picture: Callable[[Any], np.ndarray], on_sent: Callable[[Sent], None]) -> None:  # fmt: skip
     interval = 1 / fps
-    last = time.monotonic() - interval
+    last, trouble = time.monotonic() - interval, Trouble()
     patience = 1.0  # intervals to wait for a frame: half a one more while frames flow, for their jitter
     while not live.stop.is_set():
         item = live.slots[-1].take(max(0.0, last + patience * interval - time.monotonic()))
         now = time.monotonic()
         if item is not None:
-            image = _safe_picture(item, safe, picture)
+            image = _safe_picture(item, safe, picture, trouble)
             guard.offer(image, now, safe=image is not None, raw=item.frame.image)
         elif live.slots[-1].closed and ended.is_set():
             break
@@ -213,12 +215,14 @@ def _output(live: Live, guard: Guard, fps: float, ended: threading.Event, outlet
         last = now
 
 
-def _safe_picture(item: Item, safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray]) -> np.ndarray | None:
+def _safe_picture(
+    item: Item, safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray], trouble: Trouble
+) -> np.ndarray | None:
     """The picture that may leave, or None; whatever cannot be judged may not."""
     try:
         return picture(item.value) if not item.failed and safe(item.value) else None
-    except Exception:
-        logger.exception("frame %d could not be judged", item.frame.index)
+    except Exception as error:
+        trouble.say(f"frame {item.frame.index} could not be judged and is not shown", error)
         return None
 
 
@@ -259,7 +263,7 @@ class _Delivery:
 
     def __init__(self, sink: Sink, live: Live, on_delivered: Callable[[Sent, float], None] | None) -> None:
         self.sink, self._live, self._on_delivered = sink, live, on_delivered
-        self._trouble, self._said_s = "", float("-inf")
+        self._trouble = Trouble()
 
     def __call__(self, sent: Sent) -> None:
         try:
@@ -272,13 +276,7 @@ class _Delivery:
             self._live.fatal = error
             self._live.stop.set()
         except Exception as error:  # a sink that fails is its own affair: it tries again with the next picture
-            self._say(error)
+            self._trouble.say(type(self.sink).__name__, error)
         else:
             if self._on_delivered is not None:
                 self._on_delivered(sent, time.monotonic())
-
-    def _say(self, error: Exception) -> None:
-        now = time.monotonic()
-        if str(error) != self._trouble or now - self._said_s > 60:
-            logger.warning("%s: %s", type(self.sink).__name__, error)
-            self._trouble, self._said_s = str(error), now

@@ -6,7 +6,6 @@ the picture. The detector does see them; its boxes are hidden whether or not a m
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -19,9 +18,9 @@ import numpy as np
 from livepaste.finder import detect_in_tile, lies_on, tile_boxes
 from livepaste.mediapipe_graphs import Detection, DetectionGraph
 from livepaste.stream import Slot
+from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame
 
-logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the two stages on two cores
 WHOLE_EVERY = 4  # looks; those between are at the squares in turn, so that of a 720p frame all 7 are seen within 0.6 s
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
@@ -127,10 +126,11 @@ class Watcher:
         self._thread.join(timeout=2)
 
     def _watch(self) -> None:
+        trouble = Trouble()
         try:
             detect = DetectionGraph()
-        except Exception:  # it stays asleep, and the cover is all that leaves
-            logger.exception("looking for other faces cannot start; --others leave goes without")
+        except Exception as error:  # it stays asleep, and the cover is all that leaves
+            trouble.say("looking for other faces cannot start; --others leave goes without", error)
             return
         while not self._closed.is_set():
             frame = self._slot.take()
@@ -141,8 +141,8 @@ class Watcher:
                 self._keep(self._look(detect, frame.image), began, frame.index)
                 self._looked_s = began
                 self.looks += 1
-            except Exception:  # says so and tries again; while it lasts it is not awake
-                logger.exception("looking for other faces failed")
+            except Exception as error:  # says so and tries again; while it lasts it is not awake
+                trouble.say("looking for other faces failed", error)
             self._closed.wait(max(0.0, began + LOOK_EVERY_S - time.monotonic()))
         detect.close()
 

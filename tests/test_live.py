@@ -18,7 +18,7 @@ from livepaste.cli import main
 from livepaste.cli.live import share
 from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import ClipSink
-from livepaste.devices.video import ClipReader, write_video
+from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
 from livepaste.errors import ClipError, DeviceError, OptionError
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Swapped
@@ -48,12 +48,21 @@ def test_a_clip_played_like_a_camera_comes_out_swapped_and_recorded(
     assert {"latency_ms_p95", "find_ms_p50", "swap_ms_p95", "capture_fps", "output_fps", "drops"} <= told_of
     with ClipReader(out) as reader:
         assert reader.size_wh == (480, 270)
+        assert "synthetic" in reader.metadata["comment"].lower()
+    assert SYNTHETIC_SOURCE_TYPE.encode() in out.read_bytes()
+
+
+def test_a_recording_takes_nobodys_place(clip: Path, checkpoint: Path, capsys) -> None:
+    before = clip.read_bytes()
+    assert main(["live", "--camera", str(clip), "--model", str(checkpoint), "--sink", f"clip:{clip}"]) == 1
+    assert f"{clip} exists; name another file" in " ".join(capsys.readouterr().err.split())
+    assert clip.read_bytes() == before
 
 
 def test_an_encoder_that_is_too_slow_costs_pictures_and_no_time(tmp_path: Path, monkeypatch) -> None:
     written: list[int] = []
 
-    def slow(path, frames, fps, size_wh, crf) -> None:
+    def slow(path, frames, fps, size_wh, crf, mark) -> None:
         for image in frames:
             written.append(int(image[0, 0, 0]))
             if len(written) < 2 or written[-1] != written[-2]:

@@ -105,6 +105,25 @@ def test_a_face_of_which_the_mask_shows_hardly_anything_is_not_swapped(share: fl
     assert made.safe == safe
 
 
+@pytest.mark.parametrize(
+    ("settings", "safe"),
+    [
+        ({}, True),
+        ({"opacity": 0.6}, True),
+        ({"opacity": 0.2}, False),
+        ({"offset": (0.1, -0.05), "scale": 1.1}, True),
+        ({"offset": (1.0, 1.0)}, False),
+        ({"scale": 0.5}, False),
+    ],
+)
+def test_settings_that_lay_the_persona_beside_the_face_or_show_the_wearer_through_are_not_a_swap(
+    settings, safe: bool
+) -> None:
+    pipeline = Pipeline(Mirror(), BlendOptions(mask="hull", **settings), smooth=False)
+    made = pipeline(Frame(picture(), Fraction(0), 0), (Face(POINTS, 1.0, 0),))
+    assert (made.safe, made.missed) == (safe, 0 if safe else 1)
+
+
 def test_a_new_model_starts_without_the_colours_of_the_last() -> None:
     class Painted(Mirror):
         def __init__(self, level: float) -> None:

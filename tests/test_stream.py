@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -24,8 +24,12 @@ def filmed(count: int, fps: float = 30.0) -> Iterator[Frame]:
         yield Frame(np.full((48, 64, 3), i % 256, np.uint8), Fraction(i, 30), i)
 
 
-def run(count: int, sinks: tuple, **words: object) -> Live:
-    return stream(filmed(count), (("swap", lambda frame, _: PAINTED),), sinks, Guard(GuardOptions(), SIZE), fps=30.0,
+def paint(frame: Frame, _: object) -> np.ndarray:
+    return PAINTED
+
+
+def run(count: int, sinks: tuple, work: Callable[[Frame, object], object] = paint, **words: object) -> Live:
+    return stream(filmed(count), (("swap", work),), sinks, Guard(GuardOptions(), SIZE), fps=30.0,
                   safe=lambda value: True, picture=lambda value: value, **words)  # fmt: skip
 
 
@@ -72,6 +76,20 @@ def test_a_sink_that_fails_is_said_once_and_tried_again(caplog: pytest.LogCaptur
     assert caplog.text.count("disk full") == 1
     assert failing.sent
     assert len(good.sent) > len(failing.sent)
+
+
+def test_a_stage_that_fails_at_every_frame_is_said_once_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(frame: Frame, value: object) -> object:
+        raise RuntimeError("no such tensor")
+
+    sink = MemorySink()
+    run(20, (sink,), work=broken)
+    warnings = [r for r in caplog.records if r.levelname != "INFO"]
+    assert [r.levelname for r in warnings] == ["WARNING"]
+    assert "stage swap failed on frame" in warnings[0].getMessage()
+    assert "no such tensor" in warnings[0].getMessage()
+    assert warnings[0].exc_info is None
+    assert {mark for _, mark, _ in sink.sent} <= {Mark.COVER}
 
 
 def test_the_run_ends_when_the_reader_of_a_sink_has_left() -> None:

@@ -76,14 +76,18 @@ def run(options: ClipOptions) -> None:
                     raise ClipError(f"{masks / f'{count:06d}.png'}: cannot be written; is the disk full?")
             summary.add(item)
             bar.advance(task)
-        damaged = reader.damaged_frames
+        damaged, cut_short, left_out = reader.damaged_frames, reader.cut_short, writer.left_out
         length = summary.frames / float(reader.rate)
     took = time.monotonic() - began
     print(f"{out}: {summary.frames} frames: {summary.marks['swapped']} swapped, {summary.marks['held']} held, "
           f"{summary.marks['cover']} covered, {summary.marks['passed']} passed; real-time factor {length / took:.2f}")  # fmt: skip
     if first:
-        print(f"resumed after {first} frames")
+        print(f"resumed after {first} frames, which are not counted here")
     if damaged:
         print(f"{damaged} damaged frames of the input were skipped")
+    if cut_short:
+        print(cut_short)
+    if left_out:
+        print(f"left out: {', '.join(left_out)}")
     for start, end, why in summary.spans:
         print(f"covered {float(start):.2f}-{float(end):.2f} s: {why}; --on-lost pass shows the original there")

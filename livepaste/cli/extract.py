@@ -120,7 +120,9 @@ def _clip(
         if reader.damaged_frames:
             tally.skipped["damaged"] = reader.damaged_frames
         bar.update(task, total=tally.frames, completed=tally.frames)
-    tally.done = share is None or tally.kept < share
+        tally.done = share is None or tally.kept < share
+        if tally.done and reader.cut_short:
+            bar.console.print(reader.cut_short)
     collector.note(key, tally)
 
 

@@ -12,8 +12,7 @@ import json
 import logging
 import os
 import shutil
-import struct
-import uuid
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
@@ -25,6 +24,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from livepaste.devices.disclose import append_xmp, synthetic_tags
 from livepaste.devices.video_read import ClipReader, open_container
 from livepaste.devices.video_write import CODECS, FORMATS, Painter, format_of, settle, video_stream
 from livepaste.errors import ClipError
@@ -32,14 +32,6 @@ from livepaste.options import one_of
 
 logger = logging.getLogger(__name__)
 
-# IPTC NewsCodes, digital source type: a captured picture of which a trained model drew a part
-SYNTHETIC_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-_NOTE = "Synthetic media: a face in this clip was replaced (livepaste)"
-_XMP_BOX = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")  # XMP specification part 3, MPEG-4
-_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">\
-<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" \
-xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType="{source_type}"/>\
-</rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # a container's about itself
 
 
@@ -132,6 +124,7 @@ class ClipWriter:
         if self.path.exists() and self._like.path.exists() and self.path.samefile(self._like.path):
             raise ClipError(f"{self.path}: output and input are the same file; name another output")
         with open_container(self._like.path) as source:
+            self.left_out = _left_out(source)
             fault = self._refusal(self._format, source)
             if fault is None:
                 return
@@ -212,9 +205,7 @@ class ClipWriter:
             for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
                 out.mux_one(packet)
         if self._mark and self._format == "mp4":
-            with part.open("ab") as file:
-                data = _XMP_BOX.bytes + _XMP.format(source_type=SYNTHETIC_SOURCE_TYPE).encode()
-                file.write(struct.pack(">I4s", len(data) + 8, b"uuid") + data)
+            append_xmp(part)
 
     def _pictures(self, stream: Any) -> Iterator[tuple[Fraction, int, Any]]:
         for path in self._segments:
@@ -228,11 +219,14 @@ class ClipWriter:
 
     def _tags(self) -> dict[str, str]:
         tags = {k: v for k, v in self._like.metadata.items() if k.lower() not in _OWN_TAGS}
-        if self._mark:
-            comment = tags.pop("comment", tags.pop("COMMENT", ""))
-            tags["comment"] = "; ".join(filter(None, [_NOTE, f"digital source type {SYNTHETIC_SOURCE_TYPE}", comment]))
-            tags["digital_source_type"] = SYNTHETIC_SOURCE_TYPE  # where a container takes any tag (mkv, webm, nut)
-        return tags
+        return synthetic_tags(tags) if self._mark else tags
+
+
+def _left_out(source: Any) -> list[str]:
+    """Tracks that the new clip will lack, by kind and number: pictures are one track, and only sound is copied."""
+    others = Counter(s.type for s in source.streams if s.type not in ("video", "audio"))
+    others["video"] = max(0, len(source.streams.video) - 1)
+    return [f"{count} {kind} track{'s' * (count > 1)}" for kind, count in others.items() if count]
 
 
 def _sound_packets(source: Any, streams: dict[int, Any]) -> Iterator[tuple[Fraction, int, Any]]:

@@ -38,13 +38,16 @@ class PlaybackSource:
 class ClipSink:
     """``clip:OUT.mp4``: records what was sent at a constant rate; a picture stays until the next one comes.
 
-    It holds nobody: where the encoder does not keep up, pictures are left out, and the rest keep their times.
+    It holds nobody: where the encoder does not keep up, pictures are left out, and the rest keep their times. The clip says
+    that it is synthetic.
     """
 
     def __init__(self, argument: str, size_wh: tuple[int, int], fps: float) -> None:
         if not argument:
             raise OptionError("sink clip needs a file: clip:OUT.mp4")
         format_of(Path(argument))
+        if Path(argument).exists():  # it may be the clip that is played, or the only recording of a talk
+            raise DeviceError(f"sink clip: {argument} exists; name another file")
         folder = Path(argument).parent
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise DeviceError(
@@ -95,7 +98,7 @@ class ClipSink:
         if first is None:  # nothing was sent: there is nothing to write
             return
         try:
-            write_video(path, self._frames(first[1], taken), self._fps, self._size_wh, crf=20)
+            write_video(path, self._frames(first[1], taken), self._fps, self._size_wh, crf=20, mark=True)
         except Exception as error:
             self._error = error
 

@@ -1,6 +1,7 @@
 """Clips in and out: one import for `video_read`, `video_write` and `clip_write`."""
 
-from livepaste.devices.clip_write import SYNTHETIC_SOURCE_TYPE, ClipWriter
+from livepaste.devices.clip_write import ClipWriter
+from livepaste.devices.disclose import SYNTHETIC_SOURCE_TYPE
 from livepaste.devices.video_read import ClipReader, Color
 from livepaste.devices.video_write import CODECS, FORMATS, write_video
 

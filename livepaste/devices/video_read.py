@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 # PyAV drops FFmpeg's messages by default, and must: its log callback takes the interpreter's lock in decoder
 # threads, which deadlocks with a container being closed. What matters is counted or raised here.
 
+_WHOLE = 0.98  # of the frames that an index names: cuts without encoding leave some that are not shown
 _GIVE_UP = 200  # unreadable packets in a row: nothing more is to be had from this file
 _SMALL_STEP = Fraction(1)  # s; a time this far back is a repeated or misplaced frame, further back a new time line
 # swscale's default is off by 1 to 2 levels there and back; so it is off by 0.02 and 2 ms slower at 720p.
@@ -62,6 +63,7 @@ class ClipReader:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.damaged_frames = 0
+        self._given = 0  # frames, those skipped on request included
         self._container = open_container(self.path)
         try:
             self._stream = _picture_track(self._container, self.path)
@@ -106,6 +108,14 @@ class ClipReader:
         return int(self._stream.frames or round(self.duration_s * float(self.rate)))
 
     @property
+    def cut_short(self) -> str:
+        """At the end of the frames: what is missing of those that the file's index names, or nothing."""
+        stated = self._stream.frames
+        if self._given + self.damaged_frames >= _WHOLE * stated:
+            return ""
+        return f"{self.path.name}: ends after {self._given} of {stated} frames; is it complete?"
+
+    @property
     def has_audio(self) -> bool:
         return bool(self._container.streams.audio)
 
@@ -139,6 +149,7 @@ class ClipReader:
             if index >= skip:
                 yield Frame(self._upright(decoded), time, index)
             index += 1
+            self._given = index
         if self.damaged_frames:
             logger.info("%s: %d damaged frames skipped", self.path.name, self.damaged_frames)
 

@@ -13,6 +13,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
+from livepaste.devices.disclose import append_xmp, synthetic_tags
 from livepaste.devices.video_read import Color
 from livepaste.errors import ClipError
 
@@ -39,16 +40,20 @@ def write_video(
     audio: Float32[np.ndarray, " n"] | None = None,
     *,
     crf: int = 14,
+    mark: bool = False,
 ) -> None:
     """Write RGB frames of a constant rate as H.264, with mono sound at 48 kHz (AAC) if given.
 
     The file appears under its name when it is complete. The default quality leaves the pictures looking unchanged.
+    ``mark``: it says that it is synthetic.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     rate = Fraction(fps)
     try:
         with av.open(str(part), "w", format=format_of(path)) as out:
+            if mark:
+                out.metadata.update(synthetic_tags({}))
             video = video_stream(out, "h264", size_wh, crf, Color(), 1 / rate)
             sound = None if audio is None else out.add_stream("aac", rate=48_000, layout="mono")
             paint = Painter(Color(), size_wh[1], video.codec_context.pix_fmt)
@@ -63,6 +68,8 @@ def write_video(
             out.mux(video.encode(None))
             if sound is not None:
                 out.mux(sound.encode(None))
+        if mark and format_of(path) == "mp4":
+            append_xmp(part)
         settle(part, path)
     except av.error.FFmpegError as error:
         raise ClipError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -13,7 +13,7 @@ from livepaste.masks import Context
 # the median of the hairlines found on 150 generated stills.
 FOREHEAD = 0.08
 # Beside a learned mask the hull only says where a face can be: hairlines are where the model saw them.
-AROUND_FOREHEAD, AROUND_SCALE = 0.30, 1.15
+AROUND_FOREHEAD, AROUND_SCALE = 0.30, 1.25
 _UPPER = (*range(29, 36), *range(0, 8))  # positions in OUTLINE: the forehead's edge, from temple to temple
 _SHIFT = 4  # sub-pixel bits of the polygon
 

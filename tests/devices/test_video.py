@@ -265,6 +265,42 @@ def test_truncated_clip(clip):
         ClipReader(clip)
 
 
+def test_a_clip_cut_off_behind_its_index_says_so_at_its_end(clip, tmp_path):
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}) as out,
+    ):
+        track = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = track
+                out.mux(packet)
+    whole = (tmp_path / "front.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    with ClipReader(tmp_path / "front.mp4") as reader:
+        assert sum(1 for _ in reader) == 50
+        assert reader.cut_short == ""
+    with ClipReader(tmp_path / "half.mp4") as reader:
+        count = sum(1 for _ in reader)
+        assert 5 < count < 45
+        assert reader.cut_short == f"half.mp4: ends after {count} of 50 frames; is it complete?"
+
+
+def test_tracks_that_are_not_copied_are_named(tmp_path):
+    with av.open(str(tmp_path / "two.mkv"), "w") as out:
+        tracks = [out.add_stream("libx264", rate=25) for _ in range(2)]
+        for track in tracks:
+            track.width, track.height, track.pix_fmt = *SIZE, "yuv420p"
+        for track in tracks:
+            for i in range(3):
+                frame = av.VideoFrame.from_ndarray(picture(i), "rgb24")
+                out.mux(track.encode(frame))
+            out.mux(track.encode(None))
+    with ClipReader(tmp_path / "two.mkv") as reader:
+        writer = ClipWriter(tmp_path / "out.mkv", reader)
+        assert writer.left_out == ["1 video track"]
+
+
 def test_sound_alone_is_no_clip(tmp_path):
     with av.open(str(tmp_path / "a.wav"), "w") as out:
         stream = out.add_stream("pcm_s16le", rate=48_000, layout="mono")

@@ -1,0 +1,25 @@
+"""Saying what goes wrong again and again without filling the terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+logger = logging.getLogger(__name__)
+AGAIN_S = 60.0
+
+
+class Trouble:
+    """``say(what, error)``: one line when a failure begins and once a minute while it lasts; the trace is for ``--verbose``."""
+
+    def __init__(self) -> None:
+        self._said_s: dict[str, float] = {}
+
+    def say(self, what: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        now = time.monotonic()
+        if now - self._said_s.get(reason, float("-inf")) < AGAIN_S:
+            return
+        self._said_s[reason] = now
+        logger.warning("%s (%s)", what, reason)
+        logger.info("", exc_info=error)
