@@ -20,7 +20,6 @@ import os
 import queue
 import random
 import re
-import resource
 import select
 import shutil
 import subprocess
@@ -162,12 +161,17 @@ def one(kind: str, seed: int, whole: Path) -> tuple[str, str]:
         path = broken(kind, Path(name), whole, rng)
         result, text = judge(words(kind, path, whole, rng))
         text = text.replace(name, "…")
-    if _peak_gib() - before > MEMORY_GIB:
-        return "failed", f"took {_peak_gib() - before:.1f} GiB; {result} {text}"
+    if (took := _peak_gib() - before) > MEMORY_GIB:
+        return "failed", f"took {took:.1f} GiB; {result} {text}"
     return result, text
 
 
 def _peak_gib() -> float:
+    """Of this process; 0 on Windows, which has no such count."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "linux" else 30)
 
 

@@ -23,8 +23,6 @@ from pathlib import Path
 import numpy as np
 from samples import make_training
 
-from livepaste.checkpoint import generation_folders
-
 STEPS = 40
 KILLS_A_RUN = 8
 
@@ -81,7 +79,7 @@ def main() -> int:
             checkpoint = folder / "cut"
             shutil.rmtree(checkpoint, ignore_errors=True)
             for _ in range(min(KILLS_A_RUN, args.count - kills)):
-                process = start(folder, "cut", resume=bool(generation_folders(checkpoint)))
+                process = start(folder, "cut", resume=True)  # the first time, and after an early kill, from nothing
                 # Later and later within the run: later starts have less left to do.
                 time.sleep(rng.uniform(0.3, 1.1) * took * rng.choice((0.6, 1.0)))
                 if process.poll() is not None:
@@ -91,7 +89,7 @@ def main() -> int:
                 kills += 1
                 during += bool(list(checkpoint.glob("generations/.tmp-*")))
             if not list(checkpoint.glob(f"generations/{STEPS:06d}")):
-                finish(start(folder, "cut", resume=bool(generation_folders(checkpoint))))
+                finish(start(folder, "cut", resume=True))
             got = parameters(checkpoint)
             same = got.keys() == expected.keys() and all(np.array_equal(got[k], expected[k]) for k in expected)
             different += not same

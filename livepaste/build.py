@@ -65,7 +65,7 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
 
     ``model`` is ``model.json``, which says how good they are on faces held out from training.
     """
-    names = options.mask.split("+")
+    names = [name.strip() for name in options.mask.split("+")]
     learned = model.get("validation", {})
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
     if "learned" not in names or quality >= MASK_LEARNED:

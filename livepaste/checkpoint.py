@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any
 
 from livepaste.errors import CheckpointError
 
+logger = logging.getLogger(__name__)
 FORMAT = 1
 KEPT = 2  # generations
 
@@ -59,6 +61,11 @@ def generation_folders(checkpoint: Path) -> list[Path]:
     """A training's generations, whole or damaged, oldest first."""
     found = (checkpoint / "generations").glob("[0-9]*")
     return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def has_begun(checkpoint: Path) -> bool:
+    """Whether there is any generation, whole or damaged, or a shipped model."""
+    return bool(generation_folders(checkpoint)) or (checkpoint / "model.json").exists()
 
 
 def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill: Callable[[Path], None]) -> Generation:
@@ -124,7 +131,10 @@ def read_generation(path: Path, number: int = 0) -> Generation:
 
 
 def newest_generation(checkpoint: Path | str) -> Generation:
-    """The newest generation that is whole. Raises CheckpointError, with the newest one's fault, when none is."""
+    """The newest generation that is whole; a newer one that is damaged is said.
+
+    Raises CheckpointError, with the newest one's fault, when none is whole.
+    """
     checkpoint = Path(checkpoint)
     if not checkpoint.is_dir():
         raise CheckpointError(f"{checkpoint}: no such checkpoint; train one with `livepaste train … --to {checkpoint}`")
@@ -133,9 +143,13 @@ def newest_generation(checkpoint: Path | str) -> Generation:
     fault: CheckpointError | None = None
     for path in reversed(generation_folders(checkpoint)):
         try:
-            return read_generation(path, int(path.name))
+            whole = read_generation(path, int(path.name))
         except CheckpointError as error:
             fault = fault or error
+        else:
+            if fault:
+                logger.warning("%s; using the older generation %d", fault, whole.number)
+            return whole
     raise fault or CheckpointError(
         f"{checkpoint}: holds no generation; is this a checkpoint that `livepaste train` wrote?"
     )

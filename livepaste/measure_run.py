@@ -68,14 +68,28 @@ def read_picture(path: Path, flags: int) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if flags == cv2.IMREAD_COLOR else image
 
 
-def mean_face(faces: FaceSet, size: int = 256) -> np.ndarray:
-    """The persona's mean aligned face, float32 (size, size, 3) in [0, 1]: the baseline to beat."""
-    total = np.zeros((size, size, 3), np.float64)
-    step = max(1, len(faces) // 300)
-    rows = faces.rows[::step]
-    for row in rows:
-        total += cv2.resize(faces.image(row), (size, size), interpolation=cv2.INTER_AREA)
-    return (total / max(1, len(rows)) / 255).astype(np.float32)
+MEAN_OF, MEAN_SIDE = 300, 256  # faces, and pixels, of a mean face
+
+
+def mean_face(faces: FaceSet) -> np.ndarray | None:
+    """The persona's mean aligned face, float32 (256, 256, 3) in [0, 1]: the baseline to beat."""
+    rows = faces.rows[:: max(1, len(faces) // MEAN_OF)]
+    size = (MEAN_SIDE, MEAN_SIDE)
+    return _mean(cv2.resize(faces.image(row), size, interpolation=cv2.INTER_AREA) for row in rows)
+
+
+def mean_face_of_film(frames: Iterable[Frame], find: Find) -> np.ndarray | None:
+    """The same from the persona's film, or None when no face is found in it."""
+    found = ((frame.image, faces[0]) for frame in frames if (faces := find(frame.image)))
+    return _mean(crop(image, align(face.points_xyz, MEAN_SIDE)) for image, face in found)
+
+
+def _mean(crops: Iterable[np.ndarray]) -> np.ndarray | None:
+    total, count = np.zeros((MEAN_SIDE, MEAN_SIDE, 3), np.float64), 0
+    for image in crops:
+        total += image
+        count += 1
+    return (total / count / 255).astype(np.float32) if count else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +101,7 @@ class Inputs:
     wearer: Iterable[Frame]
     colored: Iterable[Frame] | None
     masks: Path | None
-    persona: FaceSet | None
+    mean: np.ndarray | None  # the persona's mean aligned face
     resolution: int
     coverage: float
     feather: float
@@ -102,7 +116,6 @@ def compare(
     has another number or size of frames than the truth.
     """
     sums: dict[str, list[float]] = defaultdict(list)
-    mean = mean_face(inputs.persona) if inputs.persona is not None else None
     last: dict[str, np.ndarray] = {}
     count = 0
     for i, (worn, out, colored) in enumerate(_together(inputs)):
@@ -133,8 +146,8 @@ def compare(
             "unswapped": worn.image,
             "ceiling": _ceiling(worn.image, truth, points, true_mask, inputs),
         }
-        if mean is not None:
-            pictures["mean_face"] = _pasted_mean(worn.image, mean, points, true_mask)
+        if inputs.mean is not None:
+            pictures["mean_face"] = _pasted_mean(worn.image, inputs.mean, points, true_mask)
         if colored is not None:
             pictures["colored"] = colored.image
         for name, picture in pictures.items():

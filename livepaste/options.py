@@ -177,11 +177,18 @@ class MeasureOptions:
     truth: str = option(help="truth folder")
     masks: str | None = option(None, help="folder of the masks that were blended with (clip --masks-to)")
     colored: str | None = option(None, help="the same swap with the default color, for the seam")
-    persona_faces: str | None = option(None, help="the persona's face set, for the mean-face baseline")
+    persona_faces: str | None = option(
+        None, help="the persona's face set, for the mean-face baseline (default: from the truth folder's own film)"
+    )
     resolution: int = option(112, help="of the model, for the ceiling")
     coverage: float = option(1.9, help="of the model, for the ceiling")
     feather: float = option(0.05, help="that the output was blended with")
     json: str | None = option(None, help="write the numbers here")
+
+    def __post_init__(self) -> None:
+        within("resolution", self.resolution, 16, 1024)
+        within("coverage", self.coverage, 0.5, 8)
+        within("feather", self.feather, 0.0, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +228,8 @@ class LiveOptions:
         within("fps", self.fps, 1, 240)
         one_of("face", self.face, FACE_CHOICES)
         within("threads", self.threads, 1, 64)
+        if self.duration is not None:
+            within("duration", self.duration, 0.1, 1e7)
         if not self.sink:
             raise OptionError("sink: name at least one")
 

@@ -80,7 +80,7 @@ class Swapper:
         if not difference <= tolerance:  # also when it is not a number
             raise CheckpointError(
                 f"{self.generation.path}: on {self.session.provider} the model differs from what was trained by {difference:.3g} "
-                f"(at most {tolerance:g}); try --provider cpu"
+                f"(at most {tolerance:g}); train on it or export it again with the versions that are installed here"
             )
 
 

@@ -41,7 +41,7 @@ def test_generations_are_ordered_by_number_and_the_one_just_written_is_kept(tmp_
 
 
 @pytest.mark.parametrize("damage", ["alter", "remove", "truncate-model"])
-def test_a_damaged_newest_one_is_passed_over(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_newest_one_is_passed_over_and_said(tmp_path: Path, damage: str, caplog) -> None:
     write(tmp_path, 5)
     write(tmp_path, 10)
     newest = tmp_path / "generations" / "000010"
@@ -52,6 +52,7 @@ def test_a_damaged_newest_one_is_passed_over(tmp_path: Path, damage: str) -> Non
     else:
         (newest / "model.json").write_text('{"format": 1, "fi')
     assert newest_generation(tmp_path).number == 5
+    assert caplog.text.count("using the older generation 5") == 1
 
 
 def test_when_none_is_whole_the_newest_ones_fault_is_named(tmp_path: Path) -> None:

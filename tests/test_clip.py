@@ -109,6 +109,7 @@ def test_a_clip_that_cannot_be_read_gets_one_line(
     assert "bad.mp4" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
 def test_a_killed_run_leaves_no_output_and_resumes(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"
     write_video(long, frames * 30, Fraction(24), (480, 270))

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -452,6 +453,7 @@ sys.exit(cli.main(["live", "--camera", "0", "--sink", "pipe:-", "--model", "unus
 """
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
 def test_ctrl_c_lets_nothing_bare_through_a_real_pipe() -> None:
     process = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None

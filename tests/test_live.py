@@ -93,6 +93,7 @@ def test_a_clip_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
 def test_ctrl_c_ends_cleanly(clip: Path, checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"
     write_video(long, frames * 20, Fraction(12), (480, 270))
@@ -395,6 +396,8 @@ PIPED = ["-m", "livepaste", "live", "--camera", "pipe:-", "--size", "64x64", "--
 
 @pytest.fixture
 def piped(checkpoint: Path):
+    if os.name != "posix":
+        pytest.skip("only where processes take signals")
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, *PIPED, str(checkpoint)], stdin=pipe, stdout=pipe, stderr=pipe)
     yield process

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from livepaste import measures
+from livepaste.actors.truth import write_truth
+from livepaste.cli import main
+from livepaste.devices.video import write_video
 from livepaste.errors import TruthError
 from livepaste.measure_run import Inputs, Truth, _together
 from livepaste.types import Frame
@@ -82,6 +85,28 @@ def test_expression_error_is_in_units_of_the_eyes_distance() -> None:
     assert measures.pose_error_deg((3, 0, 0), (0, 0, 3)) == pytest.approx(2)
 
 
+def test_an_output_alone_is_measured_against_the_truth_folder_and_nothing_else(tmp_path: Path, actors, capsys) -> None:
+    write_truth(tmp_path / "t", *actors, seed=3, frames=4, train_frames=30, fps=Fraction(25), size_wh=(480, 270), names=("p", "w"),
+                write_video=write_video)  # fmt: skip
+    assert main(["measure", str(tmp_path / "t" / "wearer.mp4"), "--truth", str(tmp_path / "t")]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    for name in ("mask_iou", "mask_boundary_f", "seam", "band_sharpness"):  # a clip alone does not show its mask
+        assert said[name] == "not measured"
+    assert said["swap_psnr_db"] == said["swap_psnr_db_unswapped"]
+    assert float(said["swap_psnr_db_mean_face"]) > float(said["swap_psnr_db_unswapped"]) + 2
+    (tmp_path / "t" / "persona" / "p.mp4").unlink()
+    assert main(["measure", str(tmp_path / "t" / "wearer.mp4"), "--truth", str(tmp_path / "t")]) == 0
+    assert "swap_psnr_db_mean_face      not measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--coverage", "0"), ("--resolution", "0"), ("--feather", "nan"), ("--coverage", "1e9")]
+)
+def test_measures_of_nothing_are_refused(tmp_path: Path, option: str, value: str, capsys) -> None:
+    assert main(["measure", "out.mp4", "--truth", str(tmp_path), option, value]) == 2
+    assert "must be between" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("out", "worn", "colored", "said"),
     [
@@ -100,7 +125,7 @@ def test_an_output_of_another_length_is_named(out: int, worn: int, colored: int 
     truth = Truth(Path("unused"), 3, Fraction(25), 0.0, "a test")
     inputs = Inputs(
         truth=truth, out=film(out), wearer=film(worn), colored=None if colored is None else film(colored), masks=None,
-        persona=None, resolution=112, coverage=1.9, feather=0.05,
+        mean=None, resolution=112, coverage=1.9, feather=0.05,
     )  # fmt: skip
     if said is None:
         assert [trio[0].index for trio in _together(inputs)] == [0, 1, 2]

@@ -24,7 +24,21 @@ def test_the_wheel_works_alone(tmp_path: Path, facesets, small_recipe, frames) -
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        archive.extractall(site)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    subprocess.run(install, check=True, capture_output=True)
+    for shipped in ("base/weights.npz", "base/model.json", "persona/swap.onnx", "persona/model.json"):
+        assert f"livepaste/_checkpoints/{shipped}" in names
     assert "livepaste_train/recipes/light.toml" in names
     assert "livepaste/mesh.npz" in names
     assert not [n for n in names if n.startswith(("tests/", "examples/", "train/"))]
@@ -42,6 +56,9 @@ def test_the_wheel_works_alone(tmp_path: Path, facesets, small_recipe, frames) -
                            cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout  # fmt: skip
     assert str(ROOT) not in where
     assert "extract" in run("--help")
+    script = subprocess.run([sys.executable, "-S", str(next((site / "bin").glob("livepaste*"))), "--version"], cwd=tmp_path,
+                            env=environment, capture_output=True, text=True, check=True)  # fmt: skip
+    assert script.stdout.strip() == livepaste.__version__
     run(
         "train",
         "--persona",
@@ -59,3 +76,4 @@ def test_the_wheel_works_alone(tmp_path: Path, facesets, small_recipe, frames) -
     )
     write_video(tmp_path / "in.mp4", frames[:6], Fraction(12), (480, 270))
     assert "6 frames: 6 swapped" in run("clip", "in.mp4", "out.mp4", "--model", "m")
+    assert "6 frames: 6 swapped" in run("clip", "in.mp4", "persona.mp4")  # with the one that comes with it

@@ -102,7 +102,9 @@ def _command(name: str, options_class: type) -> Callable[..., None]:
 
 def _app(argv: list[str]) -> App:
     """The app; only the verb that is asked for gets its parameters, so that help stays instant."""
-    about = (livepaste.__doc__ or "").splitlines()[0]
+    about = (
+        f"{(livepaste.__doc__ or '').splitlines()[0]} With --verbose anywhere: what it does, and the trace of an error."
+    )
     app = App(name="livepaste", version=livepaste.__version__, help=about, suppress_keyboard_interrupt=False)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     for name, (target, help) in VERBS.items():

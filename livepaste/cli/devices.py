@@ -25,8 +25,13 @@ def run(options: DevicesOptions) -> None:
     print("jax (training)")
     if options.jax:  # in a process of its own: it takes seconds and claims the accelerator's memory
         code = "import jax; print(', '.join(f'{d.platform} {d.device_kind}' for d in jax.devices()))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-        print(f"  {done.stdout.strip() or done.stderr.strip().splitlines()[-1]}")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+            )
+            print(f"  {done.stdout.strip() or (done.stderr.strip() or 'none').splitlines()[-1]}")
+        except subprocess.TimeoutExpired:
+            print("  no answer in 120 s; is another program using the accelerator?")
     else:
         print("  not asked")
     if not cameras or not usable:

@@ -19,7 +19,7 @@ def run(options: MeasureOptions) -> None:
     from livepaste.devices.video import ClipReader
     from livepaste.faceset import read_faceset
     from livepaste.finder import Finder
-    from livepaste.measure_run import Find, Inputs, compare, open_truth
+    from livepaste.measure_run import Find, Inputs, compare, mean_face, open_truth
     from livepaste.types import Face, Frame
 
     truth = open_truth(Path(options.truth))
@@ -36,6 +36,7 @@ def run(options: MeasureOptions) -> None:
 
     with ExitStack() as stack:
         out, wearer = (stack.enter_context(ClipReader(path)) for path in (options.out, truth.path / "wearer.mp4"))
+        mean = mean_face(read_faceset(options.persona_faces)) if options.persona_faces else _mean_of_film(truth.path)
         colored = stack.enter_context(ClipReader(options.colored)) if options.colored else None
         inputs = Inputs(
             truth=truth,
@@ -43,7 +44,7 @@ def run(options: MeasureOptions) -> None:
             wearer=wearer.frames(),
             colored=colored.frames() if colored else None,
             masks=Path(options.masks) if options.masks else None,
-            persona=read_faceset(options.persona_faces) if options.persona_faces else None,
+            mean=mean,
             resolution=options.resolution,
             coverage=options.coverage,
             feather=options.feather,
@@ -59,3 +60,20 @@ def run(options: MeasureOptions) -> None:
         print(f"{name:<{width}}  {'not measured' if value is None else value}")
     if options.json:
         Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
+
+
+def _mean_of_film(truth: Path) -> np.ndarray | None:
+    """The persona's mean face from the film in its truth folder, if there is one that shows it."""
+    from livepaste.devices.video import FORMATS, ClipReader
+    from livepaste.finder import Finder
+    from livepaste.measure_run import MEAN_OF, mean_face_of_film
+    from livepaste.types import Frame
+
+    film = next((p for p in sorted((truth / "persona").glob("*")) if p.suffix.lower() in FORMATS), None)
+    if film is None:
+        return None
+    with ClipReader(film) as reader, Finder() as finder:
+        every = max(1, reader.frames_estimate // MEAN_OF)
+        frames = (frame for frame in reader.frames() if frame.index % every == 0)
+        count = iter(range(10**9))
+        return mean_face_of_film(frames, lambda image: finder(Frame(image, Fraction(next(count)) / 25, 0)))

@@ -51,8 +51,11 @@ def run(options: TrainOptions) -> None:
         finally:
             signal.signal(signal.SIGINT, previous)
     v = trainer.validation
-    print(f"{options.to}: {int(state.step)} steps in {_clock(trainer.spent_s)}; held-out faces: persona {v['persona_psnr_db']:.1f} dB, "
-          f"mask {v['persona_mask_iou']:.3f}; wearer {v['wearer_psnr_db']:.1f} dB, mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
+    made = f"{options.to}: {int(state.step)} steps in {_clock(trainer.spent_s)}"
+    if v:  # not when it was stopped before the first step
+        made += (f"; held-out faces: persona {v['persona_psnr_db']:.1f} dB, mask {v['persona_mask_iou']:.3f}; "
+                 f"wearer {v['wearer_psnr_db']:.1f} dB, mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
+    print(made)
     sys.stdout.flush()
 
 

@@ -18,7 +18,7 @@ from livepaste_train.start import is_own
 from livepaste_train.state import named
 
 from livepaste.actors.faces import write_faces
-from livepaste.checkpoint import newest_generation, read_history
+from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 
 
@@ -41,32 +41,57 @@ def test_a_run_leaves_whole_generations_a_history_and_a_preview(checkpoint: Path
     assert np.isfinite(generation.model["validation"]["persona_psnr_db"])
 
 
-def test_a_killed_and_resumed_run_ends_in_the_same_parameters_bit_for_bit(
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
+def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_bit_for_bit(
     tmp_path: Path, facesets, small_recipe
 ) -> None:
-    whole = fit.Trainer(options(facesets, small_recipe, tmp_path / "whole"), lambda p: None)
+    whole = fit.Trainer(options(facesets, small_recipe, tmp_path / "whole", steps=12), lambda p: None)
     whole.run()
     command = [sys.executable, "-m", "livepaste", "train", "--persona", str(facesets[0]), "--wearer", str(facesets[1]), "--to",
-               str(tmp_path / "cut"), "--recipe", str(small_recipe), "--steps", "8", "--save-every", "2", "--show-every", "4", "--from", "none"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    while not list((tmp_path / "cut" / "generations").glob("00000[24]")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert newest_generation(tmp_path / "cut").number < 8
-    resumed = fit.Trainer(options(facesets, small_recipe, tmp_path / "cut", resume=True), lambda p: None)
+               str(tmp_path / "cut"), "--recipe", str(small_recipe), "--steps", "12", "--save-every", "2", "--show-every", "4",
+               "--from", "none", "--resume"]  # fmt: skip
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jit"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}  # fmt: skip
+
+    def interrupted(how: signal.Signals, after: int) -> subprocess.CompletedProcess[str]:
+        """Once there is a generation of ``after`` steps or more; 0: before there is any."""
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        while not any(path.name >= f"{after:06d}" for path in generation_folders(tmp_path / "cut")) and after:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(how)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    for after in (0, 2, 4):
+        assert interrupted(signal.SIGKILL, after).returncode == -signal.SIGKILL
+    stopped = interrupted(signal.SIGINT, 6)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "the generation is being saved" in stopped.stderr
+    assert newest_generation(tmp_path / "cut").number in (6, 8, 10)
+    assert f"{newest_generation(tmp_path / 'cut').number} steps in" in stopped.stdout
+    resumed = fit.Trainer(options(facesets, small_recipe, tmp_path / "cut", steps=12, resume=True), lambda p: None)
     assert "resumed at step" in resumed.start_note
     assert "bit-exact" not in resumed.start_note
     resumed.run()
     for a, b in zip(parameters(whole), parameters(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert [r["step"] for r in read_history(tmp_path / "cut")] == [2, 4, 6, 8]
+    assert [r["step"] for r in read_history(tmp_path / "cut")] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_run_killed_before_its_first_generation_starts_again(tmp_path: Path, facesets, small_recipe) -> None:
+    (tmp_path / "a").mkdir()
+    append_history(tmp_path / "a", {"step": 1, "loss": 9.0})
+    again = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2, resume=True), lambda p: None)
+    assert "holds no generation to resume: from the start" in again.start_note
+    again.run()
+    assert [r["step"] for r in read_history(tmp_path / "a")] == [2]
 
 
 def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(tmp_path: Path, facesets, small_recipe, monkeypatch) -> None:
     fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
-    monkeypatch.setattr(fit, "environment", lambda: {"jax": "other"})
+    here = fit.environment()
+    assert here["processor"]
+    monkeypatch.setattr(fit, "environment", lambda: {**here, "cores": 64})
     assert (
         "not bit-exact"
         in fit.Trainer(options(facesets, small_recipe, tmp_path / "a", resume=True), lambda p: None).start_note

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from livepaste.checkpoint import (
     append_history,
     cut_history,
     generation_folders,
+    has_begun,
     newest_generation,
     write_generation,
 )
@@ -63,7 +67,9 @@ def environment() -> dict[str, str | int | bool]:
     """What bit-exact resuming depends on."""
     device = jax.devices()[0]
     return {
-        "jax": jax.__version__,
+        **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "platform": device.platform,
         "device": device.device_kind,
         "machine": platform.machine(),
@@ -71,6 +77,15 @@ def environment() -> dict[str, str | int | bool]:
         "python": platform.python_version(),
         "bfloat16_dots": multiplies_bfloat16(),
     }
+
+
+def _processor() -> str:
+    """The CPU's model: of one architecture, each rounds sums in its own order."""
+    with suppress(OSError):  # platform.processor() says nothing on most Linux systems
+        for line in Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def contract(recipe: Recipe) -> dict[str, Any]:
@@ -103,7 +118,8 @@ class Trainer:
         self.options, self.tell, self.stop = options, tell, stop
         self.recipe: Recipe = options.resolved_recipe()
         self.checkpoint = Path(options.to)
-        self.resumed = self._newest() if options.resume else None
+        # Killed before its first generation, a training has nothing to go on from, and starts again.
+        self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
         if not options.resume and generation_folders(self.checkpoint):
             raise CheckpointError(
                 f"{self.checkpoint}: holds a training already; go on with --resume or name another folder"
@@ -138,6 +154,9 @@ class Trainer:
         else:
             weights, self.start_note, from_base = starting_weights(options.from_, facts)
             params = apply(params, weights)
+            if options.resume:
+                nothing = f"{self.checkpoint} holds no generation to resume: from the start"
+                self.start_note = "; ".join(filter(None, [nothing, self.start_note]))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
@@ -152,6 +171,8 @@ class Trainer:
         self.spent_s = 0.0
         if self.resumed:
             self._restore(self.resumed)
+        elif self.checkpoint.is_dir():
+            cut_history(self.checkpoint, -1)  # a killed run's
 
     def _newest(self) -> Generation:
         generation = newest_generation(self.checkpoint)
