@@ -60,7 +60,8 @@ def load_state(path: Path, like: Tree) -> Tree:
         got = plain[name]
         if got.shape != wanted.shape:
             raise CheckpointError(f"{path}: {name} has another size ({got.shape}, expected {wanted.shape})")
-        leaves.append(jnp.asarray(got))
+        # Through numpy: orbax ties its arrays to a device, and the step would be compiled once for those and once for its own.
+        leaves.append(jnp.asarray(np.asarray(got)))
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
