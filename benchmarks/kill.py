@@ -80,8 +80,8 @@ def main() -> int:
             shutil.rmtree(checkpoint, ignore_errors=True)
             for _ in range(min(KILLS_A_RUN, args.count - kills)):
                 process = start(folder, "cut", resume=True)  # the first time, and after an early kill, from nothing
-                # Later and later within the run: later starts have less left to do.
-                time.sleep(rng.uniform(0.3, 1.1) * took * rng.choice((0.6, 1.0)))
+                # From the loading of libraries to well into the steps; a resume goes on, so the end is reached too.
+                time.sleep(rng.uniform(0.15, 0.65) * took)
                 if process.poll() is not None:
                     break
                 process.send_signal(signal.SIGKILL)
