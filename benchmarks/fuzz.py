@@ -36,6 +36,8 @@ from typing import IO
 from breakage import break_bytes, break_folder, break_place, break_toml, settle_hashes
 from samples import make_whole
 
+from livepaste.actors.processes import cores
+
 # kind -> how many in a hundred
 KINDS = {"clip": 26, "photo": 8, "faceset": 20, "checkpoint": 22, "settings": 6, "recipe": 12, "truth": 6}
 HANG_S = 60
@@ -286,9 +288,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default=",".join(KINDS), help="kinds to break")
-    parser.add_argument(
-        "--jobs", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    )
+    parser.add_argument("--jobs", type=int, default=cores())
     parser.add_argument("--answers", action="store_true", help="print how often each answer was given")
     parser.add_argument("--whole", type=Path, help="folder for the whole examples; made when absent, kept")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)

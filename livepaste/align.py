@@ -80,12 +80,16 @@ def fit_similarity(from_xy: np.ndarray, to_xy: np.ndarray) -> np.ndarray:
     return np.column_stack([linear, mean_b - linear @ mean_a])
 
 
+def to_template(points_xyz: np.ndarray) -> np.ndarray:
+    """The similarity, float64 (2, 3), that brings a face's rigid points nearest to the template's: its pixels to template units."""
+    rigid = list(RIGID)
+    return fit_similarity(points_xyz[rigid, :2], mean_mesh().points_xyz[rigid, :2])
+
+
 def align(points_xyz: np.ndarray, size: int, coverage: float = STORED_COVERAGE) -> Alignment:
     """The alignment of a ``size``-pixel crop, ``coverage`` template units wide, on a face's mesh points in frame pixels."""
-    rigid = list(RIGID)
-    to_template = fit_similarity(points_xyz[rigid, :2], mean_mesh().points_xyz[rigid, :2])
     pixels = size / coverage
-    frame_to_crop = to_template * pixels
+    frame_to_crop = to_template(points_xyz) * pixels
     # Template point CENTER falls on the crop's centre, (size - 1) / 2 because pixel centres are integers.
     frame_to_crop[:, 2] += (size - 1) / 2 - np.array(CENTER) * pixels
     return Alignment(frame_to_crop.astype(np.float32), size)

@@ -18,7 +18,8 @@ class Trouble:
     def say(self, what: str, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         now = time.monotonic()
-        if now - self._said_s.get(reason, float("-inf")) < AGAIN_S:
+        self._said_s = {r: at_s for r, at_s in self._said_s.items() if now - at_s < AGAIN_S}
+        if reason in self._said_s:
             return
         self._said_s[reason] = now
         logger.warning("%s (%s)", what, reason)

@@ -10,7 +10,7 @@ from livepaste.actors import truth
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.fit import fit_as_found
 from livepaste.actors.motion import perform
-from livepaste.align import RIGID, fit_similarity, mean_mesh, transform
+from livepaste.align import RIGID, to_template, transform
 from livepaste.cli.actors import _fit
 from livepaste.finder import Finder
 from livepaste.types import Frame
@@ -20,20 +20,19 @@ SIZE = (640, 360)
 
 def _off(points: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Between the places of two meshes of one face: scale − 1, and shift of the face's middle in template units."""
-    rigid = list(RIGID)
-    a, b = (fit_similarity(p[rigid, :2], mean_mesh().points_xyz[rigid, :2]) for p in (points, other))
+    a, b = to_template(points), to_template(other)
     scale = np.hypot(*b[:, 0]) / np.hypot(*a[:, 0])
-    middle = points[rigid, :2].mean(0)
+    middle = points[list(RIGID), :2].mean(0)
     return float(scale - 1), float(np.linalg.norm(transform(middle[None], a) - transform(middle[None], b)))
 
 
 def test_a_head_is_moved_to_where_it_is_found() -> None:
     """A finder that takes the face for larger than it is drawn, and for lower."""
     head = DrawnActor(8105)
-    performance, drawn = perform(11, 40), iter(())
+    performance, drawn = perform(11, 40), []
 
     def find(image: np.ndarray, number: int) -> np.ndarray:
-        return _seen(next(drawn))
+        return _seen(drawn[number])
 
     def _seen(points: np.ndarray) -> np.ndarray:
         seen, middle = points.copy(), points[list(RIGID), :2].mean(0)
@@ -43,9 +42,8 @@ def test_a_head_is_moved_to_where_it_is_found() -> None:
     render = head.render
 
     def noted(*args, **kwargs):
-        nonlocal drawn
         shot = render(*args, **kwargs)
-        drawn = iter((shot.points_xyz,))
+        drawn.append(shot.points_xyz)
         return shot
 
     head.render = noted

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from livepaste.actors.head import Head
 from livepaste.actors.motion import perform
-from livepaste.align import RIGID, fit_similarity, mean_mesh
+from livepaste.align import to_template
 
 SEED, MOMENTS, EVERY = 6001, 24, 13  # the performance that is looked at, and how often
 Find = Callable[[np.ndarray, int], np.ndarray | None]  # (picture, its number) -> mesh points (478, 3) in its pixels
@@ -35,10 +35,5 @@ def fit_as_found(head: Head, find: Find, size_wh: tuple[int, int]) -> None:
 
 def _between(drawn: np.ndarray, found: np.ndarray) -> Float64[np.ndarray, "3 3"]:
     """From where a face is drawn to where it is found, template units: similarities can be averaged number by number."""
-    to_drawn, to_found = (np.vstack([_to_template(points), [0, 0, 1]]) for points in (drawn, found))
+    to_drawn, to_found = (np.vstack([to_template(points), [0, 0, 1]]) for points in (drawn, found))
     return to_found @ np.linalg.inv(to_drawn)
-
-
-def _to_template(points: np.ndarray) -> np.ndarray:
-    rigid = list(RIGID)
-    return fit_similarity(points[rigid, :2], mean_mesh().points_xyz[rigid, :2])

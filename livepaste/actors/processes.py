@@ -5,6 +5,7 @@ A pool of the standard library's would go on after Ctrl-C until its jobs are don
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import threading
@@ -19,6 +20,11 @@ import cv2
 
 Tell = Callable[[str, int, int], None]  # (what, done, total)
 Job = Callable[[Tell], Any]
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(jobs: Sequence[Job], tell: Tell, processes: int) -> list[Any]:

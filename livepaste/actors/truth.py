@@ -1,8 +1,8 @@
 """Two actors and one performance: a truth folder, whose every pixel is known (format: the README's "Truth folder").
 
 The truth is the persona giving the wearer's performance in the same light, place and room. Both heads are fitted to the same
-template (``fit``: as the finder sees them), so their crops coincide and the truth is what a perfect swap would paste. The wearer's frames carry sensor noise
-(``NOISE_SIGMA``); the truth is free of it, so that flicker measures what the swap lets through.
+template (``fit``: as the finder sees them), so their crops coincide and the truth is what a perfect swap would paste. The
+wearer's frames carry sensor noise (``NOISE_SIGMA``); the truth is free of it, so that flicker measures what the swap lets through.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ def run(options: ActorsOptions) -> None:
     from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.occluders import GROUP, OCCLUDERS
     from livepaste.actors.photo import PhotoActor
+    from livepaste.actors.processes import cores
     from livepaste.actors.truth import write_truth
     from livepaste.devices.video import write_video
     from livepaste.finder import find_in_photo
@@ -57,7 +57,7 @@ def run(options: ActorsOptions) -> None:
         names = ("persona", "wearer")
     frames, train = round(options.seconds * options.fps), round(options.train_seconds * options.fps)
     # to start a process takes as long as to draw some forty frames
-    processes = _cores() if frames + train > 100 else 1
+    processes = cores() if frames + train > 100 else 1
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as bar:
@@ -88,8 +88,3 @@ def _fit(actors: list[Head], size_wh: tuple[int, int]) -> None:
         for actor in actors:
             finder.reset()
             fit_as_found(actor, find, size_wh)
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

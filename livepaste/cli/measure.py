@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from livepaste.options import MeasureOptions
+
+if TYPE_CHECKING:
+    from livepaste.finder import Finder
+    from livepaste.measure_run import Find
+    from livepaste.types import Face
 
 
 def run(options: MeasureOptions) -> None:
@@ -19,20 +26,9 @@ def run(options: MeasureOptions) -> None:
     from livepaste.devices.video import ClipReader
     from livepaste.faceset import read_faceset
     from livepaste.finder import Finder
-    from livepaste.measure_run import Find, Inputs, compare, mean_face, open_truth
-    from livepaste.types import Face, Frame
+    from livepaste.measure_run import Inputs, compare, mean_face, open_truth
 
     truth = open_truth(Path(options.truth))
-
-    def finds(finder: Finder) -> Find:
-        count = 0
-
-        def find(image: np.ndarray) -> tuple[Face, ...]:
-            nonlocal count
-            count += 1
-            return finder(Frame(image, Fraction(count) / truth.fps, count))
-
-        return find
 
     with ExitStack() as stack:
         out, wearer = (stack.enter_context(ClipReader(path)) for path in (options.out, truth.path / "wearer.mp4"))
@@ -49,7 +45,7 @@ def run(options: MeasureOptions) -> None:
             coverage=options.coverage,
             feather=options.feather,
         )
-        first, second, third = (finds(stack.enter_context(Finder())) for _ in range(3))
+        first, second, third = (_finds(stack.enter_context(Finder()), truth.fps) for _ in range(3))
         bar = stack.enter_context(
             Progress(TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True))
         )
@@ -62,12 +58,24 @@ def run(options: MeasureOptions) -> None:
         Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
 
 
+def _finds(finder: Finder, fps: Fraction) -> Find:
+    """The finder for pictures alone, ``fps`` of them a second."""
+    from livepaste.types import Frame
+
+    numbers = count()
+
+    def find(image: np.ndarray) -> tuple[Face, ...]:
+        number = next(numbers)
+        return finder(Frame(image, number / fps, number))
+
+    return find
+
+
 def _mean_of_film(truth: Path) -> np.ndarray | None:
     """The persona's mean face from the film in its truth folder, if there is one that shows it."""
     from livepaste.devices.video import FORMATS, ClipReader
     from livepaste.finder import Finder
     from livepaste.measure_run import MEAN_OF, mean_face_of_film
-    from livepaste.types import Frame
 
     film = next((p for p in sorted((truth / "persona").glob("*")) if p.suffix.lower() in FORMATS), None)
     if film is None:
@@ -75,5 +83,4 @@ def _mean_of_film(truth: Path) -> np.ndarray | None:
     with ClipReader(film) as reader, Finder() as finder:
         every = max(1, reader.frames_estimate // MEAN_OF)
         frames = (frame for frame in reader.frames() if frame.index % every == 0)
-        count = iter(range(10**9))
-        return mean_face_of_film(frames, lambda image: finder(Frame(image, Fraction(next(count)) / 25, 0)))
+        return mean_face_of_film(frames, _finds(finder, reader.rate / every))

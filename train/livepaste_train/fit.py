@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from livepaste.actors.processes import cores
 from livepaste.align import CENTER, TEMPLATE
 from livepaste.checkpoint import (
     Generation,
@@ -69,7 +69,7 @@ def environment() -> dict[str, str | int | bool]:
     return {
         **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "platform": device.platform,
         "device": device.device_kind,
         "machine": platform.machine(),
