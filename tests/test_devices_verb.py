@@ -30,6 +30,7 @@ class Usable:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without cameras of either kind."""
     monkeypatch.setattr(camera, "NAMES", tmp_path)
+    monkeypatch.setattr(camera, "camera_trouble", lambda node: "not yours" if node == "/dev/video3" else "")
     for name in list(BACKENDS):
         monkeypatch.delitem(BACKENDS, name)
     return tmp_path
@@ -59,8 +60,10 @@ def test_what_is_missing_is_named_with_its_remedy(machine: Path, monkeypatch: py
             raise RuntimeError("no device found")
 
     monkeypatch.setitem(BACKENDS, "bad", Missing)
+    plug(machine, 3, "Locked camera", real=True)
     assert main(["devices", "--no-jax"]) == 1
     told = capsys.readouterr()
+    assert "3  Locked camera (not yours)" in told.out
     assert "bad: 'bad' backend: no device found" in told.out
     assert "sudo modprobe v4l2loopback" in told.out
     assert "a live call cannot work yet: no camera and virtual camera" in told.err

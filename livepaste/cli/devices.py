@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from livepaste.errors import DeviceError
 from livepaste.options import DevicesOptions
 
+if TYPE_CHECKING:
+    from livepaste.devices.camera import NamedCamera
+
 
 def run(options: DevicesOptions) -> None:
-    cameras = _cameras()
+    found = _cameras()
     print("cameras")
-    print(
-        "\n".join(f"  {number}  {name}" for number, name in cameras)
-        or "  none found; plug one in or start it, or play a clip: --camera FILE"
-    )
+    for camera in found:
+        print(f"  {camera.index}  {camera.name}" + (f" ({camera.trouble})" if camera.trouble else ""))
+    if not found:
+        print("  none found; plug one in or start it, or play a clip: --camera FILE")
+    cameras = [camera for camera in found if not camera.trouble]
     print("virtual cameras")
     usable = _virtual_cameras()
     print("ONNX Runtime")
@@ -39,20 +44,20 @@ def run(options: DevicesOptions) -> None:
         raise DeviceError(f"a live call cannot work yet: no {missing}")
 
 
-def _cameras() -> list[tuple[int, str]]:
-    """Number and name. Linux names its cameras; elsewhere the first few numbers are tried."""
+def _cameras() -> list[NamedCamera]:
+    """Linux names its cameras; elsewhere the first few numbers are tried, through the backend that ``live`` uses."""
     import cv2
 
-    from livepaste.devices.camera import named_cameras
+    from livepaste.devices.camera import BACKEND, NamedCamera, named_cameras
 
     if sys.platform == "linux":
         return named_cameras()
 
     found = []
     for index in range(5):
-        capture = cv2.VideoCapture(index)
+        capture = cv2.VideoCapture(index, BACKEND.get(sys.platform, cv2.CAP_ANY))
         if capture.isOpened():
-            found.append((index, f"{int(capture.get(3))}x{int(capture.get(4))}"))
+            found.append(NamedCamera(index, f"{int(capture.get(3))}x{int(capture.get(4))}"))
         capture.release()
     return found
 

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 
+from livepaste.devices.v4l2 import camera_trouble
 from livepaste.errors import DeviceError
 from livepaste.types import Frame
 
@@ -21,12 +23,24 @@ BACKEND = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFO
 NAMES = Path("/sys/class/video4linux")
 
 
-def named_cameras() -> list[tuple[int, str]]:
-    """Number and name of every camera that the system names (Linux); v4l2loopback devices are left out."""
+class NamedCamera(NamedTuple):
+    """A camera that the system names."""
+
+    index: int
+    name: str
+    trouble: str = ""  # why it cannot be used
+
+
+def named_cameras() -> list[NamedCamera]:
+    """Every camera that the system names (Linux); v4l2loopback devices are left out."""
     found = []
     for file in NAMES.glob("video*/name"):
+        node = file.parent.name
         if (file.parent / "device").exists():  # a loopback hangs on no bus
-            found.append((int(file.parent.name.removeprefix("video")), file.read_text("utf-8", "replace").strip()))
+            trouble = camera_trouble(f"/dev/{node}")
+            if trouble is not None:
+                name = file.read_text("utf-8", "replace").strip()
+                found.append(NamedCamera(int(node.removeprefix("video")), name, trouble))
     return sorted(found)
 
 
@@ -35,14 +49,14 @@ def camera_index(name: str) -> int:
     if name.isdigit():
         return int(name)
     known = named_cameras()
-    for index, title in known:
-        if name.lower() in title.lower():
-            return index
+    for camera in known:
+        if name.lower() in camera.name.lower():
+            return camera.index
     if sys.platform != "linux":
         raise DeviceError(
             f"no file is called {name!r}, and cameras go by number on this system; `livepaste devices` lists them"
         )
-    found = ", ".join(dict.fromkeys(title for _, title in known)) or "none"
+    found = ", ".join(dict.fromkeys(camera.name for camera in known)) or "none"
     raise DeviceError(
         f"no camera or file is called {name!r}; cameras: {found}; `livepaste devices` lists them by number"
     )
@@ -55,13 +69,14 @@ class CameraSource:
     """
 
     def __init__(self, name: str, size_wh: tuple[int, int], fps: float) -> None:
-        self.index, self.size_wh, self.fps = camera_index(name), size_wh, fps
+        self._name, self.index, self.size_wh, self.fps = name, camera_index(name), size_wh, fps
         self.taken_s = 0.0
         self._said: tuple[object, ...] | None = None
         self._closed = threading.Event()
         self._capture = self._open()
         if self._capture is None:
-            raise DeviceError(f"cannot open camera {name}: in use or absent; `livepaste devices` lists those found")
+            trouble = next((c.trouble for c in named_cameras() if c.index == self.index), "") or "in use or absent"
+            raise DeviceError(f"cannot open camera {name}: {trouble}; `livepaste devices` lists those found")
 
     def _open(self) -> cv2.VideoCapture | None:
         capture = cv2.VideoCapture(self.index, BACKEND.get(sys.platform, cv2.CAP_ANY))
@@ -76,6 +91,13 @@ class CameraSource:
         self._say_what_it_gives(capture)
         return capture
 
+    def _found_again(self) -> cv2.VideoCapture | None:
+        try:
+            self.index = camera_index(self._name)  # plugged in again, it may have another number
+        except DeviceError:
+            return None
+        return self._open()
+
     def _say_what_it_gives(self, capture: cv2.VideoCapture) -> None:
         got = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         rate, code = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
@@ -86,7 +108,9 @@ class CameraSource:
         self._said = (got, rate, fourcc, buffers)
         w, h = self.size_wh
         # What a backend cannot tell (0, -1 or ?) is not taken for disobedience.
-        obeyed = got == (w, h) and abs(rate - self.fps) <= 0.5 and fourcc in ("MJPG", "?") and buffers <= 1
+        obeyed = (
+            got == (w, h) and (rate <= 0 or abs(rate - self.fps) <= 0.5) and fourcc in ("MJPG", "?") and buffers <= 1
+        )
         text = "camera %d gives %dx%d at %g in %s with a buffer of %d, asked for %dx%d at %g in MJPG with a buffer of 1"
         level = logging.INFO if obeyed else logging.WARNING
         logger.log(level, text, self.index, *got, rate, fourcc, buffers, w, h, self.fps)
@@ -107,7 +131,7 @@ class CameraSource:
                     logger.warning("camera %d is gone; looking for it", self.index)
                     self._capture.release()
                 self._closed.wait(RETRY_S)
-                self._capture = self._open()
+                self._capture = self._found_again()
                 if self._capture is not None:
                     logger.warning("camera %d is back", self.index)
         finally:  # here and not in close: releasing while another thread reads crashes OpenCV

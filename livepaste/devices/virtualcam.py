@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import struct
 import sys
 import time
 
 import numpy as np
 import pyvirtualcam
 
+from livepaste.devices.v4l2 import node_identity, node_rate, node_size
 from livepaste.errors import DeviceError
 from livepaste.guard import fit
 from livepaste.types import Mark
@@ -23,54 +22,14 @@ REMEDY = {
     "win32": "install OBS and start its virtual camera once, or install Unity Capture",
     "darwin": "install OBS 30 or later and start its virtual camera once",
 }
-# linux/videodev2.h, 64 bit: VIDIOC_QUERYCAP and struct v4l2_capability, VIDIOC_G_FMT and struct v4l2_format
-_QUERYCAP, _CAPABILITY_BYTES = 0x80685600, 104
-_G_FMT, _FORMAT_BYTES, _OUTPUT = 0xC0D05604, 208, 2
-
-
-def node_identity(node: str) -> tuple[int, int] | None:
-    """Which device answers under this name now; None when none does. Another plugged in later is another one."""
-    import fcntl
-
-    try:
-        fd = os.open(node, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        fcntl.ioctl(fd, _QUERYCAP, bytes(_CAPABILITY_BYTES))
-        info = os.fstat(fd)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return info.st_ino, info.st_rdev
-
-
-def node_size(node: str) -> tuple[int, int] | None:
-    """The picture's size that a device of this name really has; None when it does not say."""
-    import fcntl
-
-    about = bytearray(struct.pack("I", _OUTPUT).ljust(_FORMAT_BYTES, b"\0"))
-    try:
-        fd = os.open(node, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        fcntl.ioctl(fd, _G_FMT, about)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    w, h = struct.unpack_from("II", about, 8)
-    return (w, h) if w and h else None
 
 
 class VirtualCameraSink:
-    """``virtualcam`` or ``virtualcam:DEVICE``: pictures are fitted (letterbox) to what the device reports."""
+    """``virtualcam`` or ``virtualcam:DEVICE``: pictures are fitted (letterbox) to what the device reports, and so is their rate."""
 
     def __init__(self, argument: str, size_wh: tuple[int, int], fps: float) -> None:
         self._device, self._size_wh, self._fps = argument or None, size_wh, fps
-        self._next_check_s = self._retry_at_s = 0.0
+        self._next_check_s = self._retry_at_s = self._due_s = 0.0
         self._camera: pyvirtualcam.Camera | None = None
         self._open()
 
@@ -89,7 +48,11 @@ class VirtualCameraSink:
             ) from error
         self.name = self._camera.device
         self._identity = node_identity(self.name) if self._is_node else None
-        logger.info("virtual camera %s at %dx%d", self.name, self._camera.width, self._camera.height)
+        has_rate = node_rate(self.name, self._fps) if self._is_node else None
+        # Faster than it is read, pictures would only replace each other unseen.
+        self._interval_s = 1 / has_rate if has_rate and has_rate < 0.98 * self._fps else 0.0
+        logger.info("virtual camera %s at %dx%d, %.4g frames a second",
+                    self.name, self._camera.width, self._camera.height, min(has_rate or self._fps, self._fps))  # fmt: skip
 
     def _opened(self, size_wh: tuple[int, int]) -> pyvirtualcam.Camera:
         return pyvirtualcam.Camera(*size_wh, self._fps, device=self._device, fmt=pyvirtualcam.PixelFormat.RGB)
@@ -109,6 +72,9 @@ class VirtualCameraSink:
                 self.close()
         if self._camera is None and not self._reopened(now):
             return
+        if now < self._due_s:
+            return
+        self._due_s = max(self._due_s, now - self._interval_s) + self._interval_s
         camera = self._camera
         assert camera is not None
         try:

@@ -68,15 +68,41 @@ def test_a_camera_that_disappears_is_taken_up_again(devices: FakeDevices) -> Non
     assert told.count("asked for") == 1  # said once, not at each opening
 
 
+def test_a_camera_and_a_loopback_are_told_apart_by_what_they_say(devices: FakeDevices) -> None:
+    devices.plug_loopback()
+    asks = "from livepaste.devices.v4l2 import camera_trouble\nprint([camera_trouble(f'/dev/video{n}') for n in (0, 9, 5)])"
+    done = devices.run("-c", asks)
+    assert done.stdout.strip() == "['', None, 'cannot be asked: No such file or directory']", done.stderr
+
+
+def test_a_camera_chosen_by_name_is_looked_for_by_name_again(devices: FakeDevices, monkeypatch) -> None:
+    source = camera.CameraSource.__new__(camera.CameraSource)
+    source._name, opened = "c920", []
+    monkeypatch.setattr(camera.CameraSource, "_open", lambda self: opened.append(self.index))
+    monkeypatch.setattr(camera, "named_cameras", lambda: [camera.NamedCamera(4, "HD Pro C920")])
+    source._found_again()
+    monkeypatch.setattr(camera, "named_cameras", list)
+    assert source._found_again() is None  # still away
+    assert opened == [4]
+
+
 def test_cameras_are_found_by_a_part_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, name, real in ((0, "Integrated Webcam", True), (2, "HD Pro C920", True), (9, "livepaste", False)):
+    nodes = ((0, "Integrated Webcam", True), (1, "Integrated Webcam", True), (2, "HD Pro C920", True), (9, "livepaste", False))  # fmt: skip
+    for number, name, real in nodes:
         node = tmp_path / f"video{number}"
         (node / "device").mkdir(parents=True) if real else node.mkdir()
         (node / "name").write_text(name + "\n")
     monkeypatch.setattr(camera, "NAMES", tmp_path)
+    # the second node of the first one gives no pictures, the other camera belongs to somebody else
+    monkeypatch.setattr(
+        camera, "camera_trouble", {"/dev/video0": "", "/dev/video1": None, "/dev/video2": "not yours"}.get
+    )
     assert camera.camera_index("c920") == 2
     assert camera.camera_index("7") == 7
-    assert camera.named_cameras() == [(0, "Integrated Webcam"), (2, "HD Pro C920")]  # a loopback is no camera
+    assert camera.named_cameras() == [
+        (0, "Integrated Webcam", ""),
+        (2, "HD Pro C920", "not yours"),
+    ]  # a loopback is no camera
     with pytest.raises(
         DeviceError, match="no camera or file is called 'livepaste'; cameras: Integrated Webcam, HD Pro C920"
     ):

@@ -69,6 +69,19 @@ def test_a_device_that_keeps_its_own_size_gets_that_one(devices: FakeDevices, mo
     assert np.abs(picture[110:370, 5:-5] - GREEN[0, 0]).max() <= 4
 
 
+def test_a_device_is_asked_for_the_rate_and_one_that_keeps_its_own_gets_no_more(
+    devices: FakeDevices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices.plug_loopback()
+    assert devices.run("-c", SENDS, "(360, 640)", "0.1").returncode == 0
+    assert devices.out.with_name(devices.out.name + ".rate").read_text() == "30/1"
+    monkeypatch.setenv("FAKE_V4L2_OUTPUT_FPS", "10")
+    devices.unplug_loopback()
+    devices.plug_loopback()
+    assert devices.run("-c", SENDS, "(360, 640)", "1").returncode == 0
+    assert 4 <= len(devices.sent((640, 360))) <= 11  # of 30
+
+
 def test_a_virtual_camera_that_vanishes_is_opened_again_when_it_is_back(devices: FakeDevices) -> None:
     devices.plug_loopback()
     process = devices.start("-c", SENDS, "(360, 640)", "6")

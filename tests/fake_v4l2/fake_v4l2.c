@@ -6,6 +6,7 @@
  * FAKE_V4L2_OUTPUT=/dev/video9:FILE   a v4l2loopback device. Every frame written to it is appended to FILE behind
  *     16 bytes: CLOCK_MONOTONIC in ns and the length (int64 each).
  * FAKE_V4L2_OUTPUT_SIZE=WIDTHxHEIGHT  the loopback keeps this size, whatever is asked of it.
+ * FAKE_V4L2_OUTPUT_FPS=RATE           and this rate; without it the one asked for is taken. FILE.rate holds what it has.
  *
  * The file is the device: once it is unlinked the device is gone (ENODEV on what is open, ENOENT on open), a new file
  * under the name is a device plugged in again.
@@ -251,9 +252,22 @@ static int camera_ioctl(Device *d, unsigned request, void *about) {
     return -1;
 }
 
+static int set_rate(struct v4l2_streamparm *parm) {
+    char name[4096];
+    const char *fixed = getenv("FAKE_V4L2_OUTPUT_FPS");
+    struct v4l2_fract *interval = &parm->parm.output.timeperframe;
+    if (fixed) *interval = (struct v4l2_fract){1, atoi(fixed)};
+    snprintf(name, sizeof name, "%s.rate", file_of(OUTPUT));
+    FILE *note = fopen(name, "w");
+    if (!note) return -1;
+    fprintf(note, "%u/%u", interval->denominator, interval->numerator);
+    return fclose(note);
+}
+
 static int output_ioctl(unsigned request, struct v4l2_format *format) {
     static unsigned width, height; /* the device's, whoever opened it */
     const char *fixed = getenv("FAKE_V4L2_OUTPUT_SIZE");
+    if (request == (unsigned)VIDIOC_S_PARM) return set_rate((struct v4l2_streamparm *)format);
     if (request == (unsigned)VIDIOC_S_FMT) width = format->fmt.pix.width, height = format->fmt.pix.height;
     if (fixed) sscanf(fixed, "%ux%u", &width, &height);
     if (request == (unsigned)VIDIOC_S_FMT || request == (unsigned)VIDIOC_G_FMT) {
