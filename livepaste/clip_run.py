@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -149,38 +149,19 @@ class Made:
     frame: Frame
     image: np.ndarray
     mark: Mark
-    mask: np.ndarray | None
+    mask: np.ndarray | None  # that ``image`` was blended with, when wanted
     why: str = ""  # it was not swapped
+    face: Face | None = None  # the chosen one
 
 
-@dataclass
-class Summary:
-    """What happened, for the user."""
-
-    frames: int = 0
-    marks: dict[str, int] = field(default_factory=lambda: {m.value: 0 for m in Mark})
-    spans: list[tuple[Fraction, Fraction, str]] = field(default_factory=list)  # covered: from, to, why
-
-    def add(self, made: Made) -> None:
-        self.frames += 1
-        self.marks[made.mark.value] += 1
-        covered = made.mark is Mark.COVER
-        if covered and self._last_covered and self.spans[-1][2] == made.why:
-            self.spans[-1] = (self.spans[-1][0], made.frame.time, made.why)
-        elif covered:
-            self.spans.append((made.frame.time, made.frame.time, made.why))
-        self._last_covered = covered
-
-    _last_covered: bool = False
-
-
-NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "it failed there, as said above"
+NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "a step failed there"
 
 
 def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], Swapped], reset: Callable[[], None], guard: Guard,
          others: Callable[[tuple[Face, ...]], tuple[Face, ...]]) -> Iterator[Made]:  # fmt: skip
     """Swap every frame and let the guard decide what leaves. ``others`` names the faces to hide."""
     trouble = Trouble()
+    mask: np.ndarray | None = None  # of the last swapped frame: a held picture is that frame
     for item in found:
         if item.cut:
             reset()
@@ -202,4 +183,7 @@ def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], S
         safe = result is not None and result.safe
         guard.offer(result.image if result else None, now, safe=safe, raw=frame.image)
         image, mark = guard.answer(now)
-        yield Made(frame, image, mark, result.mask if result and mark is Mark.SWAPPED else None, why)
+        if result is not None and mark is Mark.SWAPPED:
+            mask = result.mask
+        face = next((face for face in item.faces if face.chosen), None)
+        yield Made(frame, image, mark, mask if mark in (Mark.SWAPPED, Mark.HELD) else None, why, face)

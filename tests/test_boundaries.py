@@ -42,7 +42,7 @@ LAYER = {
         ),
         1,
     ),
-    **dict.fromkeys(("pipeline", "stream", "guard", "extract", "measure_run", "clip_run"), 2),
+    **dict.fromkeys(("pipeline", "stream", "guard", "extract", "measure_run", "clip_run", "clip_diary"), 2),
     **dict.fromkeys(("finder", "mediapipe_graphs", "runtime", "swapper", "watcher", "devices"), 3),
     **dict.fromkeys(("cli", "build", "build_live", "__main__", "__init__"), 4),
 }

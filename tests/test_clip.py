@@ -4,6 +4,8 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
+from livepaste.actors.motion import perform
+from livepaste.align import mean_mesh
 from livepaste.cli import main
-from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Summary, bridge, find, swap, threaded
-from livepaste.devices.video import ClipReader, write_video
+from livepaste.clip_diary import Diary, Summary
+from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Made, bridge, find, swap, threaded
+from livepaste.devices.video import ClipReader, ClipWriter, write_video
 from livepaste.errors import CheckpointError
 from livepaste.guard import Guard
 from livepaste.options import GuardOptions
@@ -124,9 +129,35 @@ def test_a_killed_run_leaves_no_output_and_resumes(checkpoint: Path, frames: lis
     assert not out.exists()
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
     assert "resumed after" in done.stdout
+    assert f"{out}: 720 frames: 720 swapped" in done.stdout
     with ClipReader(out) as reader:
         assert sum(1 for _ in reader.frames()) == 720
     assert not segments.exists()
+
+
+def test_a_long_clip_needs_no_more_memory_than_a_short_one(
+    checkpoint: Path, frames: list[np.ndarray], tmp_path: Path, monkeypatch
+) -> None:
+    long = tmp_path / "long.mp4"
+    black = [np.zeros_like(frames[0])] * 24
+    write_video(long, [*frames, *black] * 5, Fraction(24), (480, 270))
+    alive, most, real = 0, 0, ClipReader.frames
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def counted(self, *words, **more):
+        nonlocal alive, most
+        for frame in real(self, *words, **more):
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(frame.image, gone)
+            yield frame
+
+    monkeypatch.setattr(ClipReader, "frames", counted)
+    assert main(["clip", str(long), str(tmp_path / "out.mp4"), "--model", str(checkpoint)]) == 0
+    assert 3 <= most <= 40  # of 240: each thread has a few, and up to half a second waits for a face to come back
 
 
 def test_a_run_that_is_interrupted_ends_its_threads_first(
@@ -184,7 +215,7 @@ def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_t
     summary = Summary()
     guard = Guard(GuardOptions(), (4, 4))
     for made in swap([found(i, i < 5) for i in range(8)], broken, lambda: None, guard, lambda faces: ()):
-        summary.add(made)
+        summary.add(made.mark, made.frame.time, made.why)
     assert caplog.text.count("swapping failed at 0.00 s, which is covered (TypeError: my mask is wrong)") == 1
     assert [(float(a), float(b), why) for a, b, why in summary.spans] == [(0.0, 0.4, FAILED), (0.5, 0.7, NO_FACE)]
 
@@ -195,6 +226,95 @@ def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_t
         list(swap([found(0, True)], refuses, lambda: None, guard, lambda faces: ()))
     with pytest.raises(CheckpointError, match="no such model"):
         list(find([found(0, True).frame], refuses, lambda: None))
+
+
+def test_a_resumed_clip_counts_what_was_done_before_and_forgets_what_was_not_kept(tmp_path: Path) -> None:
+    black = np.zeros((4, 4, 3), np.uint8)
+    marks = [Mark.SWAPPED, Mark.COVER, Mark.COVER, Mark.SWAPPED, Mark.HELD]
+
+    def run(done: int, until: int) -> Summary:
+        with closing(Diary(tmp_path / "frames.txt", done)) as diary:
+            for i in range(done, until):
+                diary.add(Made(Frame(black, Fraction(i, 10), i), black, marks[i], None, NO_FACE))
+        return diary.summary
+
+    run(0, 4)
+    resumed, whole = run(2, 5), run(0, 5)
+    assert resumed == whole
+    assert (resumed.frames, resumed.marks["swapped"], resumed.marks["cover"]) == (5, 2, 2)
+    assert resumed.spans == [(Fraction(1, 10), Fraction(2, 10), NO_FACE)]
+
+
+def test_a_resumed_clip_knows_whose_face_it_was(tmp_path: Path) -> None:
+    black = np.zeros((4, 4, 3), np.uint8)
+    points = (mean_mesh().points_xyz * 40 + [200, 100, 0]).astype(np.float32)
+    path = tmp_path / "frames.txt"
+
+    def line(i: int, face: Face | None) -> Made:
+        return Made(Frame(black, Fraction(i, 10), i), black, Mark.SWAPPED, None, "", face)
+
+    with closing(Diary(path, 0)) as diary:
+        for i in range(30):
+            diary.add(line(i, Face(points + np.float32([i, 0, 0])) if i < 10 else None))
+    with closing(Diary(path, 30)) as diary:
+        found, when = diary.last_face(12)
+        assert when == Fraction(9, 10)
+        wanted = points + np.float32([9, 0, 0])
+        np.testing.assert_allclose(found.min(0)[:2], wanted.min(0)[:2], atol=0.1)
+        np.testing.assert_allclose(found.max(0)[:2], wanted.max(0)[:2], atol=0.1)
+        np.testing.assert_allclose(found[[33, 263], :2], wanted[[33, 263], :2], atol=0.1)
+        assert diary.last_face(25) is None  # gone for longer than anybody is waited for
+    path.write_bytes(path.read_bytes()[:300] + b"\0\0\0\n")  # after a power cut
+    with closing(Diary(path, 30)) as diary:
+        assert 0 < diary.summary.frames < 30
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
+def test_of_two_people_a_resumed_clip_goes_on_with_the_same(
+    checkpoint: Path, actors, tmp_path: Path, monkeypatch
+) -> None:
+    performance = perform(7, 30, Fraction(12))
+    small, large = (actor.render(performance, 0, (480, 270)).image for actor in actors)
+    scene = np.full((270, 800, 3), 90, np.uint8)
+    scene[:, 400:] = cv2.resize(large, (480, 270))[:, 40:440]
+    alone = scene.copy()
+    alone[:, 400:] = 90
+    for frame in (scene, alone):
+        frame[40:220, 0:320] = cv2.resize(small, (320, 180))
+    film = tmp_path / "two.mp4"
+    write_video(film, [*[alone] * 8, *[scene] * 40], Fraction(12), (800, 270))
+    out, masks = tmp_path / "out.mp4", tmp_path / "masks"
+    command = ["clip", str(film), str(out), "--model", str(checkpoint), "--masks-to", str(masks)]
+    real, written = ClipWriter.write, []
+
+    def breaks(self, image: np.ndarray, when: Fraction) -> None:
+        self._segment = 4
+        real(self, image, when)
+        written.append(1)
+        if len(written) == 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClipWriter, "write", breaks)
+    assert main(command) == 130
+    monkeypatch.setattr(ClipWriter, "write", real)
+    assert main([*command, "--resume", "--mask", "hull"]) == 1  # other options: nothing is taken up, nothing lost
+    assert main([*command, "--resume"]) == 0
+    for number in (10, 29, 30, 47):
+        mask = cv2.imread(str(masks / f"{number:06d}.png"), cv2.IMREAD_GRAYSCALE)
+        assert mask[:, :400].max() > 200, number
+        assert mask[:, 400:].max() == 0, number
+
+
+def test_the_mask_of_a_held_frame_is_that_of_the_frame_it_shows() -> None:
+    guard, mask = Guard(GuardOptions(), (4, 4)), np.ones((4, 4), np.float32)
+
+    def first_only(frame: Frame, faces: tuple[Face, ...]) -> Swapped:
+        return Swapped(frame.image, 1, 0, 0, mask) if frame.index == 0 else Swapped(frame.image, 0)
+
+    made = list(swap([found(i, True) for i in range(8)], first_only, lambda: None, guard, lambda faces: ()))
+    assert [m.mark for m in made] == [Mark.SWAPPED, Mark.HELD, Mark.HELD, Mark.HELD, *[Mark.COVER] * 4]
+    assert [m.mask is mask for m in made] == [True] * 4 + [False] * 4
+    assert made[-1].mask is None
 
 
 def test_a_frame_in_which_the_wearer_is_missed_does_not_leave() -> None:

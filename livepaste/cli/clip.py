@@ -12,6 +12,8 @@ from pathlib import Path
 from livepaste.errors import ClipError
 from livepaste.options import ClipOptions
 
+RUN_IN_S = 1.0  # of what is done already, looked at again by a resumed run: faces, colours and steadiness carry over
+
 
 def run(options: ClipOptions) -> None:
     source, out = Path(options.source), Path(options.to)
@@ -27,45 +29,61 @@ def run(options: ClipOptions) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from livepaste import build
-    from livepaste.clip_run import Summary, bridge, find, swap, threaded
+    from livepaste.clip_diary import Diary
+    from livepaste.clip_run import bridge, find, swap, threaded
     from livepaste.devices.video import ClipReader, ClipWriter
     from livepaste.guard import Guard
     from livepaste.pipeline import Pipeline
 
     cv2.setNumThreads(1)
     swapper = build.load_swapper(options.model, threads=options.threads)
-    key = {**asdict(options), "model": swapper.generation.model["files"], "resume": None, "overwrite": None}
+    # what the result depends on; where its files lie and how it is made do not count
+    key = {**asdict(options), "model": swapper.generation.model["files"],
+           **dict.fromkeys(("source", "to", "threads", "resume", "overwrite"))}  # fmt: skip
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     console = Console(stderr=True)
-    summary, began = Summary(), time.monotonic()
+    began = time.monotonic()
     masks = Path(options.masks_to) if options.masks_to else None
-    if masks:
-        masks.mkdir(parents=True, exist_ok=True)
     chosen, others = build.chooser(options.face)
     hidden = others if options.guard.others == "blur" else (lambda faces: ())
     with (
         ClipReader(source) as reader,
-        ClipWriter(
-            out, reader, codec=options.codec, crf=options.crf, mark=options.mark, resume=options.resume, key=digest
-        ) as writer,
         build.make_finder(options.face) as finder,
-        Progress(
-            TextColumn("swapping"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-        ) as bar,
-        ExitStack() as threads,  # they end before what they use is closed
+        ExitStack() as opened,
     ):
-        task = bar.add_task("", total=reader.frames_estimate or None, completed=writer.resume_at)
+        # what may be wrong with the options is found before anything is written or taken up
         pipeline = Pipeline(
             swapper, build.usable(options.blend, swapper.model), choose=chosen, want_mask=masks is not None
         )
         guard = Guard(options.guard, reader.size_wh)
+        if masks:
+            masks.mkdir(parents=True, exist_ok=True)
+        writer = opened.enter_context(
+            ClipWriter(
+                out, reader, codec=options.codec, crf=options.crf, mark=options.mark, resume=options.resume, key=digest
+            )
+        )
         first = writer.resume_at
-        frames = threads.enter_context(closing(threaded(reader.frames(skip=first), 3)))
-        found = threads.enter_context(closing(threaded(find(frames, finder, finder.reset), 3)))
+        diary = opened.enter_context(closing(Diary(writer.folder / "frames.txt", first)))
+        counted = diary.summary.frames
+        again = max(0, first - round(RUN_IN_S * float(reader.rate)))  # from here on, so that what it follows is known
+        if first and (last := diary.last_face(again)) is not None:
+            finder.expect(*last)
+        bar = opened.enter_context(
+            Progress(TextColumn("swapping"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console)
+        )
+        task = bar.add_task("", total=reader.frames_estimate or None, completed=first)
+        # the threads end before what they use is closed
+        frames = opened.enter_context(closing(threaded(reader.frames(skip=again), 3)))
+        found = opened.enter_context(closing(threaded(find(frames, finder, finder.reset), 3)))
         swapped = swap(bridge(found), pipeline, pipeline.reset, guard, hidden)
-        made = threads.enter_context(closing(threaded(swapped, 3)))
-        for count, item in enumerate(made, first):
-            writer.write(item.image, item.frame.time)
+        made = opened.enter_context(closing(threaded(swapped, 3)))
+        for item in made:
+            count = item.frame.index
+            if count < first:
+                continue
+            # a frame is done when the writer has it: everything else about it comes before
+            diary.add(item)
             if masks:
                 mask = (
                     np.zeros(item.image.shape[:2], np.uint8)
@@ -74,15 +92,16 @@ def run(options: ClipOptions) -> None:
                 )
                 if not cv2.imwrite(str(masks / f"{count:06d}.png"), mask, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
                     raise ClipError(f"{masks / f'{count:06d}.png'}: cannot be written; is the disk full?")
-            summary.add(item)
+            writer.write(item.image, item.frame.time)
             bar.advance(task)
         damaged, cut_short, left_out = reader.damaged_frames, reader.cut_short, writer.left_out
-        length = summary.frames / float(reader.rate)
+        summary = diary.summary
+        length = (summary.frames - counted) / float(reader.rate)
     took = time.monotonic() - began
     print(f"{out}: {summary.frames} frames: {summary.marks['swapped']} swapped, {summary.marks['held']} held, "
           f"{summary.marks['cover']} covered, {summary.marks['passed']} passed; real-time factor {length / took:.2f}")  # fmt: skip
     if first:
-        print(f"resumed after {first} frames, which are not counted here")
+        print(f"resumed after {first} frames; the real-time factor is that of the rest")
     if damaged:
         print(f"{damaged} damaged frames of the input were skipped")
     if cut_short:

@@ -41,7 +41,7 @@ class ClipWriter:
     ``like`` is the clip it is made from. ``resume`` takes up what a killed run with the same ``key`` (whatever the
     result depends on) left behind: ``resume_at`` says how many frames are done, so the next one written must be
     that index. Memory does not grow with length. Raises ClipError before any work when the container cannot hold the
-    codec or one of the sound tracks, naming one that can.
+    codec or one of the sound tracks, naming one that can, and when what was left behind is of another work.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class ClipWriter:
             with av.open(BytesIO(), "w", format=container_format) as trial:
                 like = self._like
                 video_stream(trial, self._codec, like.size_wh, self._crf, like.color, like.time_base)
-                for number, track in enumerate(source.streams.audio):
+                for number, track in enumerate(_sound_tracks(source)):
                     what = f"sound track {number} ({track.codec_context.name})"
                     trial.add_stream_from_template(track, opaque=True)
                 trial.start_encoding()
@@ -155,9 +155,14 @@ class ClipWriter:
         work = {"input": [self._like.path.name, stat.st_size, stat.st_mtime_ns], "codec": self._codec,
                 "crf": self._crf, "segment": self._segment, "key": key}  # fmt: skip
         note = self.folder / "work.json"
+        found = {int(p.stem.split("-")[0]): p for p in self.folder.glob("[0-9]*-[0-9]*.nut")}
         if resume and note.exists() and note.read_text("utf-8") == json.dumps(work):
-            found = {int(p.stem.split("-")[0]): p for p in self.folder.glob("[0-9]*-[0-9]*.nut")}
             return [found[i] for i in range(len(found)) if i in found]
+        if resume and found:
+            raise ClipError(
+                f"{self.path}: was begun with another input, model or options, so it cannot be gone on with; give those again, "
+                "or start from the beginning without --resume"
+            )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         note.write_text(json.dumps(work), "utf-8")
@@ -195,7 +200,7 @@ class ClipWriter:
             out.metadata.update(self._tags())
             video = out.add_stream_from_template(first.streams.video[0], opaque=True)
             sound = {}
-            for track in source.streams.audio:
+            for track in _sound_tracks(source):
                 sound[track.index] = out.add_stream_from_template(track, opaque=True)
                 sound[track.index].metadata.update(track.metadata)
                 sound[track.index].disposition = track.disposition
@@ -226,7 +231,13 @@ def _left_out(source: Any) -> list[str]:
     """Tracks that the new clip will lack, by kind and number: pictures are one track, and only sound is copied."""
     others = Counter(s.type for s in source.streams if s.type not in ("video", "audio"))
     others["video"] = max(0, len(source.streams.video) - 1)
+    others["unreadable sound"] = len(source.streams.audio) - len(_sound_tracks(source))
     return [f"{count} {kind} track{'s' * (count > 1)}" for kind, count in others.items() if count]
+
+
+def _sound_tracks(source: Any) -> list[Any]:
+    """Those with a codec that FFmpeg knows: without one a track cannot even be copied (Apple's spatial sound, 2025)."""
+    return [track for track in source.streams.audio if track.codec_context is not None]
 
 
 def _sound_packets(source: Any, streams: dict[int, Any]) -> Iterator[tuple[Fraction, int, Any]]:
@@ -234,7 +245,7 @@ def _sound_packets(source: Any, streams: dict[int, Any]) -> Iterator[tuple[Fract
     if not streams:
         return
     try:
-        for packet in source.demux(*source.streams.audio):
+        for packet in source.demux(*_sound_tracks(source)):
             if packet.dts is None or packet.is_corrupt:
                 continue
             time = packet.dts * Fraction(packet.time_base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,6 +65,7 @@ class ClipReader:
         self.path = Path(path)
         self.damaged_frames = 0
         self._given = 0  # frames, those skipped on request included
+        self._end = Fraction(0)  # time of the last one
         self._container = open_container(self.path)
         try:
             self._stream = _picture_track(self._container, self.path)
@@ -109,11 +111,24 @@ class ClipReader:
 
     @property
     def cut_short(self) -> str:
-        """At the end of the frames: what is missing of those that the file's index names, or nothing."""
+        """At the end of the frames: what is missing of what the file states, frames or a length, or nothing."""
         stated = self._stream.frames
-        if self._given + self.damaged_frames >= _WHOLE * stated:
-            return ""
-        return f"{self.path.name}: ends after {self._given} of {stated} frames; is it complete?"
+        if stated and self._given + self.damaged_frames < _WHOLE * stated:
+            return f"{self.path.name}: ends after {self._given} of {stated} frames; is it complete?"
+        length, given = self._stated_s, float(self._end + 1 / self.rate)
+        if not stated and given < min(_WHOLE * length, length - 1):
+            return f"{self.path.name}: ends after {given:.1f} of {length:.1f} s; is it complete?"
+        return ""
+
+    @property
+    def _stated_s(self) -> float:
+        """Where the pictures end by what stands at the file's beginning; 0 where only an estimate is known."""
+        if "matroska" not in self._container.format.name or not self._container.duration:
+            return 0.0
+        track = re.fullmatch(r"(\d+):(\d+):([\d.]+)", self._stream.metadata.get("DURATION", ""))
+        if track:
+            return int(track[1]) * 3600 + int(track[2]) * 60 + float(track[3])
+        return ((self._container.start_time or 0) + self._container.duration) / 1e6
 
     @property
     def has_audio(self) -> bool:
@@ -149,7 +164,7 @@ class ClipReader:
             if index >= skip:
                 yield Frame(self._upright(decoded), time, index)
             index += 1
-            self._given = index
+            self._given, self._end = index, time
         if self.damaged_frames:
             logger.info("%s: %d damaged frames skipped", self.path.name, self.damaged_frames)
 
@@ -216,7 +231,7 @@ class ClipReader:
 
 def open_container(path: Path) -> Any:
     """PyAV's input container. Raises ClipError, in one line, for whatever is wrong with the file."""
-    if not path.exists() and "://" not in str(path):
+    if not path.exists():
         raise ClipError(f"{path}: no such file")
     if path.is_dir():
         raise ClipError(f"{path}: a folder; name the clips in it")
