@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -24,11 +25,14 @@ from livepaste.pipeline import Pipeline, Swapped
 from livepaste.registry import resolve
 from livepaste.stream import Sink, Stage
 from livepaste.swapper import Swapper
+from livepaste.trouble import AGAIN_S, Trouble
 from livepaste.types import Face, Frame
 from livepaste.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0  # for a changed settings file or a new generation
+BEING_WRITTEN_S = 0.1  # a file that was changed and still is after so long is being written
+UNWATCHED_S = 5.0  # of the cover for want of looks: longer than any start takes
 
 
 class Mirrored:
@@ -86,7 +90,7 @@ class Settings:
 def read_settings(path: Path, base: Settings) -> Settings:
     """``base`` with what a settings file says. Raises OptionError, naming the key, for anything unknown."""
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin with a mark
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"settings {path}: {error}") from error
     face = values.pop("face", base.face)
@@ -140,22 +144,29 @@ class Changes:
         """The newest generation's folder: to look at names is cheap, to check hashes is not."""
         return max((path.name for path in generation_folders(self._checkpoint)), key=int, default="")
 
-    def _settings_time(self) -> int | None:
+    def _settings_time(self) -> tuple[int, int] | None:
+        """When the file was changed, and how long it is."""
         try:
-            return Path(self._options.settings).stat().st_mtime_ns if self._options.settings else None
+            stat = Path(self._options.settings).stat() if self._options.settings else None
         except OSError:  # between two writes of an editor
             return None
+        return (stat.st_mtime_ns, stat.st_size) if stat else None
 
     def _run(self) -> None:
+        trouble = Trouble()
         while not self._closed.wait(LOOK_EVERY_S):
             try:
                 self._look()
             except (LivepasteError, OSError) as error:
                 logger.warning("%s; going on as before", error)
+            except Exception as error:  # whatever it is, the next change is looked for
+                trouble.say("a change could not be taken up; going on as before", error)
 
     def _look(self) -> None:
         changed = self._settings_time()
         if changed not in (None, self._settings):
+            if self._closed.wait(BEING_WRITTEN_S) or self._settings_time() != changed:
+                return  # half a file can be a valid one that says less
             self._settings = changed
             settings = read_settings(Path(str(self._options.settings)), self._base)
             with self._lock:
@@ -176,13 +187,14 @@ class LiveStages:
     def __init__(self, options: LiveOptions) -> None:
         self._options = options
         self._checkpoint = Path(options.model) if options.model else build.shipped("persona")
-        self._settings = Settings(options.blend, options.face)
+        self._settings = base = Settings(options.blend, options.face)
+        self._changes = Changes(options, self._checkpoint, base)  # before the file is read: no change is missed
         if options.settings:
-            self._settings = read_settings(Path(options.settings), self._settings)
+            self._settings = read_settings(Path(options.settings), base)
         self._finder: Any = None
         self._pipeline: Pipeline | None = None
-        self._changes: Changes | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
+        self._asleep_s: float | None = None  # since when, monotonic
 
     def stages(self) -> tuple[Stage, ...]:
         return (("find", self.find), ("swap", self.swap))
@@ -202,18 +214,37 @@ class LiveStages:
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
         if self._watcher is not None:
-            if not self._watcher.awake:  # nobody knows who else is there: no frame is safe
+            if not self._watched():  # nobody knows who else is there: no frame is safe
                 return Swapped(frame.image, 0, len(faces))
             hidden = (*others(faces), *self._watcher.strangers(frame.index, faces))
             if hidden:
                 frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
         return pipeline(frame, faces)
 
+    def _watched(self) -> bool:
+        """Whether somebody looks for other faces; says so when that lasts."""
+        assert self._watcher is not None
+        if self._watcher.awake:
+            self._asleep_s = None
+            return True
+        now = time.monotonic()
+        self._asleep_s = now if self._asleep_s is None else self._asleep_s
+        if now - self._asleep_s > UNWATCHED_S:
+            logger.warning(
+                "the cover is shown: looking for other faces takes too long here; give a smaller --size, or --others leave"
+            )
+            self._asleep_s = now + AGAIN_S - UNWATCHED_S
+        return False
+
     def _start(self) -> Pipeline:
-        self._changes = Changes(self._options, self._checkpoint, Settings(self._options.blend, self._options.face))
-        swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
-        pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
-                            want_mask="window" in self._options.sink)  # fmt: skip
+        try:
+            swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
+            pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
+                                want_mask="window" in self._options.sink)  # fmt: skip
+        except LivepasteError:
+            raise
+        except Exception as error:  # a second try, with the next frame, would end the same way
+            raise LivepasteError(f"the model cannot be started ({type(error).__name__}: {error})") from error
         self._pipeline, self._swapper = pipeline, swapper
         return pipeline
 
@@ -221,7 +252,6 @@ class LiveStages:
         return build.chooser(self._settings.face)[0](faces)
 
     def _take_up_changes(self, pipeline: Pipeline) -> None:
-        assert self._changes is not None
         swapper, settings = self._changes.take()
         if swapper is None and settings is None:
             return

@@ -104,11 +104,13 @@ class Guard:
         self._good_at = float("-inf")
         self._raw: Picture | None = None  # only for pass and for a cover that is made of it
         self._fresh = False
+        self._lost = True  # the newest finished frame was not safe
 
     def offer(self, image: Picture | None, now: float, *, safe: bool, raw: Picture | None = None) -> None:
         """A finished frame (``safe`` = swapped and nobody else bare), or a failed one (``image`` None)."""
         self._raw = raw
         self._fresh = safe and image is not None
+        self._lost = not self._fresh
         if self._fresh:
             self._good, self._good_at = image, now
 
@@ -123,7 +125,9 @@ class Guard:
         if not self.covered:
             if self._fresh and self._good is not None:
                 return self._good, Mark.SWAPPED
-            if self.options.on_lost == "hold" and self._good is not None and now - self._good_at <= HOLD_S:
+            # Between two good frames of a slow camera nothing is lost, whatever is asked for when it is.
+            may_hold = self.options.on_lost == "hold" or not self._lost
+            if may_hold and self._good is not None and now - self._good_at <= HOLD_S:
                 return self._good, Mark.HELD
             if self.options.on_lost == "pass" and self._raw is not None:
                 return self._raw, Mark.PASSED

@@ -15,7 +15,7 @@ import types
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -126,14 +126,19 @@ class _Graph(ABC):
         config = calculator_pb2.CalculatorGraphConfig()
         config.ParseFromString(expanded.binary_config)
         del config.executor[:]
+        self._config, self._outputs, self._side_packets = config, outputs, side_packets
+        self._start()
+        with _quiet_stderr():
+            self._warm_up(np.zeros((64, 64, 3), np.uint8))  # loads the models, so that the first frame is not slow
+
+    def _start(self) -> None:
         self._latest: dict[str, Any] = {}
-        self._graph = self._mp.CalculatorGraph(graph_config=config)
-        for name in outputs:
+        self._graph = self._mp.CalculatorGraph(graph_config=self._config)
+        for name in self._outputs:
             self._graph.observe_output_stream(name, self._latest.__setitem__, True)
         self._time_us = 0
         with _quiet_stderr():
-            self._graph.start_run(side_packets)
-            self._warm_up(np.zeros((64, 64, 3), np.uint8))  # loads the models, so that the first frame is not slow
+            self._graph.start_run(self._side_packets)
 
     @abstractmethod
     def _warm_up(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -146,9 +151,17 @@ class _Graph(ABC):
     def _process(self, packets: dict[str, Any]) -> dict[str, Any]:
         self._latest.clear()
         self._time_us += _STEP_US
-        for name, packet in packets.items():
-            self._graph.add_packet_to_input_stream(name, packet.at(self._time_us))
-        self._graph.wait_until_idle()
+        try:
+            for name, packet in packets.items():
+                self._graph.add_packet_to_input_stream(name, packet.at(self._time_us))
+            self._graph.wait_until_idle()
+        except Exception:
+            if self._graph is not None:  # one that has failed fails for ever: the next picture gets a new one
+                failed = self._graph
+                self._start()
+                with suppress(Exception):  # it says again what went wrong
+                    failed.close()
+            raise
         return {name: packet for name, packet in self._latest.items() if not packet.is_empty()}
 
     def close(self) -> None:

@@ -85,14 +85,13 @@ def placed(alignment: Alignment, options: BlendOptions) -> Alignment:
 
 
 def _share(mask: np.ndarray, points_xy: np.ndarray, moved: tuple[Alignment, Alignment] | None) -> float:
-    """How much of the hull of ``points_xy`` (crop pixels) is under ``mask``, which is laid in the first of ``moved`` instead of the second."""
-    hull = cv2.convexHull(points_xy)
+    """How much of the hull of ``points_xy`` (crop pixels) is under ``mask``, which may be laid in the first of ``moved`` instead of the second."""
     if moved is not None:
         to, at = (np.vstack([a.frame_to_crop, [0, 0, 1]]) for a in moved)
-        there = (at @ np.linalg.inv(to))[:2]
-        inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), np.rint(hull).astype(np.int32), 1)
-        mask = cv2.warpAffine(mask, there, mask.shape[::-1]) * inside
-    return float(mask.sum()) / max(1.0, cv2.contourArea(hull))
+        mask = cv2.warpAffine(mask, (at @ np.linalg.inv(to))[:2], mask.shape[::-1])
+    hull = cv2.convexHull(points_xy)
+    inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), np.rint(hull).astype(np.int32), 1)
+    return float((mask * inside).sum()) / max(1.0, cv2.contourArea(hull))
 
 
 def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: Parts, memory: dict[str, np.ndarray] | None = None,

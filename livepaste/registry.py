@@ -32,5 +32,6 @@ def resolve(what: str, name: str, table: Mapping[str, str], *, group: str | None
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"{what} {name!r} cannot be loaded from {target}: {error}") from error
+    except Exception as error:  # of a user's own module, whatever it raises
+        known = f"; known: {', '.join(table)}" if name not in table else ""
+        raise OptionError(f"{what} {name!r} cannot be loaded from {target}: {error}{known}") from error

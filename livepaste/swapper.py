@@ -76,7 +76,13 @@ class Swapper:
             raise CheckpointError(
                 f"{self.generation.path}: swap.onnx lacks its parity picture; export it again"
             ) from error
-        difference = float(np.abs(self(crop).image - expected).max())
+        try:
+            made = self(crop).image
+        except Exception as error:  # onnxruntime's own classes share no base
+            raise CheckpointError(
+                f"{self.generation.path}: cannot be run on {self.session.provider} ({error})"
+            ) from error
+        difference = float(np.abs(made - expected).max())
         if not difference <= tolerance:  # also when it is not a number
             raise CheckpointError(
                 f"{self.generation.path}: on {self.session.provider} the model differs from what was trained by {difference:.3g} "

@@ -138,8 +138,10 @@ class Watcher:
                 break
             began = time.monotonic()
             try:
-                self._keep(self._look(detect, frame.image), began, frame.index)
-                self._looked_s = began
+                found = self._look(detect, frame.image)
+                # by its end: a first look at a large picture can take longer than boxes last
+                self._looked_s = time.monotonic()
+                self._keep(found, self._looked_s, frame.index)
                 self.looks += 1
             except Exception as error:  # says so and tries again; while it lasts it is not awake
                 trouble.say("looking for other faces failed", error)

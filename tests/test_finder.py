@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import closing
 from fractions import Fraction
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 from livepaste.actors.motion import perform
 from livepaste.errors import OptionError
 from livepaste.finder import Finder, choose, find_in_photo, square_around, tile_boxes
-from livepaste.mediapipe_graphs import DetectionGraph
+from livepaste.mediapipe_graphs import DetectionGraph, MeshGraph, Square, load_mediapipe
 from livepaste.types import Face, Frame
 
 FRAMES = 10
@@ -182,3 +183,11 @@ def test_import_is_quiet_and_light():
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_a_graph_that_failed_once_is_built_anew() -> None:
+    with closing(MeshGraph()) as mesh:
+        wrong = load_mediapipe().packet_creator.create_bool(True)
+        with pytest.raises(ValueError, match="Packet type mismatch"):
+            mesh._process({"image": wrong})
+        assert mesh(np.zeros((64, 64, 3), np.uint8), [Square(32.0, 32.0, 64.0, 0.0)]) == [None]

@@ -59,6 +59,19 @@ def test_on_lost_cover_covers_at_once_and_pass_is_the_only_way_for_the_raw_frame
         assert np.array_equal(image, camera(5)) == (policy == "pass")
 
 
+@pytest.mark.parametrize("policy", ["hold", "cover", "pass"])
+def test_between_the_frames_of_a_slow_camera_nothing_is_lost(policy: str) -> None:
+    guard = Guard(GuardOptions(on_lost=policy), SIZE)
+    marks = []
+    for i in range(8):  # every fourth answer has a new frame
+        if i % 4 == 0:
+            guard.offer(PAINTED, i / 30, safe=True, raw=camera(i))
+        marks.append(guard.answer(i / 30)[1])
+    assert marks == [Mark.SWAPPED, *[Mark.HELD] * 3] * 2
+    lost = {"hold": Mark.COVER, "cover": Mark.COVER, "pass": Mark.PASSED}[policy]
+    assert guard.answer(1.0)[1] is lost  # but a camera that stalls is
+
+
 def test_an_unsafe_picture_is_never_taken_up_as_the_one_to_hold() -> None:
     guard = Guard(GuardOptions(), SIZE)
     guard.offer(camera(3), 0.0, safe=False, raw=camera(3))

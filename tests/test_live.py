@@ -15,7 +15,7 @@ import pytest
 from livepaste import build_live
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, read_settings
 from livepaste.cli import main
-from livepaste.cli.live import share
+from livepaste.cli.live import AGAIN_S, _set_by_signals, share
 from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import ClipSink
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
@@ -62,7 +62,7 @@ def test_a_recording_takes_nobodys_place(clip: Path, checkpoint: Path, capsys) -
 def test_an_encoder_that_is_too_slow_costs_pictures_and_no_time(tmp_path: Path, monkeypatch) -> None:
     written: list[int] = []
 
-    def slow(path, frames, fps, size_wh, crf, mark) -> None:
+    def slow(path, frames, fps, size_wh, crf, mark, keep) -> None:
         for image in frames:
             written.append(int(image[0, 0, 0]))
             if len(written) < 2 or written[-1] != written[-2]:
@@ -116,8 +116,20 @@ def test_ctrl_c_ends_cleanly(clip: Path, checkpoint: Path, frames: list[np.ndarr
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=15)
     assert process.returncode == 0
-    assert "frames left" in told
+    assert "frames sent" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    stop = threading.Event()
+    with pytest.raises(KeyboardInterrupt), _set_by_signals(stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # pressed twice: once
+        assert stop.wait(5)
+        time.sleep(AGAIN_S + 0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
 
 
 def test_raw_frames_through_a_pipe(checkpoint: Path, frames: list[np.ndarray]) -> None:
@@ -166,6 +178,7 @@ def test_raw_frames_through_a_pipe(checkpoint: Path, frames: list[np.ndarray]) -
         (["--camera", "41"], 1, "cannot open camera 41"),
         (["--camera", "No Such Camera"], 1, "no camera or file is called"),
         (["--sink", "fax"], 2, "unknown sink 'fax'; known: virtualcam"),
+        (["--sink", "clips:out.mp4"], 2, "No module named 'clips'; known: virtualcam"),
         (["--sink", "virtualcam"], 1, "no virtual camera can be used"),
         (["--size", "big"], 2, "size must be WIDTHxHEIGHT"),
         (["--on-lost", "hope"], 2, "unknown on-lost 'hope'; known: hold, cover, pass"),
@@ -241,6 +254,27 @@ def test_changes_are_found_and_loaded_beside_the_loop(checkpoint: Path, tmp_path
         assert swappers[0].generation.number == 999999
     finally:
         changes.close()
+
+
+def test_a_settings_file_is_read_when_its_writing_is_over(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("face = 'left'\nopacity = 0.5")
+    monkeypatch.setattr(Changes, "_run", lambda self: None)
+    changes = Changes(LiveOptions(settings=str(file)), checkpoint, Settings(BlendOptions()))
+    waits = iter(["face = 'left'\nopacity = 0.8", None])
+
+    def wait(seconds: float) -> bool:  # meanwhile the writer goes on
+        if (text := next(waits)) is not None:
+            file.write_text(text)
+        return False
+
+    changes._closed.wait = wait
+    file.write_text("face = 'left'")  # half of it: valid, and opaque
+    changes._look()
+    assert changes.take()[1] is None
+    changes._look()
+    assert changes.take()[1].blend.opacity == 0.8
+    changes.close()
 
 
 def drive(stages: LiveStages, image: np.ndarray, index: int):
@@ -425,7 +459,7 @@ def test_ctrl_c_while_the_input_is_silent_and_the_output_is_not_read(piped: subp
     piped.send_signal(signal.SIGINT)
     assert piped.wait(timeout=20) == 0
     told = piped.stderr.read()
-    assert b"frames left" in told
+    assert b"frames sent" in told
     assert b"Fatal" not in told
 
 

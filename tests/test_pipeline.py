@@ -124,6 +124,17 @@ def test_settings_that_lay_the_persona_beside_the_face_or_show_the_wearer_throug
     assert (made.safe, made.missed) == (safe, 0 if safe else 1)
 
 
+def test_a_box_around_the_face_shows_no_more_of_the_persona_than_its_opacity() -> None:
+    opaque, thin = (
+        Pipeline(Mirror(), BlendOptions(mask="rectangle", color="none", opacity=opacity), smooth=False)(
+            Frame(picture(), Fraction(0), 0), (Face(POINTS),)
+        )
+        for opacity in (1.0, 0.29)
+    )
+    assert opaque.safe
+    assert not thin.safe  # three quarters of what is seen are the wearer, and what lies beside the face is nobody
+
+
 def test_a_new_model_starts_without_the_colours_of_the_last() -> None:
     class Painted(Mirror):
         def __init__(self, level: float) -> None:
@@ -180,6 +191,9 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
     np.testing.assert_allclose(both[inside], learned[inside], atol=1e-6)  # the hull does not cut what was learned
     assert both[0, 0] == 0 < learned[0, 0]  # but bounds it
     assert learned.max() == pytest.approx(0.5)
+    for name in (":x", ".x:y", "no_such_module:x", "json:no_such_name"):
+        with pytest.raises(OptionError, match=r"cannot be loaded from .*; known: hull, learned, rectangle"):
+            build_mask(name)
     with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, rectangle"):
         build_mask("hull+halo")
 

@@ -271,6 +271,37 @@ def make_stages() -> Iterator[Callable[..., LiveStages]]:
         stages.close()
 
 
+def test_a_look_that_takes_longer_than_boxes_last_still_counts(scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "KEEP_S", 0.2)
+    monkeypatch.setattr(watcher, "ASLEEP_S", 0.3)
+    real = Watcher._look
+
+    def slow(self, detect, image):
+        time.sleep(0.5)
+        return real(self, detect, image)
+
+    monkeypatch.setattr(Watcher, "_look", slow)
+    image, _ = scene()
+    watching = Watcher()
+    try:
+        watching.show(Frame(image, Fraction(0), 0))
+        until(lambda: watching.looks)
+        assert watching.awake
+        assert {face.points_xyz[:, 0].mean() > 360 for face in watching.strangers(0, ())} == {False, True}  # both
+    finally:
+        watching.close()
+
+
+def test_that_nobody_looks_is_said(make_stages, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    stages = make_stages()
+    monkeypatch.setattr(Watcher, "awake", False)
+    for now, said in ((0.0, 0), (4.0, 0), (6.0, 1), (20.0, 1), (70.0, 2)):
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        assert not stages._watched()
+        assert caplog.text.count("the cover is shown: looking for other faces takes too long") == said
+    monkeypatch.undo()
+
+
 class Run:
     """Frames one after another through both stages."""
 

@@ -13,11 +13,15 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from livepaste.errors import LivepasteError
 from livepaste.options import LiveOptions, size_wh
 
 if TYPE_CHECKING:
     from livepaste.guard import Guard
     from livepaste.stream import Live, Sent
+
+
+AGAIN_S = 0.5  # a second Ctrl-C sooner is the same one, pressed twice
 
 
 def run(options: LiveOptions) -> None:
@@ -38,7 +42,12 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
     with ExitStack() as stack:
         stages = stack.enter_context(closing(build_live.LiveStages(options)))
         stats = stack.enter_context(Path(options.stats).open("w", encoding="utf-8")) if options.stats else None
-        source = build_live.open_source(options)
+        try:
+            source = build_live.open_source(options)
+        except LivepasteError:
+            if stop.is_set():  # what was waited for is wanted no more
+                return
+            raise
         size = getattr(source, "size_wh", size_wh("size", options.size))
         fps = float(getattr(source, "fps", options.fps))
         if not 1 <= fps <= 240:  # a container that counts milliseconds says 1000
@@ -60,8 +69,16 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
 
 @contextmanager
 def _set_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run instead of interrupting it."""
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ctrl-C and SIGTERM end the run instead of interrupting it; given again while it is ending, they do interrupt."""
+    first_s: list[float] = []
+
+    def end(*_: object) -> None:
+        stop.set()
+        first_s.append(time.monotonic())
+        if first_s[-1] - first_s[0] > AGAIN_S:
+            raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -123,7 +140,7 @@ class _Report:
         """The rest of the last second and the summary."""
         self._turn()
         shown = [f"{counts.get(name, 0)} {name}" for name in ("swapped", "held", "cover", "passed")]
-        _say(f"{sum(counts.values())} frames left: {', '.join(shown)}")
+        _say(f"{sum(counts.values())} frames sent: {', '.join(shown)}")
         if self._latencies_ms:
             p50, p95 = share(self._latencies_ms, 50), share(self._latencies_ms, 95)
             _say(f"capture to send p50 {p50:.0f} ms, p95 {p95:.0f} ms")

@@ -53,7 +53,7 @@ class ClipSink:
             raise DeviceError(
                 f"sink clip: {argument} cannot be written; the folder {folder} does not exist or is not yours"
             )
-        self._size_wh, self._fps = size_wh, Fraction(fps).limit_denominator(1001)
+        self._path, self._size_wh, self._fps = argument, size_wh, Fraction(fps).limit_denominator(1001)
         self._queue: deque[tuple[int, np.ndarray]] = deque()  # frame number, picture
         self._changed = threading.Condition()
         self._ended = False
@@ -98,7 +98,7 @@ class ClipSink:
         if first is None:  # nothing was sent: there is nothing to write
             return
         try:
-            write_video(path, self._frames(first[1], taken), self._fps, self._size_wh, crf=20, mark=True)
+            write_video(path, self._frames(first[1], taken), self._fps, self._size_wh, crf=20, mark=True, keep=True)
         except Exception as error:
             self._error = error
 
@@ -107,5 +107,9 @@ class ClipSink:
             self._ended = True
             self._changed.notify()
         self._thread.join(CLOSING_S)
+        if self._thread.is_alive():
+            raise DeviceError(
+                f"sink clip: {self._path} is not written after {CLOSING_S:.0f} s; {self._path}.part can be played as far as it goes"
+            )
         if self._error:
             raise self._error

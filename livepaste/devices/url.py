@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 OPEN_S, READ_S, RETRY_S = 10.0, 3.0, 0.5
 # What comes this way is live: as fast as it is filmed, and an end is a break. The rest (http, file) may be a recording.
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp"})
+LIVE_FORMATS = frozenset({"mpjpeg"})  # what webcams and phones send by http; it has no times, FFmpeg counts 25 a second
 JUMP_S = 1.0  # times that leap by more are a cut in the stream, not something to wait for
 
 
@@ -39,7 +40,10 @@ class UrlSource:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DeviceError(f"cannot open {self._name}: {_reason(error)}; check the address in a player") from error
         stream = self._container.streams.video[0]
+        self._live |= self._container.format.name in LIVE_FORMATS
         self.size_wh, self.fps = (stream.width, stream.height), float(stream.average_rate or fps)
+        if self._container.format.name in LIVE_FORMATS:
+            self.fps = fps
 
     def _open(self) -> av.container.InputContainer:
         options = {"rtsp_transport": "tcp", "flags": "low_delay"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,19 @@ def write_video(
     *,
     crf: int = 14,
     mark: bool = False,
+    keep: bool = False,
 ) -> None:
     """Write RGB frames of a constant rate as H.264, with mono sound at 48 kHz (AAC) if given.
 
     The file appears under its name when it is complete. The default quality leaves the pictures looking unchanged.
-    ``mark``: it says that it is synthetic.
+    ``mark``: it says that it is synthetic. ``keep``: what cannot be made again, so that whatever was written before a
+    failure (a full disk, a kill) can be played: under its name where the failure is noticed here, else as ``.part``.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     rate = Fraction(fps)
     try:
-        with av.open(str(part), "w", format=format_of(path)) as out:
+        with av.open(str(part), "w", format=format_of(path), options=_fragments(path) if keep else {}) as out:
             if mark:
                 out.metadata.update(synthetic_tags({}))
             video = video_stream(out, "h264", size_wh, crf, Color(), 1 / rate)
@@ -72,9 +75,19 @@ def write_video(
             append_xmp(part)
         settle(part, path)
     except av.error.FFmpegError as error:
-        raise ClipError(f"{path}: cannot be written ({error.strerror or error})") from error
+        kept = ""
+        if keep and part.exists() and part.stat().st_size:
+            with suppress(OSError):
+                settle(part, path)
+                kept = "; what was written before is kept"
+        raise ClipError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _fragments(path: Path) -> dict[str, str]:
+    """An MP4 is unreadable without its end; in fragments it is not."""
+    return {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if format_of(path) in ("mp4", "mov") else {}
 
 
 def _send_sound(out: Any, stream: Any, audio: np.ndarray, start: int, stop: int) -> int:

@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -49,6 +50,39 @@ def test_a_recording_behind_a_url_is_played_at_its_own_pace_and_ends(site: str) 
     assert [frame.index for frame in frames] == list(range(FRAMES))
     assert [round(frame.image.mean() / 10) for frame in frames] == list(range(FRAMES))
     assert (np.diff([float(frame.time) for frame in frames]) > 0).all()
+
+
+def test_a_webcam_that_sends_pictures_by_http_is_live(tmp_path: Path) -> None:
+    pictures = [cv2.imencode(".jpg", grey)[1].tobytes() for grey in GREYS[5:15]]
+
+    class Webcam(BaseHTTPRequestHandler):
+        def log_message(self, *words: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for _ in range(4):  # as fast as they are read: 40 pictures would be 1.6 s at FFmpeg's 25 a second
+                for data in pictures:
+                    self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+                    self.wfile.write(data + b"\r\n")
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Webcam)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        source = UrlSource(f"http://127.0.0.1:{server.server_port}/video", (1, 1), 30.0)
+        assert (source.size_wh, source.fps) == ((128, 96), 30.0)
+        times = []
+        for frame in source:  # an end is a break: it is looked for again
+            times.append(float(frame.time))
+            if frame.index == 60:
+                source.close()
+        assert times[30] - times[0] < 0.6
+        assert len(times) == 61
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
+import os
+import re
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -187,14 +191,71 @@ def test_killed_run_goes_on_by_segment(clip, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_leftovers_of_other_work_are_not_taken_up(clip, tmp_path):
+def test_leftovers_of_other_work_are_neither_taken_up_nor_lost(clip, tmp_path):
     with ClipReader(clip) as reader:
         frames = list(reader.frames())
-        for key in ("a", "b"):
-            writer = ClipWriter(tmp_path / "out.mp4", reader, segment=2, key=key, resume=True)
-            assert writer.resume_at == 0
-            for frame in frames[:5]:
-                writer.write(frame.image, frame.time)
+        writer = ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="a", resume=True)
+        assert writer.resume_at == 0
+        for frame in frames[:5]:
+            writer.write(frame.image, frame.time)
+        with pytest.raises(ClipError, match="begun with another input, model or options"):
+            ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="b", resume=True)
+        assert ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="a", resume=True).resume_at == 4
+        assert ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="b").resume_at == 0
+
+
+def test_a_sound_track_of_an_unknown_codec_is_left_out_and_said(clip, tmp_path):
+    rewrite(clip, tmp_path / "known.mkv")
+    strange = tmp_path / "strange.mkv"
+    strange.write_bytes((tmp_path / "known.mkv").read_bytes().replace(b"A_AAC", b"A_QQQ"))
+    with ClipReader(strange) as reader, ClipWriter(tmp_path / "out.mkv", reader) as writer:
+        assert writer.left_out == ["1 unreadable sound track"]
+        for frame in reader.frames():
+            writer.write(frame.image, frame.time)
+    assert times_of(tmp_path / "out.mkv") == times_of(strange)
+
+
+def test_a_matroska_file_that_was_cut_off_says_so(clip, tmp_path):
+    whole = rewrite(clip, tmp_path / "whole.mkv")
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
+    told = []
+    for path in (whole, cut):
+        with ClipReader(path) as reader:
+            list(reader.frames())
+            told.append(reader.cut_short)
+    assert told[0] == ""
+    assert re.match(r"cut\.mkv: ends after [\d.]+ of 2\.0 s; is it complete\?", told[1])
+
+
+ENDS_AT_A_FULL_DISK = """
+import resource, signal, sys, time
+import numpy as np
+from livepaste.devices.playback import ClipSink
+from livepaste.types import Mark
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+sink, rng = ClipSink(sys.argv[1], (160, 96), 30.0), np.random.default_rng(1)
+try:
+    for _ in range(600):
+        sink.send(rng.integers(0, 256, (96, 160, 3)).astype(np.uint8), Mark.SWAPPED)
+        time.sleep(0.005)
+    sink.close()
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit on files' sizes stands for the full disk")
+def test_a_recording_that_cannot_go_on_keeps_what_it_has(tmp_path):
+    out = tmp_path / "out.mp4"
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS_AT_A_FULL_DISK, str(out)], capture_output=True, text=True, check=True
+    )
+    assert "what was written before is kept" in done.stdout
+    with ClipReader(out) as reader:
+        assert sum(1 for _ in reader.frames()) > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_pts_and_time_base_say_the_same_as_a_time(clip, tmp_path):
