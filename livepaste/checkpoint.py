@@ -13,7 +13,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,46 @@ def generation_folders(checkpoint: Path) -> list[Path]:
     return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
+OWN = frozenset({"generations", "history.jsonl", "preview.png", "preview.tmp", ".history.tmp", ".lock"})
+
+
+def foreign(checkpoint: Path) -> str:
+    """The name of something in the folder that no training writes there, or nothing."""
+    if not checkpoint.is_dir():
+        return ""
+    return next((path.name for path in sorted(checkpoint.iterdir()) if path.name not in OWN), "")
+
+
+@contextmanager
+def held(checkpoint: Path) -> Iterator[None]:
+    """Makes the folder, and keeps every other process from training into it meanwhile; ends with the process, however that ends.
+
+    Raises CheckpointError when another one is at it.
+    """
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    with (checkpoint / ".lock").open("ab") as file:
+        try:
+            _lock(file.fileno())
+        except (BlockingIOError, PermissionError) as error:
+            raise CheckpointError(
+                f"{checkpoint}: another training is writing here; wait for its end, or name another folder"
+            ) from error
+        except OSError as error:  # some network folders cannot
+            logger.info("%s cannot be locked: %s", checkpoint, error)
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def has_begun(checkpoint: Path) -> bool:
     """Whether there is any generation, whole or damaged, or a shipped model."""
     return bool(generation_folders(checkpoint)) or (checkpoint / "model.json").exists()
@@ -95,9 +137,20 @@ def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in [path for path in generation_folders(checkpoint) if path != final][: 1 - KEPT]:
+    others = [path for path in generation_folders(checkpoint) if path != final]
+    # a training goes on from the newest that is whole: what is damaged after it must not be kept in place of that one
+    damaged = [path for path in others if int(path.name) > number and not _is_whole(path)]
+    for old in [*damaged, *[path for path in others if path not in damaged][: 1 - KEPT]]:
         shutil.rmtree(old, ignore_errors=True)
     return Generation(final, number, record)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_generation(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def read_generation(path: Path, number: int = 0) -> Generation:
@@ -178,6 +231,8 @@ def read_history(checkpoint: Path) -> list[dict[str, Any]]:
 
 def cut_history(checkpoint: Path, step: int) -> None:
     """Drop what was recorded after ``step``, the one a resume starts from."""
+    if not (checkpoint / "history.jsonl").exists():
+        return
     kept = [r for r in read_history(checkpoint) if r["step"] <= step]
     temporary = checkpoint / ".history.tmp"
     temporary.write_text("".join(json.dumps(r, separators=(",", ":")) + "\n" for r in kept), "utf-8")

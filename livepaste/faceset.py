@@ -24,6 +24,7 @@ from livepaste.errors import FaceSetError
 from livepaste.options import CONSENT
 
 FORMAT = 1
+DELETED = "picture deleted"  # how a reason for leaving out a row ends when its user wanted it so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class FaceRow:
         record = json.loads(line)
         points = np.asarray(record["points_xyz"], np.float32)
         matrix = np.asarray(record["frame_to_crop"], np.float32)
-        if points.ndim != 2 or points.shape[1] != 3 or len(points) < 468 or matrix.shape != (2, 3):
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) != 478 or matrix.shape != (2, 3):
             raise ValueError("landmarks must be (478, 3) and frame_to_crop (2, 3)")
         if not (np.isfinite(points).all() and np.isfinite(matrix).all()):
             raise ValueError("landmarks are not finite")
@@ -143,7 +144,7 @@ def read_faceset(path: Path | str) -> FaceSet:
             skipped.append(f"rows.jsonl line {number}: {error}")
             continue
         if picture_path(path, row.name) is None:
-            skipped.append(f"{row.name}: picture deleted")
+            skipped.append(f"{row.name}: {DELETED}")
         else:
             rows.append(row)
     return FaceSet(path, info, rows, skipped)

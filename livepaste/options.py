@@ -35,7 +35,8 @@ def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
 def within(what: str, value: float, low: float, high: float) -> None:
     """Raise OptionError unless low <= value <= high (NaN is refused too)."""
     if not low <= value <= high:
-        raise OptionError(f"{what} must be between {low:g} and {high:g}, got {value:g}")
+        got = value if isinstance(value, int) else f"{value:g}"  # an int can be too large for a float
+        raise OptionError(f"{what} must be between {low:g} and {high:g}, got {got}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class ExtractOptions:
         within("every", self.every, 1, 10_000)
         within("max", self.max, 0, 1_000_000)
         within("animate", self.animate, 0, 100_000)
+        within("seed", self.seed, 0, 2**31 - 1)
         within("size", self.size, 64, 1024)
         within("min-width", self.min_width, 16, 2000)
         if not self.sources:
@@ -154,6 +156,8 @@ class ActorsOptions:
         within("seconds", self.seconds, 0.2, 600)
         within("train-seconds", self.train_seconds, 0.2, 3600)
         within("seed", self.seed, 0, 2**31 - 1)
+        if round(min(self.seconds, self.train_seconds) * self.fps) < 1:
+            raise OptionError(f"seconds and train-seconds must make at least one frame at {self.fps} a second")
 
 
 def size_wh(what: str, text: str) -> tuple[int, int]:

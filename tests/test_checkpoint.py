@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from livepaste.checkpoint import (
     append_history,
     cut_history,
     generation_folders,
+    held,
     newest_generation,
     read_history,
     write_generation,
@@ -53,6 +56,28 @@ def test_a_damaged_newest_one_is_passed_over_and_said(tmp_path: Path, damage: st
         (newest / "model.json").write_text('{"format": 1, "fi')
     assert newest_generation(tmp_path).number == 5
     assert caplog.text.count("using the older generation 5") == 1
+
+
+def test_a_damaged_one_is_not_kept_in_place_of_a_whole_one(tmp_path: Path) -> None:
+    for number in (5, 10):
+        write(tmp_path, number)
+    (tmp_path / "generations" / "000010" / "swap.onnx").write_text("other")
+    write(tmp_path, 7)  # gone on from 5
+    assert [path.name for path in generation_folders(tmp_path)] == ["000005", "000007"]
+
+
+def test_one_process_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:
+    waits = "import sys\nfrom livepaste.checkpoint import held\nfrom pathlib import Path\n" \
+            "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"  # fmt: skip
+    words = [sys.executable, "-c", waits, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(CheckpointError, match="another training is writing here"), held(tmp_path):
+            pass
+        other.kill()  # nothing has to be cleared after it
+    with held(tmp_path):
+        pass
 
 
 def test_when_none_is_whole_the_newest_ones_fault_is_named(tmp_path: Path) -> None:

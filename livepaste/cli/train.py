@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from livepaste_train.options import TrainOptions
+
+from livepaste.errors import TrainingError
 
 
 def run(options: TrainOptions) -> None:
@@ -44,12 +48,13 @@ def run(options: TrainOptions) -> None:
             text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{left}"
             bar.update(task, description="training", completed=p.step, total=p.total or None, text=text)
 
-        trainer = fit.Trainer(options, tell, lambda: stopping)
-        previous = signal.signal(signal.SIGINT, stop)
-        try:
-            state = trainer.run()
-        finally:
-            signal.signal(signal.SIGINT, previous)
+        with _memory_said():
+            trainer = fit.Trainer(options, tell, lambda: stopping)
+            previous = signal.signal(signal.SIGINT, stop)
+            try:
+                state = trainer.run()
+            finally:
+                signal.signal(signal.SIGINT, previous)
     v = trainer.validation
     made = f"{options.to}: {int(state.step)} steps in {_clock(trainer.spent_s)}"
     if v:  # not when it was stopped before the first step
@@ -57,6 +62,19 @@ def run(options: TrainOptions) -> None:
                  f"wearer {v['wearer_psnr_db']:.1f} dB, mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
     print(made)
     sys.stdout.flush()
+
+
+@contextmanager
+def _memory_said() -> Iterator[None]:
+    """Too little memory, the machine's or the accelerator's, is one line."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise TrainingError(
+                "there is not enough memory for it; lower --batch or --resolution, or train on fewer faces"
+            ) from error
+        raise
 
 
 def _clock(seconds: float) -> str:

@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from livepaste_train import fit
+from livepaste_train.evaluate import psnr_db
 from livepaste_train.options import TrainOptions, read_recipe, seconds
 from livepaste_train.start import is_own
 from livepaste_train.state import named
 
 from livepaste.actors.faces import write_faces
 from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
+from livepaste.cli import main
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 
 
@@ -187,8 +190,13 @@ def test_a_resume_with_other_people_is_refused_and_changed_faces_are_said(
     fewer = tmp_path / "fewer"
     shutil.copytree(facesets[0], fewer)
     next((fewer / "faces").iterdir()).unlink()
-    changed = fit.Trainer(options((fewer, facesets[1]), small_recipe, tmp_path / "a", resume=True), lambda p: None)
-    assert "the faces are not the same as before, so not bit-exact" in changed.start_note
+    painted = tmp_path / "painted"
+    shutil.copytree(facesets[0], painted)
+    mask = next((painted / "masks").iterdir())
+    cv2.imwrite(str(mask), 255 - cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))  # by hand
+    for other in (fewer, painted):
+        changed = fit.Trainer(options((other, facesets[1]), small_recipe, tmp_path / "a", resume=True), lambda p: None)
+        assert "the faces are not the same as before, so not bit-exact" in changed.start_note
 
 
 def test_a_full_disk_is_said_in_one_line_and_leaves_the_generation_before(
@@ -271,6 +279,64 @@ def test_a_time_becomes_a_number_of_steps_that_is_written_down(tmp_path: Path, f
 def test_another_training_is_not_overwritten(checkpoint: Path, facesets, small_recipe) -> None:
     with pytest.raises(CheckpointError, match="holds a training already; go on with --resume"):
         fit.Trainer(options(facesets, small_recipe, checkpoint), lambda p: None)
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path, facesets, small_recipe) -> None:
+    (tmp_path / "holiday.jpg").write_text("dear")
+    for to in (tmp_path, facesets[0]):
+        with pytest.raises(CheckpointError, match=r"holds (holiday\.jpg|\S+), which no training wrote; name an empty"):
+            fit.Trainer(options(facesets, small_recipe, to), lambda p: None)
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "model.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="holds a training already"):
+        fit.Trainer(options(facesets, small_recipe, shipped), lambda p: None)
+
+
+def test_damaged_faces_are_said(tmp_path: Path, facesets, small_recipe) -> None:
+    hurt = tmp_path / "hurt"
+    shutil.copytree(facesets[0], hurt)
+    next((hurt / "faces").iterdir()).unlink()  # which is how one leaves a face out
+    rows = (hurt / "rows.jsonl").read_text().splitlines()
+    (hurt / "rows.jsonl").write_text("\n".join([*rows[:5], rows[5][:40], *rows[6:]]))
+    trainer = fit.Trainer(options((hurt, facesets[1]), small_recipe, tmp_path / "a"), lambda p: None)
+    assert "(and 1 that are damaged: rows.jsonl line 6" in trainer.start_note
+    (hurt / "rows.jsonl").write_text("\n".join(row[:40] for row in rows))
+    with pytest.raises(FaceSetError, match=r"0 faces \(and 60 that are damaged: rows\.jsonl line 1.*needs at least 50"):
+        fit.Trainer(options((hurt, facesets[1]), small_recipe, tmp_path / "b"), lambda p: None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"epochs": float("inf")},
+        {"epochs": 1e12},
+        {"steps": 3_000_000_000},
+        {"steps": 0},
+        {"seed": 10**400},
+        {"seed": -1},
+    ],
+)
+def test_numbers_that_nothing_can_count_to(given: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match="must be between"):
+        TrainOptions(persona="p", wearer=["w"], to="t", **given)
+
+
+def test_a_face_of_which_nothing_shows_spoils_no_number() -> None:
+    made, mask = np.full((2, 4, 4, 3), 0.5, np.float32), np.zeros((2, 4, 4, 1), np.float32)
+    mask[0] = 1
+    assert psnr_db(made, made + 0.1, mask) == pytest.approx(20, abs=1e-3)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")])
+def test_too_little_memory_is_one_line(facesets, tmp_path: Path, monkeypatch, capsys, error: Exception) -> None:
+    def fails(*words: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fit, "Trainer", fails)
+    words = ["train", "--persona", str(facesets[0]), "--wearer", str(facesets[1]), "--to", str(tmp_path / "a")]
+    assert main(words) == 1
+    assert "livepaste: there is not enough memory for it; lower --batch" in capsys.readouterr().err
 
 
 def test_too_few_faces_say_how_many_and_what_to_film(tmp_path: Path, actors, facesets, small_recipe) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8, UInt32
 
 from livepaste.align import STORED_COVERAGE
 from livepaste.errors import FaceSetError
-from livepaste.faceset import FaceRow, FaceSet, read_faceset
+from livepaste.faceset import DELETED, FaceRow, FaceSet, read_faceset
 from livepaste.masks.hull import hull_mask
 
 FEWEST = 50  # faces; below, there is nothing to learn poses from
@@ -26,7 +26,7 @@ class Faces:
     """Faces of one side, packed: R | G << 8 | B << 16 | mask << 24 in one uint32 a pixel, so that a tap is one read."""
 
     packed: UInt32[np.ndarray, "n s s"]
-    weight: Float32[np.ndarray, n]  # sampling probability: uniform over yaw bins, sums to 1
+    weight: Float32[np.ndarray, n]  # sampling probability, sums to 1: see ``pose_weights``
     played: Float32[np.ndarray, "n k"]  # what the face does, by its landmarks: see ``played``
 
     def __len__(self) -> int:
@@ -69,10 +69,12 @@ def held_out(rows: list[FaceRow], share: float) -> np.ndarray:
     return np.array([second in chosen for second in seconds])
 
 
-def fingerprint(facesets: list[FaceSet]) -> str:
-    """What changes when a face is added or deleted."""
-    names = "\n".join(f"{i} {row.name}" for i, faceset in enumerate(facesets) for row in faceset.rows)
-    return hashlib.sha256(names.encode()).hexdigest()[:16]
+def fingerprint(packed: UInt32[np.ndarray, "n s s"], weights: list[np.ndarray]) -> str:
+    """What changes when anything that is trained on does: a face, a mask, or how often it is shown."""
+    made = hashlib.sha256(np.ascontiguousarray(packed))
+    for weight in weights:
+        made.update(weight.tobytes())
+    return made.hexdigest()[:16]
 
 
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
@@ -120,14 +122,25 @@ def open_faceset(path: str | Path) -> FaceSet:
     faceset = read_faceset(path)
     if len(faceset) < FEWEST:
         raise FaceSetError(
-            f"{path}: {len(faceset)} faces, training needs at least {FEWEST}; film a minute of talking while turning "
-            "the head slowly left, right, up and down, and extract that clip too"
+            f"{path}: {len(faceset)} faces{_damaged(faceset)}, training needs at least {FEWEST}; film a minute of talking while "
+            "turning the head slowly left, right, up and down, and extract that clip too"
         )
     if abs(faceset.info.coverage - STORED_COVERAGE) > 1e-6:
         raise FaceSetError(
             f"{path}: stored {faceset.info.coverage} template units wide, expected {STORED_COVERAGE}; extract again"
         )
     return faceset
+
+
+def _damaged(faceset: FaceSet) -> str:
+    """What could not be read, in brackets; pictures that were deleted were meant to be."""
+    damaged = [reason for reason in faceset.skipped if not reason.endswith(DELETED)]
+    return f" (and {len(damaged)} that are damaged: {damaged[0]})" if damaged else ""
+
+
+def damaged(facesets: list[FaceSet]) -> str:
+    """A line that says which face sets are not read whole, or nothing."""
+    return "; ".join(f"{f.path}: {len(f)} faces{words}" for f in facesets if (words := _damaged(f)))
 
 
 def load_side(facesets: list[FaceSet], side: int, share: float) -> tuple[Faces, Faces]:

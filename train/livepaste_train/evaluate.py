@@ -50,8 +50,11 @@ def means(pictures: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, 
 
 
 def psnr_db(made: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
-    """Mean over pictures (n, s, s, 3) in [0, 1] of the PSNR under ``mask`` (n, s, s, 1), dB."""
-    error = (np.square(made - truth) * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))
+    """Mean over pictures (n, s, s, 3) in [0, 1] of the PSNR under ``mask`` (n, s, s, 1), dB; those without a face under it left out."""
+    seen = mask.sum((1, 2, 3)) > 0
+    if not seen.any():
+        return 0.0
+    error = (np.square(made - truth) * mask).sum((1, 2, 3))[seen] / (3 * mask.sum((1, 2, 3))[seen])
     return float(-10 * np.log10(np.maximum(error, 1e-10)).mean())
 
 

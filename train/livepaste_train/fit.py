@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +15,28 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.actors.processes import cores
 from livepaste.align import CENTER, TEMPLATE
 from livepaste.checkpoint import (
     Generation,
     append_history,
     cut_history,
-    generation_folders,
+    foreign,
     has_begun,
+    held,
     newest_generation,
     write_generation,
 )
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
-from livepaste_train.data import fingerprint, load_side, open_faceset, stored_side
+from livepaste_train.data import damaged, fingerprint, load_side, open_faceset, stored_side
+from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export
 from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
-from livepaste_train.ops import multiplies_bfloat16
-from livepaste_train.options import Recipe, TrainOptions, as_record, seconds
+from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, seconds
 from livepaste_train.start import apply, rate_scale, starting_weights
 from livepaste_train.state import load_state, save_state, save_weights
 from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
@@ -61,31 +58,6 @@ class Progress:
     losses: dict[str, float]
     validation: dict[str, float]
     note: str = ""  # something that the user should know once
-
-
-def environment() -> dict[str, str | int | bool]:
-    """What bit-exact resuming depends on."""
-    device = jax.devices()[0]
-    return {
-        **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
-        "processor": _processor(),
-        "cores": cores(),
-        "platform": device.platform,
-        "device": device.device_kind,
-        "machine": platform.machine(),
-        "devices": jax.device_count(),
-        "python": platform.python_version(),
-        "bfloat16_dots": multiplies_bfloat16(),
-    }
-
-
-def _processor() -> str:
-    """The CPU's model: of one architecture, each rounds sums in its own order."""
-    with suppress(OSError):  # platform.processor() says nothing on most Linux systems
-        for line in Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def contract(recipe: Recipe) -> dict[str, Any]:
@@ -120,28 +92,26 @@ class Trainer:
         self.checkpoint = Path(options.to)
         # Killed before its first generation, a training has nothing to go on from, and starts again.
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
-        if not options.resume and generation_folders(self.checkpoint):
-            raise CheckpointError(
-                f"{self.checkpoint}: holds a training already; go on with --resume or name another folder"
-            )
+        self._check_folder()
         persona, wearers = open_faceset(options.persona), [open_faceset(path) for path in options.wearer]
         self.people = {
             "persona": {"person": persona.info.person, "consent": persona.info.consent},
             "wearers": [{"person": w.info.person, "consent": w.info.consent} for w in wearers],
         }
-        self.fingerprint = fingerprint([persona, *wearers])
         if self.resumed:
             self._check_people(self.resumed)
         stored = stored_side(self.recipe.resolution, self.recipe.coverage)
+        found = sum(map(len, (persona, *wearers)))
+        if found * stored**2 >= 2**31:  # pixels are numbered with 32 bits
+            raise FaceSetError(
+                f"{found} faces of {stored} px are more than {2**31 // stored**2} that can be trained on at once; "
+                "delete some, or train at a lower --resolution"
+            )
         self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
         sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
         packed = np.concatenate([train.packed for train, _ in sides])
-        if packed.size >= 2**31:  # its pixels are numbered with 32 bits
-            raise FaceSetError(
-                f"{len(packed)} faces of {stored} px are more than {2**31 // stored**2} that can be trained on at once; "
-                "delete some, or train at a lower --resolution"
-            )
+        self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
         self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
         model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
@@ -154,9 +124,8 @@ class Trainer:
         else:
             weights, self.start_note, from_base = starting_weights(options.from_, facts)
             params = apply(params, weights)
-            if options.resume:
-                nothing = f"{self.checkpoint} holds no generation to resume: from the start"
-                self.start_note = "; ".join(filter(None, [nothing, self.start_note]))
+            nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
+            self.start_note = "; ".join(filter(None, [nothing, self.start_note, damaged([persona, *wearers])]))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
@@ -169,10 +138,21 @@ class Trainer:
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
+        self._noted = -1  # the last step in the history
         if self.resumed:
             self._restore(self.resumed)
-        elif self.checkpoint.is_dir():
-            cut_history(self.checkpoint, -1)  # a killed run's
+
+    def _check_folder(self) -> None:
+        """A new training takes a new folder: what lies in another one is not its to overwrite."""
+        if has_begun(self.checkpoint):
+            if not self.options.resume:
+                raise CheckpointError(
+                    f"{self.checkpoint}: holds a training already; go on with --resume or name another folder"
+                )
+        elif name := foreign(self.checkpoint):
+            raise CheckpointError(
+                f"{self.checkpoint}: holds {name}, which no training wrote; name an empty or new folder"
+            )
 
     def _newest(self) -> Generation:
         generation = newest_generation(self.checkpoint)
@@ -205,7 +185,7 @@ class Trainer:
         if self.options.steps:
             wanted = self.options.steps
         elif self.options.epochs:
-            wanted = math.ceil(self.options.epochs * self.faces / self.recipe.batch)
+            wanted = min(MOST_STEPS, math.ceil(self.options.epochs * self.faces / self.recipe.batch))
         else:
             return 0
         return math.ceil(wanted / self.recipe.steps_per_dispatch) * self.recipe.steps_per_dispatch
@@ -227,10 +207,9 @@ class Trainer:
             )
         self.spent_s = float(generation.model.get("seconds", 0.0))
         self.validation = dict(generation.model.get("validation", {}))
-        cut_history(self.checkpoint, step)
         if generation.model.get("environment") != environment():
             self.start_note += "; another machine or version than before, so not bit-exact"
-        if generation.model.get("face_names") != self.fingerprint:
+        if generation.model.get("faces_hash") != self.fingerprint:
             self.start_note += (
                 "; the faces are not the same as before, so not bit-exact, and some held-out ones may be new"
             )
@@ -256,7 +235,7 @@ class Trainer:
             "from_base": self.from_base,
             "seed": self.options.seed,
             "faces": self.faces,
-            "face_names": self.fingerprint,
+            "faces_hash": self.fingerprint,
             "parameters": sum(p.size for p in jax.tree.leaves(self.state.params)),
             "seconds": round(self.spent_s, 1),
             "environment": environment(),
@@ -274,6 +253,9 @@ class Trainer:
         write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
 
     def _note(self, losses: dict[str, float]) -> None:
+        if self._noted == int(self.state.step):
+            return
+        self._noted = int(self.state.step)
         record = {"step": int(self.state.step), "seconds": round(self.spent_s, 1), **losses, **self.validation}
         append_history(self.checkpoint, record)
 
@@ -285,12 +267,17 @@ class Trainer:
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
+        with held(self.checkpoint):
+            return self._run()
+
+    def _run(self) -> TrainState:
         per = self.recipe.steps_per_dispatch
         show, save = (math.ceil(n / per) * per for n in (self.options.show_every, self.options.save_every))
         good, roll_backs = jax.tree.map(np.asarray, self.state), 0
         full_rate = float(self.state.rate)
-        self.checkpoint.mkdir(parents=True, exist_ok=True)
         done = int(self.state.step)
+        cut_history(self.checkpoint, done if self.resumed else -1)  # of a killed run
+        losses: dict[str, float] = {}
         saved = done if self.resumed else -1
         timed, timed_from, note = 0.0, 0, self.start_note
         if 0 < int(self.state.total) <= done:
@@ -317,9 +304,10 @@ class Trainer:
                 self.state = self.state._replace(rate=jnp.float32(full_rate * 0.5**roll_backs))
                 note = f"loss not finite: back to step {int(self.state.step)} with rate × {float(self.state.rate):g}"
                 done = int(self.state.step)
+                self._noted = -1
                 cut_history(self.checkpoint, done)
                 self.tell(Progress(done, int(self.state.total), 0.0, None, losses, self.validation, note))
-                note = ""
+                note, losses = "", {}
                 continue
             done = int(self.state.step)
             if self.options.for_ and not int(self.state.total) and dispatches > PROBE_DISPATCHES:
@@ -335,7 +323,7 @@ class Trainer:
             self.tell(Progress(done, total, rate, left, losses, self.validation, note))
             note = ""
         if done != saved and done:
-            self._save({})
+            self._save(losses)
         return self.state
 
     def _plan(self, per_step: float) -> str:
@@ -343,7 +331,7 @@ class Trainer:
         per = self.recipe.steps_per_dispatch
         # the rest is for previews and generations, which take a few seconds each
         left = max(0.0, 0.95 * seconds(self.options.for_ or "1s") - (time.monotonic() - self.began))
-        steps = int(self.state.step) + max(per, int(left / per_step) // per * per)
+        steps = int(self.state.step) + max(per, int(min(left / per_step, MOST_STEPS)) // per * per)
         self.state = self.state._replace(total=jnp.int32(steps))
         used = "" if left else "; reading the faces and compiling took all of it, give it more"
         return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step{used}"

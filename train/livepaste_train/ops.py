@@ -152,8 +152,8 @@ class JaxOps:
         return jnp.maximum((x * mask).sum((1, 2), keepdims=True) / weight, LOWEST_TONE)
 
     def even(self, x: jax.Array, tone: jax.Array) -> jax.Array:
-        """The picture as if its tone were ``EVEN`` in each channel."""
-        return x * (EVEN / tone)
+        """The picture as if its tone were ``EVEN`` in each channel; of its own dtype, which convolutions insist on."""
+        return (x * (EVEN / tone)).astype(x.dtype)
 
     def relight(self, x: jax.Array, tone: jax.Array, usual: jax.Array, share: jax.Array, own: jax.Array) -> jax.Array:
         """A picture of tone ``EVEN`` in its ``own`` (3,), under a light that gives ``tone`` to what is ``usual`` (3,); in [0, 1].

@@ -12,6 +12,8 @@ from typing import Any
 from livepaste.errors import OptionError
 from livepaste.options import option, within
 
+MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -148,10 +150,11 @@ class TrainOptions:
         ]
         if len(given) > 1:
             raise OptionError(f"{' and '.join(given)} exclude each other; give one")
-        if self.steps is not None and self.steps < 1:
-            raise OptionError(f"steps must be at least 1, got {self.steps}")
-        if self.epochs is not None and not self.epochs > 0:
-            raise OptionError(f"epochs must be above 0, got {self.epochs}")
+        if self.steps is not None:
+            within("steps", self.steps, 1, MOST_STEPS)
+        if self.epochs is not None:
+            within("epochs", self.epochs, 1e-6, MOST_STEPS)
+        within("seed", self.seed, 0, 2**31 - 1)
         if self.for_ is not None:
             seconds(self.for_)
         if self.show_every < 1 or self.save_every < 1:

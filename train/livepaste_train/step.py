@@ -19,6 +19,7 @@ from livepaste_train.options import Recipe
 
 Array = jax.Array
 Tree = Any
+WARM_STEPS = 20  # of the warm-up while nobody knows how many steps there will be
 
 
 class TrainState(NamedTuple):
@@ -29,7 +30,7 @@ class TrainState(NamedTuple):
     optimizer: Tree
     key: Array  # random key; also the sampler's position
     step: Array  # int32
-    total: Array  # int32, steps planned; 0 while unknown, then the schedules stay at their start
+    total: Array  # int32, steps planned; 0 while unknown, then the warp stays full and the rate at its highest
     rate: Array  # float32, factor on the learning rate: halved by each roll-back
     offset: Array  # (code,): the persona's codes minus the wearers' at equal poses, as last measured; 0 before
 
@@ -52,6 +53,11 @@ def rate_at(done: Array, recipe: Recipe) -> Array:
     warm = jnp.minimum(1.0, (done + 1e-3) / max(recipe.warmup, 1e-3))
     cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
     return warm * (recipe.lr_floor + (1 - recipe.lr_floor) * cosine)
+
+
+def rate_of(state: TrainState, recipe: Recipe) -> Array:
+    """The same at a state; without a plan, a warm-up of a few steps and then the full rate."""
+    return jnp.where(state.total > 0, rate_at(progress(state), recipe), jnp.minimum(1.0, (state.step + 1) / WARM_STEPS))
 
 
 def warp_at(done: Array) -> Array:
@@ -137,7 +143,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
         before = moving(state.params, scale)
         (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(before)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, before)
-        lr = recipe.lr * rate_at(done, recipe) * state.rate
+        lr = recipe.lr * rate_of(state, recipe) * state.rate
         after = jax.tree.map(lambda p, u, s: p - lr * s * u, before, updates, moving(scale, scale))
         # The average starts as a plain mean: a long memory would keep the first, useless weights.
         decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
