@@ -43,6 +43,11 @@ def finish(process: subprocess.Popen[str]) -> None:
         raise SystemExit(f"a run ended with {process.returncode}: {' '.join(told.split())[-400:]}")
 
 
+def _unfinished(checkpoint: Path) -> set[int]:
+    """Folders in which a generation was being written, by inode."""
+    return {path.stat().st_ino for path in checkpoint.glob("generations/.tmp-*")}
+
+
 def parameters(checkpoint: Path) -> dict[str, np.ndarray]:
     """Everything of the newest generation's training state, by name."""
     import orbax.checkpoint as ocp
@@ -79,15 +84,17 @@ def main() -> int:
             checkpoint = folder / "cut"
             shutil.rmtree(checkpoint, ignore_errors=True)
             for _ in range(min(KILLS_A_RUN, args.count - kills)):
+                left = _unfinished(checkpoint)  # by the kill before
                 process = start(folder, "cut", resume=True)  # the first time, and after an early kill, from nothing
                 # From the loading of libraries to well into the steps; a resume goes on, so the end is reached too.
                 time.sleep(rng.uniform(0.15, 0.65) * took)
                 if process.poll() is not None:
+                    finish(process)
                     break
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 kills += 1
-                during += bool(list(checkpoint.glob("generations/.tmp-*")))
+                during += bool(_unfinished(checkpoint) - left)
             if not list(checkpoint.glob(f"generations/{STEPS:06d}")):
                 finish(start(folder, "cut", resume=True))
             got = parameters(checkpoint)

@@ -111,8 +111,10 @@ def main() -> None:
     args.to.mkdir(parents=True, exist_ok=True)
     log = args.to / "swaps.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
-    records = [record for record in map(json.loads, lines) if record.get("maker") == MAKER_VERSION]
     pairs = [Pair(name, args.to, number) for number, name in enumerate(args.pairs)]
+    mine = {"maker": {MAKER_VERSION}, "recipe": {args.recipe}, "pair": {pair.label for pair in pairs},
+            "for": set(args.times.split(","))}  # fmt: skip
+    records = [r for r in map(json.loads, lines) if all(r.get(key) in known for key, known in mine.items())]
     for wanted in args.times.split(","):
         for pair in pairs:
             if any((r["pair"], r["for"], r["recipe"]) == (pair.label, wanted, args.recipe) for r in records):

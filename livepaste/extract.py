@@ -329,7 +329,10 @@ def read_photo(path: Path) -> Frame:
     if not path.exists():
         raise ClipError(f"{path}: no such file")
     data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every name on Windows
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:
+        raise ClipError(f"{path}: too large; make it smaller than 2^30 pixels") from error
     if image is None:
         raise ClipError(f"{path}: {'empty file' if not data.size else 'not a picture that can be read'}")
     return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), Fraction(0), 0)

@@ -31,7 +31,7 @@ class Truth:
     path: Path
     frames: int
     fps: Fraction
-    noise_sigma: float
+    noise_sigma: float  # of its pictures' noise, on the scale of 0 to 255
     made_by: str
 
 
@@ -43,6 +43,8 @@ def open_truth(path: Path) -> Truth:
             raise TruthError(f"{path}: truth format {record['format']} is newer than 1; update livepaste")
         if not (0 < record["frames"] <= MOST_FRAMES and 0 < Fraction(record["fps"]) <= 1000):
             raise ValueError(f"{record['frames']} frames at {record['fps']} a second")
+        if not 0 <= float(record.get("noise_sigma", 0)) <= 255:
+            raise ValueError(f"noise_sigma {record['noise_sigma']}")
         truth = Truth(
             path,
             int(record["frames"]),
@@ -134,20 +136,18 @@ def compare(
             )
         faces = find[0](worn.image)
         tell(i + 1, inputs.truth.frames)
-        if not faces:
-            sums["_faceless"].append(1.0)
-            last = {"out": out.image, "truth": truth, "mask": true_mask}
-            continue
-        points = faces[0].points_xyz
-        face_px = float(np.linalg.norm(points[454, :2] - points[234, :2]))
+        points = faces[0].points_xyz if faces else None
+        sums["_faceless"].append(points is None)
+        face_px = _width_of(true_mask) if points is None else float(np.linalg.norm(points[454, :2] - points[234, :2]))
         region = measures.erode_px(true_mask, inputs.feather * face_px)
-        pictures = {
-            "swap": out.image,
-            "unswapped": worn.image,
-            "ceiling": _ceiling(worn.image, truth, points, true_mask, inputs),
-        }
+        # Where no face is found, the swap is what it is, and whatever is laid by the face stays undone.
+        pictures = {"swap": out.image, "unswapped": worn.image, "ceiling": worn.image}
+        if points is not None:
+            pictures["ceiling"] = _ceiling(worn.image, truth, points, true_mask, inputs)
         if inputs.mean is not None:
-            pictures["mean_face"] = _pasted_mean(worn.image, inputs.mean, points, true_mask)
+            pictures["mean_face"] = (
+                worn.image if points is None else _pasted_mean(worn.image, inputs.mean, points, true_mask)
+            )
         if colored is not None:
             pictures["colored"] = colored.image
         for name, picture in pictures.items():
@@ -163,17 +163,15 @@ def compare(
             added, sharp = measures.seam(shown, worn.image, used, face_px)
             sums["seam"].append(added)
             sums["band_sharpness"].append(sharp)
-            box, pasted = _rectangle(worn.image, truth, points)
-            sums["seam_rectangle"].append(measures.seam(pasted, worn.image, box, face_px)[0])
-        if last:
+            if points is not None:
+                box, pasted = _rectangle(worn.image, truth, points)
+                sums["seam_rectangle"].append(measures.seam(pasted, worn.image, box, face_px)[0])
+        change = measures.noise_change(inputs.truth.noise_sigma)
+        if last and change:
             both = region & last["mask"]
-            change = measures.noise_change(inputs.truth.noise_sigma)
-            sums["flicker"].append(measures.flicker((last["out"], out.image), (last["truth"], truth), both) / change)
-            sums["flicker_unswapped"].append(
-                measures.flicker((last["worn"], worn.image), (last["truth"], truth), both) / change
-                if "worn" in last
-                else np.nan
-            )
+            for name, now in (("flicker", out.image), ("flicker_unswapped", worn.image)):
+                before = last["out" if name == "flicker" else "worn"]
+                sums[name].append(measures.flicker((before, now), (last["truth"], truth), both) / change)
         last = {"out": out.image, "truth": truth, "mask": true_mask, "worn": worn.image}
     return _summary(sums, inputs, count)
 
@@ -207,7 +205,8 @@ def _summary(sums: dict[str, list[float]], inputs: Inputs, count: int) -> dict[s
 
     return {
         "frames": count,
-        "faceless_frames": len(sums["_faceless"]),
+        "faceless_frames": int(sum(sums["_faceless"])),
+        "lost_faces": int(sum(sums["_lost"])),
         "swap_psnr_db": db("swap"),
         "swap_psnr_db_unswapped": db("unswapped"),
         "swap_psnr_db_mean_face": db("mean_face"),
@@ -231,11 +230,18 @@ def _summary(sums: dict[str, list[float]], inputs: Inputs, count: int) -> dict[s
 
 def _landmarks(sums: dict[str, list[float]], find: tuple[Find, Find, Find], out: np.ndarray, truth: np.ndarray) -> None:
     seen, wanted = find[1](out), find[2](truth)
+    sums["_lost"].append(bool(wanted and not seen))  # a face that the swap destroyed has no expression to compare
     if seen and wanted:
         sums["expression_error"].append(measures.expression_error(seen[0].points_xyz, wanted[0].points_xyz))
         sums["pose_error_deg"].append(
             measures.pose_error_deg(pose_degrees(seen[0].points_xyz), pose_degrees(wanted[0].points_xyz))
         )
+
+
+def _width_of(mask: np.ndarray) -> float:
+    """Pixels across a mask; 1 when it is empty."""
+    columns = np.flatnonzero(mask.any(0))
+    return float(np.ptp(columns) + 1) if len(columns) else 1.0
 
 
 def _mask(folder: Path | None, i: int, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import pytest
 from livepaste.actors.motion import perform
 from livepaste.cli import main
 from livepaste.coverage import contact_sheet, coverage_picture, expression, missing
-from livepaste.devices.video import write_video
+from livepaste.devices.video import ClipReader, write_video
 from livepaste.extract import Collector, Limits, Tally, _name
 from livepaste.faceset import read_faceset
 from livepaste.types import Face, Frame
@@ -251,8 +251,13 @@ def test_no_face_at_all_is_one_line(film, tmp_path, capsys):
 def test_bad_source_does_not_cost_the_others(film, tmp_path, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
-    assert extract(tmp_path / "bad.mp4", tmp_path / "loop.mp4", film / "photo.png", "--to", tmp_path / "set") == 1
-    assert "bad.mp4: cannot be read as a clip" in capsys.readouterr().err
+    (tmp_path / "huge.png").write_bytes(b"P6\n40000 30000\n255\n")
+    bad = [tmp_path / name for name in ("bad.mp4", "loop.mp4", "huge.png")]
+    assert extract(*bad, film / "photo.png", "--to", tmp_path / "set") == 1
+    told = capsys.readouterr().err
+    assert "bad.mp4: cannot be read as a clip" in told
+    assert "huge.png: too large" in " ".join(told.split())
+    assert "(3 of 4 sources could not be read)" in " ".join(told.split())
     assert len(read_faceset(tmp_path / "set")) == 1
 
 
@@ -261,6 +266,22 @@ def test_masks_of_another_clip_are_refused(film, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "masks" / "000000.png"), np.zeros((10, 20), np.uint8))
     assert extract(film / "film.mp4", "--to", tmp_path / "set", "--truth-masks", tmp_path / "masks") == 1
     assert "mask is (20, 10), the clip's frames (320, 240)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_masks_of_a_damaged_clip_are_not_guessed(film, tmp_path, capsys, monkeypatch):
+    (tmp_path / "masks").mkdir()
+    for i in range(40):
+        cv2.imwrite(str(tmp_path / "masks" / f"{i:06d}.png"), np.full((240, 320), 255, np.uint8))
+    real = ClipReader.frames
+
+    def damaged(self, skip=0):
+        for frame in real(self, skip):
+            self.damaged_frames = int(frame.index >= 3)
+            yield frame
+
+    monkeypatch.setattr(ClipReader, "frames", damaged)
+    assert extract(film / "film.mp4", "--to", tmp_path / "set", "--truth-masks", tmp_path / "masks") == 1
+    assert "a frame before number 3 is damaged" in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_photo_performed_into_a_face_set(film, tmp_path):
@@ -272,6 +293,8 @@ def test_one_photo_performed_into_a_face_set(film, tmp_path):
     assert max(yaws) - min(yaws) > 5
     assert all(faces.mask(row).mean() > 10 for row in faces.rows)
     assert faces.image(faces.rows[0]).shape == (128, 128, 3)
+    assert extract(film / "photo.png", "--to", to, "--animate", 40, "--size", 128) == 0
+    assert len(read_faceset(to)) == 40
 
 
 @pytest.mark.parametrize(
@@ -279,6 +302,7 @@ def test_one_photo_performed_into_a_face_set(film, tmp_path):
     [
         (["--animate", "5"], 1, "--animate takes one photo"),
         (["--face", "middle"], 2, "unknown face 'middle'; known: auto, largest"),
+        (["--seed", "-1"], 2, "seed must be between"),
         (["--size", "5"], 2, "size must be between 64 and 1024, got 5"),
     ],
 )

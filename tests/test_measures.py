@@ -1,6 +1,8 @@
+import json
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,8 +11,8 @@ from livepaste.actors.truth import write_truth
 from livepaste.cli import main
 from livepaste.devices.video import write_video
 from livepaste.errors import TruthError
-from livepaste.measure_run import Inputs, Truth, _together
-from livepaste.types import Frame
+from livepaste.measure_run import Inputs, Truth, _together, compare, open_truth
+from livepaste.types import Face, Frame
 
 
 def square(low: int, high: int, size: int = 64) -> np.ndarray:
@@ -97,6 +99,39 @@ def test_an_output_alone_is_measured_against_the_truth_folder_and_nothing_else(t
     (tmp_path / "t" / "persona" / "p.mp4").unlink()
     assert main(["measure", str(tmp_path / "t" / "wearer.mp4"), "--truth", str(tmp_path / "t")]) == 0
     assert "swap_psnr_db_mean_face      not measured" in capsys.readouterr().out
+
+
+def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> None:
+    for name in ("truth", "mask", "truth_mask"):
+        (tmp_path / name).mkdir()
+    grey = np.full((96, 128, 3), 100, np.uint8)
+    mask = square(20, 70, 128)[:96].astype(np.uint8) * 255
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "truth" / f"{i:06d}.png"), grey)
+        for name in ("mask", "truth_mask"):
+            cv2.imwrite(str(tmp_path / name / f"{i:06d}.png"), mask)
+
+    def film(level: int) -> list[Frame]:
+        return [Frame(np.full_like(grey, level), Fraction(i), i) for i in range(3)]
+
+    truth = Truth(tmp_path, 3, Fraction(25), 0.0, "a test")
+    inputs = Inputs(truth=truth, out=film(110), wearer=film(120), colored=None, masks=tmp_path / "mask",
+                    mean=np.zeros((256, 256, 3), np.float32), resolution=112, coverage=1.9, feather=0.05)  # fmt: skip
+    face = Face(np.zeros((478, 3), np.float32))
+    numbers = compare(inputs, (lambda image: (), lambda image: (), lambda image: (face,)))
+    assert numbers["swap_psnr_db"] == pytest.approx(28.13, abs=0.01)  # 10 of 255 away
+    assert numbers["swap_psnr_db_unswapped"] == numbers["swap_psnr_db_mean_face"] == pytest.approx(22.11, abs=0.01)
+    assert numbers["mask_iou"] == 1
+    assert (numbers["faceless_frames"], numbers["lost_faces"]) == (3, 3)
+    assert numbers["expression_error"] is None
+    assert numbers["flicker"] is None  # the noise of the pictures is what it is told in
+
+
+@pytest.mark.parametrize("noise", [-1, float("nan"), "loud"])
+def test_a_noise_that_cannot_be_is_refused(tmp_path: Path, noise: object) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps({"format": 1, "frames": 3, "fps": "25/1", "noise_sigma": noise}))
+    with pytest.raises(TruthError, match="damaged"):
+        open_truth(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ def run(options: ActorsOptions) -> None:
     path = Path(options.to)
     if (path / "truth.json").exists():
         raise TruthError(f"{path}: holds a truth folder already; name another folder")
-    import cv2
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -29,14 +28,12 @@ def run(options: ActorsOptions) -> None:
     from livepaste.actors.processes import cores
     from livepaste.actors.truth import write_truth
     from livepaste.devices.video import write_video
+    from livepaste.extract import read_photo
     from livepaste.finder import find_in_photo
     from livepaste.registry import resolve
 
     def photo(name: str) -> Head:
-        picture = cv2.imread(name, cv2.IMREAD_COLOR) if Path(name).is_file() else None
-        if picture is None:
-            raise ClipError(f"{name}: no picture that can be read")
-        image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        image = read_photo(Path(name)).image
         faces = find_in_photo(image)
         if not faces:
             raise ClipError(f"{name}: no face found; give a sharp, near-frontal photo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from livepaste.errors import ClipError, FaceSetError
 from livepaste.options import ExtractOptions
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.progress import Progress
 
     from livepaste.extract import Collector, Tally
+    from livepaste.types import Frame
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -40,14 +43,14 @@ def run(options: ExtractOptions) -> None:
     before = len(collector)
     tallies: dict[str, Tally] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    faults: list[ClipError] = []
+    faults: list[OSError] = []
     with Progress(*columns, console=Console(stderr=True)) as bar:
         left = sum(not _known(collector, path)[1].done for path in paths)
         for path in paths:
             try:
                 key, tally = _known(collector, path)
                 tallies[key] = tally
-                if tally.done:
+                if tally.done and not (options.animate and tally.frames < options.animate):
                     continue
                 share = _share(options.max, len(collector), left, tally.kept)
                 left = max(1, left - 1)
@@ -59,12 +62,15 @@ def run(options: ExtractOptions) -> None:
                     _photo(path, key, tally, collector, options, share)
                 else:
                     _clip(path, key, tally, collector, options, share, bar)
-            except ClipError as error:
+            except (ClipError, PermissionError) as error:
                 faults.append(error)  # the other sources are not lost by it
     _report(collector, tallies, len(collector) - before, time.monotonic() - began)
     faceless = [key for key, tally in tallies.items() if tally.done and tally.looked and tally.faces == 0]
+    for fault in faults[:-1]:
+        print(f"livepaste: {' '.join(str(fault).split())}", file=sys.stderr)
     if faults:
-        raise faults[0]
+        of = f" ({len(faults)} of {len(paths)} sources could not be read)" if len(faults) > 1 else ""
+        raise ClipError(f"{' '.join(str(faults[-1]).split())}{of}")
     if faceless:
         raise FaceSetError(f"{', '.join(faceless)}: no face found in it at all; is it upright and lit?")
 
@@ -106,15 +112,25 @@ def _clip(
     from livepaste.extract import masks_from
     from livepaste.finder import Finder
 
-    mask_of = masks_from(options.truth_masks) if options.truth_masks else None
+    masks = masks_from(options.truth_masks) if options.truth_masks else None
     with ClipReader(path) as reader, Finder(4 if options.face == "all" else 1, options.face) as find:
+
+        def mask_of(frame: Frame) -> np.ndarray:
+            if reader.damaged_frames:
+                raise ClipError(
+                    f"{path}: a frame before number {frame.index} is damaged, so which mask belongs to which is not known; mend the "
+                    "clip, or extract it without --truth-masks"
+                )
+            assert masks is not None
+            return masks(frame)
+
         task = bar.add_task(key, total=reader.frames_estimate or None, completed=tally.frames)
         frames = reader.frames(skip=tally.frames)
         pace = reader.frames_estimate
         if (last := collector.last_face(key, tally.frames)) is not None:  # whose face it was
             find.expect(last.points_xyz, Fraction(last.time_s))
         for state in collector.take(
-            key, tally, frames, find, every=options.every, most=share, pace=pace, mask_of=mask_of
+            key, tally, frames, find, every=options.every, most=share, pace=pace, mask_of=mask_of if masks else None
         ):
             bar.update(task, completed=state.frames)
         if reader.damaged_frames:
