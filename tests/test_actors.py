@@ -303,7 +303,7 @@ def test_in_the_truth_the_wearers_own_hand_is_in_front_of_the_persona(actors) ->
     ("words", "code", "message"),
     [
         (["--photos", "one.jpg"], 2, "photos needs two pictures"),
-        (["--photos", "no.jpg", "nor.jpg"], 1, "no picture that can be read"),
+        (["--photos", "no.jpg", "nor.jpg"], 1, "no.jpg: no such file"),
         (["--size", "33x3"], 2, "size must be WIDTHxHEIGHT"),
         (["--occluders", "hand,hat"], 2, "unknown occluder 'hat'; known: hair, glasses, microphone, cup, hand"),
         (["--seconds", "0"], 2, "seconds must be between"),

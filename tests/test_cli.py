@@ -22,7 +22,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture) -> None:
             ["train", "--persona", "a", "--wearer", "b", "--to", "c", "--steps", "5", "--for", "2m"],
             "exclude each other",
         ),
-        (["train", "--persona", "a", "--wearer", "b", "--to", "c", "--steps", "0"], "steps must be at least 1"),
+        (["train", "--persona", "a", "--wearer", "b", "--to", "c", "--steps", "0"], "steps must be between 1"),
         (["extract", "x.mp4", "--to", "f", "--person", "p", "--consent", "maybe"], "maybe"),
     ],
 )

@@ -243,7 +243,7 @@ def test_from_a_checkpoint_the_facts_are_this_trainings_own(tmp_path: Path, face
 def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> None:
     losses = []
     trainer = fit.Trainer(
-        options(facesets, small_recipe, tmp_path / "a", steps=80, save_every=1000, lr=2e-3),
+        options(facesets, small_recipe, tmp_path / "a", steps=80, save_every=1000, show_every=1000, lr=2e-3),
         lambda p: losses.append(p.losses["loss"]),
     )
     before = {name: np.asarray(value) for name, value in named(trainer.state.params).items() if is_own(name)}

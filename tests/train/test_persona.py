@@ -13,7 +13,7 @@ from livepaste_train.start import rate_scale
 from livepaste_train.step import make_dispatch, new_state
 
 GEOMETRY = Geometry(64, 64, 1.9)
-RECIPE = Recipe(resolution=64, batch=8, optimizer="muon", lr=2e-3, steps_per_dispatch=5, warp=0.2)
+RECIPE = Recipe(resolution=64, batch=8, optimizer="adam", lr=1e-3, steps_per_dispatch=5, warp=0.2)
 
 
 def test_a_persona_that_anybody_wears_learns_from_others_in_the_same_performance() -> None:
