@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from jaxtyping import Float32
@@ -10,6 +12,9 @@ from livepaste.types import Swap
 
 SKIN = 0.6, 0.95  # of the persona's mask: between these a pixel becomes surely its skin
 REACH = 0.025  # share of the crop's side: sigma of what skin is carried on with
+RIM = 0.05  # share of the crop's side: so far inside the mask's edge a network's blur mixes in what lies outside
+DARK = 0.65, 0.85  # of the luma of the skin further inside: between these a pixel of the rim becomes surely skin
+ABOVE = 0.38, 0.30  # of the crop's height, eyes to brows: from here on up a dark rim is hair, below it can be shade
 LEFT = 0.25, 0.6  # of the persona's mask: between these a pixel leaves its face
 KEPT = 0.5, 0.9  # of the wearer's mask: between these a pixel becomes surely the wearer's face
 
@@ -19,19 +24,43 @@ def ramp(mask: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip((mask - low) / (high - low), 0, 1)
 
 
-def carry_on(swap: Swap) -> Float32[np.ndarray, "s s 3"]:
-    """The persona with its skin carried on over what surrounds its face (normalized convolution, Knutsson and Westin 1993).
-
-    A soft edge mixes in what lies just outside: the persona's own hair and room, a dark arc on the wearer's forehead and
-    streaks at the temples.
-    """
-    skin = ramp(swap.persona_mask, *SKIN)
-    spread = cv2.GaussianBlur(cv2.merge([swap.image * skin[..., None], skin]), (0, 0), REACH * len(skin))
+def _from(image: np.ndarray, weight: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """What is under ``weight`` spread over what lies beside it, and how much of it came there (normalized convolution, Knutsson and Westin 1993)."""
+    spread = cv2.GaussianBlur(cv2.merge([image * weight[..., None], weight]), (0, 0), sigma)
     near = spread[..., 3:]
-    carried = spread[..., :3] / np.maximum(near, 1e-3)
+    return spread[..., :3] / np.maximum(near, 1e-3), near
+
+
+def carry_on(swap: Swap) -> Float32[np.ndarray, "s s 3"]:
+    """The persona with its skin carried on over what surrounds its face.
+
+    A soft edge mixes in what lies just outside, and a network's blur what lies just inside: the persona's own hair and room, a
+    dark arc on the wearer's forehead and streaks at the temples.
+    """
+    side = len(swap.persona_mask)
+    skin = ramp(swap.persona_mask, *SKIN)
+    inner = cv2.erode(skin, _disc(round(RIM * side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    expected, near = _from(swap.image, inner, RIM * side)
+    luma, usual = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (swap.image, expected))
+    bright = ramp(luma / np.maximum(usual, 1e-3), *DARK)
+    # where nothing of the inner skin comes there is nothing to compare with
+    hair = (1 - bright) * (1 - inner) * (near[..., 0] > 0.01) * ramp(_height(side), *ABOVE)
+    skin = skin * (1 - hair)
+    carried, near = _from(swap.image, skin, REACH * side)
     # far from all skin there is nothing to carry on, and no mask either
     own = np.maximum(skin[..., None], 1 - np.minimum(near / 0.02, 1))
-    return carried + own * (swap.image - carried)
+    return (carried + own * (swap.image - carried)).astype(np.float32)
+
+
+@cache
+def _height(side: int) -> np.ndarray:
+    """Of each row's middle, as a share of the crop's height from its top."""
+    return ((np.arange(side, dtype=np.float32) + 0.5) / side)[:, None]
+
+
+@cache
+def _disc(radius: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 
 def kept_skin(swap: Swap) -> Float32[np.ndarray, "s s"]:

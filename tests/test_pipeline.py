@@ -258,6 +258,22 @@ def test_skin_is_carried_on_over_the_personas_hair_and_stays_as_it_is_inside() -
     np.testing.assert_allclose(made[0, 0], image[0, 0])  # no skin in reach
 
 
+def test_hair_that_a_blurred_network_draws_into_the_foreheads_rim_is_taken_for_skin_and_shade_at_the_chin_is_not() -> (
+    None
+):
+    side, skin = 112, np.float32([0.7, 0.5, 0.4])
+    disc = np.zeros((side, side), np.float32)
+    cv2.circle(disc, (56, 56), 40, 1.0, -1)
+    rim = disc - cv2.erode(disc, np.ones((7, 7)))
+    image = np.where(rim[..., None] > 0, 0.5 * skin, skin) * np.ones((side, side, 3), np.float32)
+    carried = carry_on(Swap(image.astype(np.float32), disc, disc))
+    inside = rim > 0
+    top, bottom = inside.copy(), inside.copy()
+    top[30:], bottom[:60] = False, False
+    assert np.abs(carried[top] - skin).max() < 0.02
+    np.testing.assert_allclose(carried[bottom], image[bottom], atol=0.01)
+
+
 def test_skin_meets_the_skin_that_stays_and_no_hair() -> None:
     """Half of the ring around the persona is the wearer's lit skin, half is hair: only the skin pulls."""
     persona, wearer = disc(112, 28), disc(112, 40)
