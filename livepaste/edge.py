@@ -39,17 +39,22 @@ def carry_on(swap: Swap) -> Float32[np.ndarray, "s s 3"]:
     """
     side = len(swap.persona_mask)
     skin = ramp(swap.persona_mask, *SKIN)
-    inner = cv2.erode(skin, _disc(round(RIM * side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    expected, near = _from(swap.image, inner, RIM * side)
-    luma, usual = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (swap.image, expected))
-    bright = ramp(luma / np.maximum(usual, 1e-3), *DARK)
-    # where nothing of the inner skin comes there is nothing to compare with
-    hair = (1 - bright) * (1 - inner) * (near[..., 0] > 0.01) * ramp(_height(side), *ABOVE)
-    skin = skin * (1 - hair)
+    upper = slice(0, round((ABOVE[0] + 2 * RIM) * side))
+    skin[upper] *= 1 - _hair(swap.image[upper], skin[upper], side)
     carried, near = _from(swap.image, skin, REACH * side)
     # far from all skin there is nothing to carry on, and no mask either
     own = np.maximum(skin[..., None], 1 - np.minimum(near / 0.02, 1))
     return (carried + own * (swap.image - carried)).astype(np.float32)
+
+
+def _hair(image: np.ndarray, skin: np.ndarray, side: int) -> np.ndarray:
+    """1 where the rim of the ``skin`` in a crop's upper part is darker than the skin further inside."""
+    inner = cv2.erode(skin, _disc(round(RIM * side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    expected, near = _from(image, inner, RIM * side)
+    luma, usual = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (image, expected))
+    bright = ramp(luma / np.maximum(usual, 1e-3), *DARK)
+    # where nothing of the inner skin comes there is nothing to compare with
+    return (1 - bright) * (1 - inner) * (near[..., 0] > 0.01) * ramp(_height(side)[: len(skin)], *ABOVE)
 
 
 @cache
