@@ -48,13 +48,18 @@ def carry_on(swap: Swap) -> Float32[np.ndarray, "s s 3"]:
 
 
 def _hair(image: np.ndarray, skin: np.ndarray, side: int) -> np.ndarray:
-    """1 where the rim of the ``skin`` in a crop's upper part is darker than the skin further inside."""
-    inner = cv2.erode(skin, _disc(round(RIM * side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    expected, near = _from(image, inner, RIM * side)
+    """1 where the rim of the ``skin`` in a crop's upper part is darker than the skin further inside; at half the resolution, all of it is smooth."""
+    full_wh = skin.shape[::-1]
+    image, skin = (
+        cv2.resize(part, (full_wh[0] // 2, full_wh[1] // 2), interpolation=cv2.INTER_AREA) for part in (image, skin)
+    )
+    inner = cv2.erode(skin, _disc(round(RIM * side / 2)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    expected, near = _from(image, inner, RIM * side / 2)
     luma, usual = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (image, expected))
     bright = ramp(luma / np.maximum(usual, 1e-3), *DARK)
     # where nothing of the inner skin comes there is nothing to compare with
-    return (1 - bright) * (1 - inner) * (near[..., 0] > 0.01) * ramp(_height(side)[: len(skin)], *ABOVE)
+    hair = (1 - bright) * (1 - inner) * (near[..., 0] > 0.01) * ramp(_height(side // 2)[: len(skin)], *ABOVE)
+    return cv2.resize(hair.astype(np.float32), full_wh)
 
 
 @cache

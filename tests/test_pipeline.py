@@ -265,12 +265,13 @@ def test_hair_that_a_blurred_network_draws_into_the_foreheads_rim_is_taken_for_s
     disc = np.zeros((side, side), np.float32)
     cv2.circle(disc, (56, 56), 40, 1.0, -1)
     rim = disc - cv2.erode(disc, np.ones((7, 7)))
-    image = np.where(rim[..., None] > 0, 0.5 * skin, skin) * np.ones((side, side, 3), np.float32)
-    carried = carry_on(Swap(image.astype(np.float32), disc, disc))
+    image = np.where(rim[..., None] > 0, 0.5 * skin, skin) * disc[..., None]  # and black beyond
+    image = cv2.GaussianBlur(image, (0, 0), 1.0)
+    carried = carry_on(Swap(image, disc, disc))
     inside = rim > 0
     top, bottom = inside.copy(), inside.copy()
     top[30:], bottom[:60] = False, False
-    assert np.abs(carried[top] - skin).max() < 0.02
+    assert np.abs(carried[top] - skin).mean() < 0.1  # 0.27 as drawn
     np.testing.assert_allclose(carried[bottom], image[bottom], atol=0.01)
 
 
