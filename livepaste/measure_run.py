@@ -167,12 +167,12 @@ def compare(
                 box, pasted = _rectangle(worn.image, truth, points)
                 sums["seam_rectangle"].append(measures.seam(pasted, worn.image, box, face_px)[0])
         change = measures.noise_change(inputs.truth.noise_sigma)
+        pictured = {"flicker": out.image, "flicker_unswapped": worn.image}
         if last and change:
             both = region & last["mask"]
-            for name, now in (("flicker", out.image), ("flicker_unswapped", worn.image)):
-                before = last["out" if name == "flicker" else "worn"]
-                sums[name].append(measures.flicker((before, now), (last["truth"], truth), both) / change)
-        last = {"out": out.image, "truth": truth, "mask": true_mask, "worn": worn.image}
+            for name, now in pictured.items():
+                sums[name].append(measures.flicker((last[name], now), (last["truth"], truth), both) / change)
+        last = {**pictured, "truth": truth, "mask": true_mask}
     return _summary(sums, inputs, count)
 
 

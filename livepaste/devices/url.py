@@ -40,10 +40,10 @@ class UrlSource:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DeviceError(f"cannot open {self._name}: {_reason(error)}; check the address in a player") from error
         stream = self._container.streams.video[0]
-        self._live |= self._container.format.name in LIVE_FORMATS
-        self.size_wh, self.fps = (stream.width, stream.height), float(stream.average_rate or fps)
-        if self._container.format.name in LIVE_FORMATS:
-            self.fps = fps
+        webcam = self._container.format.name in LIVE_FORMATS
+        self._live |= webcam
+        self.size_wh = (stream.width, stream.height)
+        self.fps = fps if webcam else float(stream.average_rate or fps)
 
     def _open(self) -> av.container.InputContainer:
         options = {"rtsp_transport": "tcp", "flags": "low_delay"}

@@ -49,25 +49,25 @@ def node_identity(node: str) -> tuple[int, int] | None:
     return info.st_ino, info.st_rdev
 
 
+def _output(node: str, request: int, asked: bytes, size: int) -> bytearray:
+    """What an output answers to ``asked``, behind its kind in a structure of ``size`` bytes; zeros when it does not."""
+    about = bytearray((struct.pack("I", _OUTPUT) + asked).ljust(size, b"\0"))
+    try:
+        _asked(node, request, about)
+    except OSError:
+        return bytearray(size)
+    return about
+
+
 def node_size(node: str) -> tuple[int, int] | None:
     """The picture's size that an output really has; None when it does not say."""
-    about = bytearray(struct.pack("I", _OUTPUT).ljust(_FORMAT_BYTES, b"\0"))
-    try:
-        _asked(node, _G_FMT, about)
-    except OSError:
-        return None
-    w, h = struct.unpack_from("II", about, 8)
+    w, h = struct.unpack_from("II", _output(node, _G_FMT, b"", _FORMAT_BYTES), 8)
     return (w, h) if w and h else None
 
 
 def node_rate(node: str, fps: float) -> float | None:
     """Ask an output for so many frames a second, which calls are then told; returns its rate, None when it does not say."""
     a_second = Fraction(fps).limit_denominator(1001)
-    asked = struct.pack("5I", _OUTPUT, 0, 0, a_second.denominator, a_second.numerator)
-    about = bytearray(asked.ljust(_PARM_BYTES, b"\0"))
-    try:
-        _asked(node, _S_PARM, about)
-    except OSError:
-        return None
-    seconds, frames = struct.unpack_from("II", about, 12)
+    asked = struct.pack("4I", 0, 0, a_second.denominator, a_second.numerator)
+    seconds, frames = struct.unpack_from("II", _output(node, _S_PARM, asked, _PARM_BYTES), 12)
     return frames / seconds if seconds and frames else None
