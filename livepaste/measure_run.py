@@ -124,16 +124,23 @@ def compare(
         count += 1
         folder = inputs.truth.path
         truth = read_picture(folder / "truth" / f"{i:06d}.png", cv2.IMREAD_COLOR)
-        true_mask = (
-            np.minimum(
-                *(read_picture(folder / n / f"{i:06d}.png", cv2.IMREAD_GRAYSCALE) for n in ("mask", "truth_mask"))
-            )
-            > 127
-        )
+        mask, other = (read_picture(folder / n / f"{i:06d}.png", cv2.IMREAD_GRAYSCALE) for n in ("mask", "truth_mask"))
+        if mask.shape != other.shape:
+            raise TruthError(f"{folder}: mask and truth_mask of frame {i} differ in size")
+        true_mask = np.minimum(mask, other) > 127
         if out.image.shape != truth.shape:
             raise TruthError(
                 f"the output is {out.image.shape[1]}x{out.image.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
             )
+        for what, picture in (
+            ("masks", true_mask),
+            ("wearer.mp4", worn.image),
+            ("--colored", None if colored is None else colored.image),
+        ):
+            if picture is not None and picture.shape[:2] != truth.shape[:2]:
+                raise TruthError(
+                    f"{what} is {picture.shape[1]}x{picture.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
+                )
         faces = find[0](worn.image)
         tell(i + 1, inputs.truth.frames)
         points = faces[0].points_xyz if faces else None

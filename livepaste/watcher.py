@@ -94,7 +94,8 @@ class Watcher:
         now = tuple(faces)
         tracks = {face.track for face in now}
         self._faces.append((index, now))
-        oldest = time.monotonic() - self._keep_s
+        # Counted from the last look: while one takes long, what was seen stays hidden until nobody is awake and the cover comes.
+        oldest = self._looked_s - self._keep_s
         found = []
         for seen in self._seen:
             if not seen.judged and seen.index <= index:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -125,6 +126,19 @@ def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> No
     assert (numbers["faceless_frames"], numbers["lost_faces"]) == (3, 3)
     assert numbers["expression_error"] is None
     assert numbers["flicker"] is None  # the noise of the pictures is what it is told in
+
+    nobody = (lambda image: (),) * 3
+    small = [Frame(f.image[::2, ::2], f.time, f.index) for f in film(120)]
+    with pytest.raises(TruthError, match=r"wearer\.mp4 is 64x48, the truth 128x96"):
+        compare(replace(inputs, wearer=small), nobody)
+    with pytest.raises(TruthError, match="--colored is 64x48"):
+        compare(replace(inputs, colored=small), nobody)
+    cv2.imwrite(str(tmp_path / "mask" / "000000.png"), mask[::2, ::2])
+    with pytest.raises(TruthError, match="mask and truth_mask of frame 0 differ in size"):
+        compare(inputs, nobody)
+    cv2.imwrite(str(tmp_path / "truth_mask" / "000000.png"), mask[::2, ::2])
+    with pytest.raises(TruthError, match="masks is 64x48"):
+        compare(inputs, nobody)
 
 
 @pytest.mark.parametrize("noise", [-1, float("nan"), "loud"])

@@ -46,7 +46,7 @@ def named_cameras() -> list[NamedCamera]:
 
 def camera_index(name: str) -> int:
     """An index as it is; a name, or a part of one, looked up among the cameras that the system names."""
-    if name.isdigit():
+    if name.isdecimal():
         return int(name)
     known = named_cameras()
     for camera in known:
