@@ -128,11 +128,8 @@ def compare(
         if mask.shape != other.shape:
             raise TruthError(f"{folder}: mask and truth_mask of frame {i} differ in size")
         true_mask = np.minimum(mask, other) > 127
-        if out.image.shape != truth.shape:
-            raise TruthError(
-                f"the output is {out.image.shape[1]}x{out.image.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
-            )
         for what, picture in (
+            ("the output", out.image),
             ("masks", true_mask),
             ("wearer.mp4", worn.image),
             ("--colored", None if colored is None else colored.image),

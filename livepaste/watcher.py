@@ -141,8 +141,9 @@ class Watcher:
             try:
                 found = self._look(detect, frame.image)
                 # by its end: a first look at a large picture can take longer than boxes last
-                self._looked_s = time.monotonic()
-                self._keep(found, self._looked_s, frame.index)
+                looked_s = time.monotonic()
+                self._keep(found, looked_s, frame.index)
+                self._looked_s = looked_s  # only now: what was seen before lasts until it was seen anew
                 self.looks += 1
             except Exception as error:  # says so and tries again; while it lasts it is not awake
                 trouble.say("looking for other faces failed", error)
