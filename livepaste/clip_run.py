@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from livepaste.cuts import Cuts
 from livepaste.errors import LivepasteError
 from livepaste.guard import Guard, hide_faces
 from livepaste.pipeline import Swapped
@@ -19,7 +20,6 @@ from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame, Mark
 
 BRIDGE = Fraction(1, 2)  # seconds: longer gaps are a face that is gone
-CUT_DIFFERENCE = 28.0  # mean absolute difference of two neighbouring frames' thumbnails, of 255
 T = TypeVar("T")
 _END = object()
 
@@ -76,14 +76,9 @@ def find(
     frames: Iterable[Frame], finder: Callable[[Frame], tuple[Face, ...]], reset: Callable[[], None]
 ) -> Iterator[Found]:
     """Find faces in every frame; a hard cut resets the finder."""
-    last: np.ndarray | None = None
-    trouble = Trouble()
+    is_cut, trouble = Cuts(), Trouble()
     for frame in frames:
-        thumbnail = frame.image[::24, ::24].astype(np.int16)
-        cut = last is not None and (
-            last.shape != thumbnail.shape or float(np.abs(thumbnail - last).mean()) > CUT_DIFFERENCE
-        )
-        last = thumbnail
+        cut = is_cut(frame.image)
         if cut:
             reset()
         try:

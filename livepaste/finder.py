@@ -9,6 +9,7 @@ keeps its track number.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import TracebackType
@@ -76,6 +77,7 @@ class Finder:
         image, time = frame.image, frame.time
         before = len(self._tracks)
         self._follow(image, time)
+        self._lost = [t for t in self._lost if abs(time - t.seen) <= _REMEMBER]
         lost = len(self._tracks) < before
         if not self._tracks or lost:
             self._discover(image, time, whole=True, square=True)
@@ -86,7 +88,6 @@ class Finder:
             else:
                 self._discover(image, time, whole=turn == 0, square=turn == 1)
         self._calls += 1
-        self._lost = [t for t in self._lost if abs(time - t.seen) <= _REMEMBER]
         faces = [Face(t.points, t.score, t.number, chosen=False) for t in self._tracks]
         return tuple(self._in_order(faces)[: self.max_faces])
 
@@ -147,17 +148,15 @@ class Finder:
         return sorted(fresh, key=lambda d: -d.box_xywh[2] * d.score)[:_MAX_FACES]
 
     def _admitted(self, found: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, float]]:
-        """Those that may be followed: when only one is wanted and it was just lost, not somebody else beside it.
+        """Those that may be followed: when only one is wanted and it was lost within the last second, that one only.
 
-        One alone, not much smaller, is taken wherever it is: the picture was cut, or the face moved fast.
+        Somebody else who is there meanwhile, alone or not, waits: a face set is one person's. After a cut, ``reset``.
         """
         if self._wanted > 1 or not self._lost:
             return found
         last = self._lost[-1].points
         near = [r for r in found if distance(r[0], last) <= 1.0]
-        if near:
-            return [min(near, key=lambda r: distance(r[0], last))]
-        return found if len(found) == 1 and width(found[0][0]) > 0.5 * width(last) else []
+        return [min(near, key=lambda r: distance(r[0], last))] if near else []
 
     def _number(self, points: np.ndarray) -> int:
         """The number of the lost track that was nearest, if within a face's width; else a new one."""
@@ -196,25 +195,31 @@ def choose(faces: tuple[Face, ...], face: str) -> tuple[Face, ...]:
     return (max(faces, key=lambda f: width(f.points_xyz)),)
 
 
-def find_in_photo(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
-    """Every face of a still picture, largest first, the small ones in a large picture included."""
-    shrink = max(1.0, max(image.shape[:2]) / 4096)  # beyond that it only takes longer
-    size_wh = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
-    small = image if shrink == 1 else cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    mesh, detect = MeshGraph(), DetectionGraph()
-    try:
-        detections = detect(small)
-        for box in tile_boxes(small.shape[1], small.shape[0]):
-            detections += detect_in_tile(detect, small, box)
+class PhotoFinder:
+    """Finds every face of a still picture, largest first, the small ones in a large picture included."""
+
+    def __init__(self) -> None:
+        self._mesh, self._detect = MeshGraph(), DetectionGraph()
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
+        detections = self._detect(image)
+        for box in tile_boxes(image.shape[1], image.shape[0]):
+            detections += detect_in_tile(self._detect, image, box)
         kept: list[Face] = []
-        for points, score in mesh_on(mesh, small, detections):
+        for points, score in mesh_on(self._mesh, image, detections):
             if not any(_same_place(points, other.points_xyz) for other in kept):
                 kept.append(Face(points, score, len(kept)))
-    finally:
-        mesh.close()
-        detect.close()
-    scaled = [Face((f.points_xyz * np.float32(shrink)).astype(np.float32), f.score, f.track) for f in kept]
-    return tuple(sorted(scaled, key=lambda f: -width(f.points_xyz)))
+        return tuple(sorted(kept, key=lambda f: -width(f.points_xyz)))
+
+    def close(self) -> None:
+        self._mesh.close()
+        self._detect.close()
+
+
+def find_in_photo(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Face, ...]:
+    """The faces of one still picture; for many, a PhotoFinder of their own is built once."""
+    with closing(PhotoFinder()) as find:
+        return find(image)
 
 
 def tile_boxes(width_px: int, height_px: int) -> list[tuple[int, int, int]]:

@@ -30,6 +30,7 @@ LAYER = {
         (
             "align",
             "blend",
+            "cuts",
             "color",
             "edge",
             "smooth",

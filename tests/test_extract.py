@@ -10,7 +10,7 @@ from livepaste.actors.motion import perform
 from livepaste.cli import main
 from livepaste.coverage import contact_sheet, coverage_picture, expression, missing
 from livepaste.devices.video import ClipReader, write_video
-from livepaste.extract import Collector, Limits, Tally, _name
+from livepaste.extract import Collector, Limits, Tally, _name, content_of
 from livepaste.faceset import read_faceset
 from livepaste.types import Face, Frame
 
@@ -317,7 +317,57 @@ def test_same_name_of_another_file_is_another_source(tmp_path):
     collector.note(key, tally)
     assert collector.source("a.mp4", 10)[0] == "a.mp4"
     assert collector.source("a.mp4", 11)[0] == "a.mp4 (2)"
+    known = collector.source("a.mp4", 10, "0123")  # noted by a livepaste that did not know contents
+    assert known == ("a.mp4", Tally(bytes=10, content="0123"))
+    collector.note(*known)
+    assert collector.source("a.mp4", 10, "0123")[0] == "a.mp4"
+    assert collector.source("a.mp4", 10, "4567")[0] == "a.mp4 (2)"
     assert Tally.from_record(tally.to_record()) == tally
+
+
+def test_content_tells_files_apart_by_any_part_that_is_read(tmp_path):
+    length, found = 4 << 20, set()
+    for at in (None, 0, length // 2, length - 1):
+        data = bytearray(length)
+        if at is not None:
+            data[at] = 1
+        (tmp_path / "file").write_bytes(data)
+        found.add(content_of(tmp_path / "file"))
+    assert len(found) == 4
+    assert content_of(tmp_path / "none") == ""
+
+
+def test_photos_of_one_name_and_size_in_two_folders_are_two(film, tmp_path, capsys):
+    picture = cv2.imread(str(film / "photo.png"))
+    for name, image in (("one", picture), ("two", cv2.flip(picture, 1))):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "photo.bmp"), image)  # not compressed: as long as the other
+    to = tmp_path / "set"
+    assert extract(tmp_path / "one" / "photo.bmp", tmp_path / "two" / "photo.bmp", "--to", to) == 0
+    assert sorted(read_faceset(to).info.sources) == ["photo.bmp", "photo.bmp (2)"]
+    assert "photos" in capsys.readouterr().err  # the bar
+
+
+def test_most_faces_of_a_performance(film, tmp_path):
+    to = tmp_path / "set"
+    arguments = (film / "photo.png", "--to", to, "--animate", 6, "--size", 128)
+    assert extract(*arguments, "--max", 4) == 0
+    assert len(read_faceset(to)) == 4
+    assert extract(*arguments) == 0
+    assert len(read_faceset(to)) == 6
+
+
+def test_after_a_cut_the_face_is_taken_up_wherever_it_is(film, tmp_path):
+    """A cut is another shot: nobody waits a second there for who was lost."""
+    with ClipReader(film / "film.mp4") as reader:
+        images = [frame.image for frame, _ in zip(reader.frames(), range(6))]
+    dark = np.zeros((720, 1280, 3), np.uint8)
+    light = np.full((720, 1280, 3), 200, np.uint8)
+    for i, (shot, x) in enumerate((s, x) for s, x in ((dark, 100), (light, 860))):
+        shot[i * 400 : i * 400 + 240, x : x + 320] = images[i * 3]
+    write_video(tmp_path / "cut.mp4", [dark, dark, light, light], Fraction(25), (1280, 720))
+    assert extract(tmp_path / "cut.mp4", "--to", tmp_path / "set", "--keep-alike") == 0
+    assert len(read_faceset(tmp_path / "set")) == 4
 
 
 def test_expression_by_hand():

@@ -104,6 +104,20 @@ def test_the_one_that_continues(shots):
     assert [f.track for f in found[-1] if f.chosen] == [found[-1][0].track] == [first]
 
 
+def test_somebody_else_alone_does_not_take_the_place_of_one_just_lost(shots):
+    """A face set is one person's: the other waits a second, and the first is taken up again when back."""
+    grey = np.full_like(shots[0][0].image, 100)
+    alone = [beside(grey, s.image) for s in shots[0][:3]]
+    other = [beside(s.image, grey) for s in shots[1][:5]]
+    back = [beside(grey, s.image) for s in shots[0][5:8]]
+    with Finder() as find:
+        found = [find(frame) for frame in frames(alone + other + back)]
+        late = find(Frame(other[0], Fraction(3), 99))
+    assert [len(f) for f in found] == [1] * 3 + [0] * 5 + [1] * 3
+    assert {f[0].track for f in found if f} == {0}
+    assert late[0].track == 1  # gone for more than a second: whoever is there now
+
+
 def test_photo_filled_by_a_face(shots):
     points = shots[0][0].points_xyz
     (x0, y0), (x1, y1) = points[:, :2].min(0), points[:, :2].max(0)

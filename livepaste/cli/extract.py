@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from livepaste.extract import Collector, Tally
-    from livepaste.types import Frame
+    from livepaste.finder import PhotoFinder
+    from livepaste.types import Face, Frame
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -44,9 +46,13 @@ def run(options: ExtractOptions) -> None:
     tallies: dict[str, Tally] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     faults: list[OSError] = []
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar, closing(_Photos(options.face)) as photos:
         left = sum(not _known(collector, path)[1].done for path in paths)
+        photo_count = sum(map(_is_photo, paths))
+        photo_task = bar.add_task("photos", total=photo_count) if photo_count > 1 else None
         for path in paths:
+            if photo_task is not None and _is_photo(path):
+                bar.advance(photo_task)
             try:
                 key, tally = _known(collector, path)
                 tallies[key] = tally
@@ -57,9 +63,9 @@ def run(options: ExtractOptions) -> None:
                 if share == tally.kept and options.max:  # no room: another run with a larger --max reads it
                     continue
                 if options.animate:
-                    _animate(path, key, tally, collector, options, bar)
+                    _animate(path, key, tally, collector, options, share, photos, bar)
                 elif _is_photo(path):
-                    _photo(path, key, tally, collector, options, share)
+                    _photo(path, key, tally, collector, share, photos)
                 else:
                     _clip(path, key, tally, collector, options, share, bar)
             except (ClipError, PermissionError) as error:
@@ -97,7 +103,11 @@ def _is_photo(path: Path) -> bool:
 
 def _known(collector: Collector, path: Path) -> tuple[str, Tally]:
     """The name a file goes by in the face set, and what is known of it."""
-    return collector.source(path.name, path.stat().st_size if path.is_file() else 0)
+    from livepaste.extract import content_of
+
+    if not path.is_file():
+        return collector.source(path.name, 0)
+    return collector.source(path.name, path.stat().st_size, content_of(path))
 
 
 def _share(most: int, have: int, sources_left: int, kept: int) -> int | None:
@@ -108,6 +118,7 @@ def _share(most: int, have: int, sources_left: int, kept: int) -> int | None:
 def _clip(
     path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, share: int | None, bar: Progress
 ) -> None:
+    from livepaste.cuts import Cuts
     from livepaste.devices.video import ClipReader
     from livepaste.extract import masks_from
     from livepaste.finder import Finder
@@ -124,13 +135,20 @@ def _clip(
             assert masks is not None
             return masks(frame)
 
+        is_cut = Cuts()
+
+        def faces_of(frame: Frame) -> tuple[Face, ...]:
+            if is_cut(frame.image):
+                find.reset()
+            return find(frame)
+
         task = bar.add_task(key, total=reader.frames_estimate or None, completed=tally.frames)
         frames = reader.frames(skip=tally.frames)
         pace = reader.frames_estimate
         if (last := collector.last_face(key, tally.frames)) is not None:  # whose face it was
             find.expect(last.points_xyz, Fraction(last.time_s))
         for state in collector.take(
-            key, tally, frames, find, every=options.every, most=share, pace=pace, mask_of=mask_of if masks else None
+            key, tally, frames, faces_of, every=options.every, most=share, pace=pace, mask_of=mask_of if masks else None
         ):
             bar.update(task, completed=state.frames)
         if reader.damaged_frames:
@@ -142,37 +160,58 @@ def _clip(
     collector.note(key, tally)
 
 
-def _photo(
-    path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, share: int | None
-) -> None:
-    from livepaste.extract import read_photo
-    from livepaste.finder import choose, find_in_photo
+class _Photos:
+    """The faces wanted of still pictures; what finds them is built with the first one."""
 
-    frame = read_photo(path)
-    for _ in collector.take(
-        key, tally, [frame], lambda frame: choose(find_in_photo(frame.image), options.face), most=share
-    ):
+    def __init__(self, face: str) -> None:
+        self._face = face
+        self._find: PhotoFinder | None = None
+
+    def __call__(self, frame: Frame) -> tuple[Face, ...]:
+        from livepaste.finder import PhotoFinder, choose
+
+        self._find = self._find or PhotoFinder()
+        return choose(self._find(frame.image), self._face)
+
+    def close(self) -> None:
+        if self._find is not None:
+            self._find.close()
+
+
+def _photo(path: Path, key: str, tally: Tally, collector: Collector, share: int | None, photos: _Photos) -> None:
+    from livepaste.extract import read_photo
+
+    for _ in collector.take(key, tally, [read_photo(path)], photos, most=share):
         pass
     tally.done = True
     collector.note(key, tally)
 
 
-def _animate(path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, bar: Progress) -> None:
+def _animate(
+    path: Path,
+    key: str,
+    tally: Tally,
+    collector: Collector,
+    options: ExtractOptions,
+    share: int | None,
+    photos: _Photos,
+    bar: Progress,
+) -> None:
     """One photo performs: poses, speech, blinks and light, drawn straight into aligned faces with exact masks."""
     from livepaste.actors.motion import perform
     from livepaste.actors.photo import PhotoActor
     from livepaste.extract import performed_row, read_photo
-    from livepaste.finder import choose, find_in_photo
 
     frame = read_photo(path)
-    faces = choose(find_in_photo(frame.image), options.face)
+    faces = photos(frame)
     if not faces:
         raise ClipError(f"{path}: no face found in it at all; is it upright and lit?")
     actor = PhotoActor(frame.image, faces[0].points_xyz, name=path.stem)
     step = 3  # frames of the performance between two faces: neighbours would be alike
     performance = perform(options.seed, options.animate * step)
-    task = bar.add_task(key, total=options.animate, completed=tally.frames)
-    for index in range(tally.frames, options.animate):
+    most = options.animate if share is None else min(options.animate, share)
+    task = bar.add_task(key, total=most, completed=tally.frames)
+    for index in range(tally.frames, most):
         shot = actor.render_crop(performance, index * step, collector.info.size, background_seed=options.seed + index)
         row = performed_row(key, index, float(index * step / performance.fps), shot)
         if not collector.has(row.name):
@@ -181,7 +220,7 @@ def _animate(path: Path, key: str, tally: Tally, collector: Collector, options: 
         if index % 100 == 99:
             collector.note(key, tally)
         bar.update(task, completed=index + 1)
-    tally.done = True
+    tally.done = most == options.animate
     collector.note(key, tally)
 
 
