@@ -60,18 +60,20 @@ def chooser(face: str) -> tuple[Choose, Choose]:
 
 
 def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
-    """The options without ``learned`` (``hull`` if there is nothing else) while the model's masks are not learned yet: they
-    would show nothing, or holes.
+    """The options without ``learned`` while the model's masks are not learned yet: they would show nothing, or holes.
 
-    ``model`` is ``model.json``, which says how good they are on faces held out from training.
+    ``learned`` alone is nobody's default: who asks for it gets it. ``model`` is ``model.json``, which says how good the masks are on
+    faces held out from training.
     """
     names = [name.strip() for name in options.mask.split("+")]
     learned = model.get("validation", {})
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
     if "learned" not in names or quality >= MASK_LEARNED:
         return options
-    logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); left out of --mask", quality)
-    return replace(options, mask="+".join(name for name in names if name != "learned") or "hull")
+    left = "+".join(name for name in names if name != "learned")
+    done = "left out of --mask" if left else "there may be holes"
+    logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); %s", quality, done)
+    return replace(options, mask=left) if left else options
 
 
 class FrameSwapper:

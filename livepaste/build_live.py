@@ -20,6 +20,7 @@ from livepaste.checkpoint import generation_folders, newest_generation
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import LivepasteError, OptionError
 from livepaste.guard import hide_faces
+from livepaste.masks import build_mask
 from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
 from livepaste.pipeline import Pipeline, Swapped
 from livepaste.registry import resolve
@@ -51,16 +52,27 @@ class Mirrored:
 
 def open_source(options: LiveOptions) -> Iterable[Frame]:
     """The source that ``--camera`` names. Raises DeviceError or ClipError when it cannot be opened."""
-    size = size_wh("size", options.size)
+    asked = (size_wh("size", options.size), options.fps)
     if options.camera == "pipe:-":
-        source = resolve("source", "pipe", SOURCES)(size, options.fps)
+        source = resolve("source", "pipe", SOURCES)(*asked)
     elif "://" in options.camera:
-        source = resolve("source", "url", SOURCES)(options.camera, size, options.fps)
+        source = resolve("source", "url", SOURCES)(options.camera, *asked)
+        _say_unless_obeyed(source, asked)
     elif Path(options.camera).is_file():
         source = resolve("source", "clip", SOURCES)(options.camera)
+        _say_unless_obeyed(source, asked)
     else:
-        source = resolve("source", "camera", SOURCES)(options.camera, size, options.fps)
+        source = resolve("source", "camera", SOURCES)(options.camera, *asked)
     return Mirrored(source) if options.mirror else source
+
+
+def _say_unless_obeyed(source: Any, asked: tuple[tuple[int, int], float]) -> None:
+    """Streams and clips are what they are; who asked for something else by an option is told."""
+    default = (size_wh("size", LiveOptions().size), LiveOptions().fps)
+    if asked not in (default, (source.size_wh, source.fps)):
+        logger.warning(
+            "--size and --fps can be asked of cameras only; this is %dx%d at %g", *source.size_wh, source.fps
+        )
 
 
 def open_sinks(options: LiveOptions, size: tuple[int, int], fps: float) -> tuple[Sink, ...]:
@@ -191,6 +203,9 @@ class LiveStages:
         self._changes = Changes(options, self._checkpoint, base)  # before the file is read: no change is missed
         if options.settings:
             self._settings = read_settings(Path(options.settings), base)
+        # what may be wrong with model and masks is found before any device is opened
+        build.usable(self._settings.blend, newest_generation(self._checkpoint).model)
+        build_mask(self._settings.blend.mask)
         self._finder: Any = None
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None

@@ -109,7 +109,8 @@ class Live:
 def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink, ...], guard: Guard, *, fps: float, live: Live | None = None,
            safe: Callable[[Any], bool], picture: Callable[[Any], np.ndarray], on_sent: Callable[[Sent], None] = lambda sent: None,
            on_delivered: Callable[[Sent, float], None] = lambda sent, at_s: None) -> Live:  # fmt: skip
-    """Run until the source ends, ``live.stop`` is set, or a stage raises a LivepasteError (which is raised here).
+    """Run until the source ends, ``live.stop`` is set, or a stage raises a LivepasteError (which is raised here, as is a sink's
+    at its close).
 
     ``safe(value)`` says whether the last stage's value may leave, ``picture(value)`` is its image. Any other exception
     makes a failed frame, which the guard answers. A sink whose reader has left (BrokenPipeError) ends the run. A source
@@ -148,6 +149,8 @@ def stream(source: Iterable[Frame], stages: tuple[Stage, ...], sinks: tuple[Sink
         for sink in sinks:
             try:
                 sink.close()
+            except LivepasteError as error:  # what it was to keep is not all there: the run says so with its exit code
+                live.fatal = live.fatal or error
             except Exception as error:
                 trouble.say("closing a sink failed", error)
     if live.fatal is not None:

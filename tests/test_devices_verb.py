@@ -7,7 +7,7 @@ import pytest
 from pyvirtualcam.camera import BACKENDS
 
 from livepaste.cli import main
-from livepaste.devices import camera
+from livepaste.devices import camera, virtualcam
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names under /sys and the remedy are Linux's")
 
@@ -67,3 +67,11 @@ def test_what_is_missing_is_named_with_its_remedy(machine: Path, monkeypatch: py
     assert "bad: 'bad' backend: no device found" in told.out
     assert "sudo modprobe v4l2loopback" in told.out
     assert "a live call cannot work yet: no camera and virtual camera" in told.err
+
+
+def test_the_remedy_is_that_of_what_is_wrong(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "apt install v4l2loopback-dkms" in virtualcam.remedy()
+    plug(machine, 9, "livepaste", real=False)
+    assert "/dev/video9 is there: end the program that writes to it" in virtualcam.remedy()
+    monkeypatch.setattr(camera, "camera_trouble", lambda node: "not yours to open: sudo usermod")
+    assert virtualcam.remedy() == "/dev/video9 is not yours to open: sudo usermod"

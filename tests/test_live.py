@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -9,11 +10,12 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from livepaste import build_live
-from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, read_settings
+from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings
 from livepaste.cli import main
 from livepaste.cli.live import AGAIN_S, _set_by_signals, share
 from livepaste.devices.memory import MemorySink, MemorySource
@@ -57,6 +59,58 @@ def test_a_recording_takes_nobodys_place(clip: Path, checkpoint: Path, capsys) -
     assert main(["live", "--camera", str(clip), "--model", str(checkpoint), "--sink", f"clip:{clip}"]) == 1
     assert f"{clip} exists; name another file" in " ".join(capsys.readouterr().err.split())
     assert clip.read_bytes() == before
+
+
+def test_what_a_killed_run_recorded_is_not_written_over(tmp_path: Path) -> None:
+    part = tmp_path / "talk.mp4.part"
+    part.write_bytes(b"half a talk")
+    with pytest.raises(DeviceError, match=r"talk\.mp4\.part is there, what a killed run recorded"):
+        ClipSink(str(tmp_path / "talk.mp4"), (16, 16), 30.0)
+    assert part.read_bytes() == b"half a talk"
+
+
+def test_statistics_replace_only_statistics_and_only_of_a_run_that_starts(
+    clip: Path, checkpoint: Path, tmp_path: Path, capsys
+) -> None:
+    before = clip.read_bytes()
+    words = ["live", "--camera", str(clip), "--model", str(checkpoint), "--sink", "memory"]
+    assert main([*words, "--stats", str(clip)]) == 1
+    assert "exists and holds something else; name another file" in " ".join(capsys.readouterr().err.split())
+    assert clip.read_bytes() == before
+    older = tmp_path / "s.jsonl"
+    older.write_text('{"output_fps":30}\n')
+    assert main([*words[:2], str(tmp_path / "none.mp4"), *words[3:], "--stats", str(older)]) == 1
+    assert older.read_text() == '{"output_fps":30}\n'
+    assert main([*words, "--stats", str(tmp_path / "no" / "s.jsonl")]) == 1
+    assert "cannot be written there" in capsys.readouterr().err
+
+
+def test_a_model_or_mask_that_cannot_be_used_is_said_before_a_device_is_opened(
+    clip: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("livepaste.build_live.open_source", lambda options: pytest.fail("opened"))
+    assert main(["live", "--camera", str(clip), "--model", str(tmp_path), "--sink", "null"]) == 1
+    assert main(["live", "--camera", str(clip), "--mask", "hul", "--sink", "null"]) == 2
+
+
+def test_a_size_asked_of_a_clip_is_answered(clip: Path, caplog) -> None:
+    for words in ({"size": "640x360"}, {"fps": 10.0}, {}, {"size": "480x270", "fps": 12.0}):
+        source = open_source(LiveOptions(camera=str(clip), **words))
+        source._reader.close()
+    told = [record.getMessage() for record in caplog.records if "cameras only" in record.getMessage()]
+    assert told == ["--size and --fps can be asked of cameras only; this is 480x270 at 12"] * 2
+
+
+def test_a_recording_that_could_not_be_finished_is_an_error_of_the_run(
+    clip: Path, checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def full(self, image, pts, time_base) -> None:
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("livepaste.devices.video_write.Painter.__call__", full)
+    words = ["live", "--camera", str(clip), "--model", str(checkpoint), "--duration", "1"]
+    assert main([*words, "--sink", "memory", f"clip:{tmp_path / 'out.mp4'}"]) == 1
+    assert "cannot be written (No space left on device)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_encoder_that_is_too_slow_costs_pictures_and_no_time(tmp_path: Path, monkeypatch) -> None:

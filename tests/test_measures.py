@@ -102,6 +102,14 @@ def test_an_output_alone_is_measured_against_the_truth_folder_and_nothing_else(t
     assert "swap_psnr_db_mean_face      not measured" in capsys.readouterr().out
 
 
+def test_numbers_are_not_written_over_the_clip(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"a clip")
+    assert main(["measure", str(out), "--truth", str(tmp_path), "--json", str(out)]) == 1
+    assert "--json" in capsys.readouterr().err
+    assert out.read_bytes() == b"a clip"
+
+
 def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> None:
     for name in ("truth", "mask", "truth_mask"):
         (tmp_path / name).mkdir()

@@ -121,6 +121,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     verbose = "--verbose" in argv
     argv = [word for word in argv if word != "--verbose"]
+    if not verbose:  # OpenCV would add lines of its own to each camera that cannot be opened
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr
     )

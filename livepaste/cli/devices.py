@@ -67,7 +67,7 @@ def _virtual_cameras() -> list[str]:
     from pyvirtualcam import Camera
     from pyvirtualcam.camera import BACKENDS
 
-    from livepaste.devices.virtualcam import REMEDY
+    from livepaste.devices.virtualcam import remedy
 
     usable = []
     for name in BACKENDS:
@@ -77,7 +77,7 @@ def _virtual_cameras() -> list[str]:
                 print(f"  {name}: {camera.device}")
         except Exception as error:  # each backend raises its own
             print(f"  {name}: {' '.join(str(error).split())}")
-            print(f"    {REMEDY.get(sys.platform, REMEDY['linux'])}")
+            print(f"    {remedy()}")
     if not BACKENDS:
         print(f"  none for {sys.platform}")
     return usable

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from livepaste.cli.records import check_record
 from livepaste.errors import LivepasteError
 from livepaste.options import LiveOptions, size_wh
 
@@ -40,8 +41,9 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
     cv2.setNumThreads(1)
     began_s = time.monotonic()
     with ExitStack() as stack:
+        if options.stats:
+            check_record("--stats", Path(options.stats))
         stages = stack.enter_context(closing(build_live.LiveStages(options)))
-        stats = stack.enter_context(Path(options.stats).open("w", encoding="utf-8")) if options.stats else None
         try:
             source = build_live.open_source(options)
         except LivepasteError:
@@ -59,6 +61,8 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
             if hasattr(sink, "on_key"):
                 sink.on_key = lambda key: _press(key, live, guard)
                 sink.flip = not options.mirror
+        # only now: a run that could not start leaves the last one's numbers
+        stats = stack.enter_context(Path(options.stats).open("w", encoding="utf-8")) if options.stats else None
         report = _Report(live, began_s, stats, options.duration)
         try:
             stream(source, stages.stages(), sinks, guard, fps=fps, live=live, safe=build_live.safe,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from livepaste.cli.records import check_record
 from livepaste.options import MeasureOptions
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def run(options: MeasureOptions) -> None:
     from livepaste.finder import Finder
     from livepaste.measure_run import Inputs, compare, mean_face, open_truth
 
+    if options.json:
+        check_record("--json", Path(options.json))
     truth = open_truth(Path(options.truth))
-
     with ExitStack() as stack:
         out, wearer = (stack.enter_context(ClipReader(path)) for path in (options.out, truth.path / "wearer.mp4"))
         mean = mean_face(read_faceset(options.persona_faces)) if options.persona_faces else _mean_of_film(truth.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from livepaste.types import Frame
 logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 BACKEND = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+OWN_LABEL = "livepaste"  # that the virtual camera is loaded with
 NAMES = Path("/sys/class/video4linux")
 
 
@@ -33,23 +35,33 @@ class NamedCamera(NamedTuple):
 
 def named_cameras() -> list[NamedCamera]:
     """Every camera that the system names (Linux); v4l2loopback devices are left out."""
+    return _named(loopback=False)
+
+
+def loopbacks() -> list[NamedCamera]:
+    """v4l2loopback devices (Linux): virtual cameras, and what a phone's program writes its picture to."""
+    return _named(loopback=True)
+
+
+def _named(*, loopback: bool) -> list[NamedCamera]:
     found = []
     for file in NAMES.glob("video*/name"):
         node = file.parent.name
-        if (file.parent / "device").exists():  # a loopback hangs on no bus
+        if (file.parent / "device").exists() != loopback:  # a loopback hangs on no bus
             trouble = camera_trouble(f"/dev/{node}")
-            if trouble is not None:
+            if trouble is not None or loopback:  # a loopback that nobody writes to need not be a camera now
                 name = file.read_text("utf-8", "replace").strip()
-                found.append(NamedCamera(int(node.removeprefix("video")), name, trouble))
+                found.append(NamedCamera(int(node.removeprefix("video")), name, trouble or ""))
     return sorted(found)
 
 
 def camera_index(name: str) -> int:
-    """An index as it is; a name, or a part of one, looked up among the cameras that the system names."""
-    if name.isdecimal():
-        return int(name)
+    """An index as it is, and that of ``/dev/videoN``; a name, or a part of one, looked up among those the system names."""
+    if (node := re.fullmatch(r"(?:/dev/video)?(\d+)", name, re.ASCII)) is not None:
+        return int(node[1])
     known = named_cameras()
-    for camera in known:
+    phones = [camera for camera in loopbacks() if camera.name != OWN_LABEL]  # what is sent is no camera to take
+    for camera in (*known, *phones):
         if name.lower() in camera.name.lower():
             return camera.index
     if sys.platform != "linux":

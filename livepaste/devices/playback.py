@@ -53,6 +53,11 @@ class ClipSink:
             raise DeviceError(
                 f"sink clip: {argument} cannot be written; the folder {folder} does not exist or is not yours"
             )
+        if Path(f"{argument}.part").exists():
+            raise DeviceError(
+                f"sink clip: {argument}.part is there, what a killed run recorded or is recording; rename or remove it (it can be "
+                "played), or name another file"
+            )
         self._path, self._size_wh, self._fps = argument, size_wh, Fraction(fps).limit_denominator(1001)
         self._queue: deque[tuple[int, np.ndarray]] = deque()  # frame number, picture
         self._changed = threading.Condition()

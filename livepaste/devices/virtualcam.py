@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pyvirtualcam
 
+from livepaste.devices.camera import OWN_LABEL, loopbacks
 from livepaste.devices.v4l2 import node_identity, node_rate, node_size
 from livepaste.errors import DeviceError
 from livepaste.guard import fit
@@ -17,11 +18,24 @@ from livepaste.types import Mark
 logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 CHECK_S = 0.25  # how often the device is asked whether it is still there
-REMEDY = {
-    "linux": "load the module: sudo modprobe v4l2loopback exclusive_caps=1 card_label=livepaste",
+_LOAD = f"sudo modprobe v4l2loopback exclusive_caps=1 card_label={OWN_LABEL}"
+_REMEDY = {
     "win32": "install OBS and start its virtual camera once, or install Unity Capture",
     "darwin": "install OBS 30 or later and start its virtual camera once",
 }
+
+
+def remedy() -> str:
+    """What to do on this machine when no virtual camera can be used."""
+    if sys.platform in _REMEDY:
+        return _REMEDY[sys.platform]
+    there = loopbacks()
+    if not there:
+        return f"load the module: {_LOAD} (not found: install v4l2loopback, Debian and Ubuntu: sudo apt install v4l2loopback-dkms)"
+    first = there[0]
+    if first.trouble:
+        return f"/dev/video{first.index} is {first.trouble}"
+    return f"/dev/video{first.index} is there: end the program that writes to it, or load it anew: sudo modprobe -r v4l2loopback && {_LOAD}"
 
 
 class VirtualCameraSink:
@@ -43,9 +57,7 @@ class VirtualCameraSink:
                 self._camera = self._opened(has)
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise DeviceError(
-                f"no virtual camera can be used ({reason}); {REMEDY.get(sys.platform, REMEDY['linux'])}"
-            ) from error
+            raise DeviceError(f"no virtual camera can be used ({reason}); {remedy()}") from error
         self.name = self._camera.device
         self._identity = node_identity(self.name) if self._is_node else None
         has_rate = node_rate(self.name, self._fps) if self._is_node else None

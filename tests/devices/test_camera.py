@@ -87,7 +87,7 @@ def test_a_camera_chosen_by_name_is_looked_for_by_name_again(devices: FakeDevice
 
 
 def test_cameras_are_found_by_a_part_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = ((0, "Integrated Webcam", True), (1, "Integrated Webcam", True), (2, "HD Pro C920", True), (9, "livepaste", False))  # fmt: skip
+    nodes = ((0, "Integrated Webcam", True), (1, "Integrated Webcam", True), (2, "HD Pro C920", True), (8, "DroidCam", False), (9, "livepaste", False))  # fmt: skip
     for number, name, real in nodes:
         node = tmp_path / f"video{number}"
         (node / "device").mkdir(parents=True) if real else node.mkdir()
@@ -98,7 +98,8 @@ def test_cameras_are_found_by_a_part_of_their_name(tmp_path: Path, monkeypatch: 
         camera, "camera_trouble", {"/dev/video0": "", "/dev/video1": None, "/dev/video2": "not yours"}.get
     )
     assert camera.camera_index("c920") == 2
-    assert camera.camera_index("7") == 7
+    assert camera.camera_index("7") == camera.camera_index("/dev/video7") == 7
+    assert camera.camera_index("droid") == 8  # a phone's program writes to a loopback
     assert camera.named_cameras() == [
         (0, "Integrated Webcam", ""),
         (2, "HD Pro C920", "not yours"),
