@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from livepaste.types import Face, Mark
 
 EYES = (33, 263)  # of the 478 points: their outer corners
 _FORGOTTEN = Fraction(1)  # seconds: who was not seen for so long is looked for anew
+_LATELY = 4 * _FORGOTTEN  # what is remembered: that, before a point that lies back by less than three seconds
 
 
 @dataclass
@@ -22,16 +27,17 @@ class Summary:
 
     frames: int = 0
     marks: dict[str, int] = field(default_factory=lambda: {m.value: 0 for m in Mark})
-    spans: list[tuple[Fraction, Fraction, str]] = field(default_factory=list)  # covered: from, to, why
+    # covered: from, to (when the next frame is shown, or the last one of all), why
+    spans: list[tuple[Fraction, Fraction, str]] = field(default_factory=list)
 
     def add(self, mark: Mark, time: Fraction, why: str) -> None:
         """Count a frame that left; ``why`` it was not swapped."""
         self.frames += 1
         self.marks[mark.value] += 1
         covered = mark is Mark.COVER
-        if covered and self._last_covered and self.spans[-1][2] == why:
-            self.spans[-1] = (self.spans[-1][0], time, why)
-        elif covered:
+        if self._last_covered:
+            self.spans[-1] = (self.spans[-1][0], time, self.spans[-1][2])
+        if covered and not (self._last_covered and self.spans[-1][2] == why):
             self.spans.append((time, time, why))
         self._last_covered = covered
 
@@ -63,18 +69,20 @@ class Diary:
 
     def __init__(self, path: Path, done: int) -> None:
         self.summary = Summary()
-        self._before: list[_Line] = []
-        try:
-            for text in path.read_text("utf-8").splitlines()[:done]:
-                self._before.append(_Line.read(text))
-        except (OSError, ValueError, ZeroDivisionError):
-            pass
+        self._lately: deque[tuple[int, _Line]] = deque()  # of the kept frames, with their numbers
         new = path.with_name(path.name + ".new")
-        new.write_text("".join(f"{line}\n" for line in self._before), "utf-8")
+        with new.open("w", encoding="utf-8") as kept:
+            for number, line in enumerate(_readable(path, done)):
+                kept.write(f"{line}\n")
+                self._take(number, line)
         os.replace(new, path)
-        for line in self._before:
-            self.summary.add(line.mark, line.time, line.why)
         self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def _take(self, number: int, line: _Line) -> None:
+        self.summary.add(line.mark, line.time, line.why)
+        self._lately.append((number, line))
+        while line.time - self._lately[0][1].time > _LATELY:
+            self._lately.popleft()
 
     def add(self, made: Made) -> None:
         """The next frame; to be called before the frame is handed to whoever keeps it."""
@@ -82,8 +90,9 @@ class Diary:
         self.summary.add(made.mark, made.frame.time, made.why)
 
     def last_face(self, before: int) -> tuple[np.ndarray, Fraction] | None:
-        """Of the kept frames up to number ``before``: where the chosen face was last, roughly, as 478 points, and when."""
-        lines = self._before[: before + 1]
+        """Of the kept frames up to number ``before``, one of the last three seconds: where the chosen face was last, roughly, as 478
+        points, and when."""
+        lines = [line for number, line in self._lately if number <= before]
         for line in reversed(lines):
             if lines[-1].time - line.time > _FORGOTTEN:
                 return None
@@ -93,6 +102,13 @@ class Diary:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _readable(path: Path, most: int) -> Iterator[_Line]:
+    """The lines of a diary from its beginning, as far as they can be read."""
+    with suppress(OSError, ValueError, ZeroDivisionError), path.open(encoding="utf-8") as file:
+        for text in islice(file, most):
+            yield _Line.read(text.rstrip("\n"))
 
 
 _PLACE = 8

@@ -192,18 +192,19 @@ def write_info(path: Path, info: FaceSetInfo) -> None:
 def append_face(path: Path, row: FaceRow, image: np.ndarray, mask: np.ndarray | None = None) -> None:
     """Store one face: picture first, row last, so that a row always has its picture."""
     (path / "faces").mkdir(parents=True, exist_ok=True)
-    _write_png(path / "faces" / f"{row.name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    write_png(path / "faces" / f"{row.name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if mask is not None:
         (path / "masks").mkdir(exist_ok=True)
-        _write_png(path / "masks" / f"{row.name}.png", mask)
+        write_png(path / "masks" / f"{row.name}.png", mask)
     with (path / "rows.jsonl").open("ab+") as file:
         if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             file.write(b"\n")  # a kill cut the last line short: only that one is lost
         file.write(row.to_json().encode() + b"\n")
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
-    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 2])
+def write_png(path: Path, image: np.ndarray, compression: int = 2) -> None:
+    """Write a picture, OpenCV's order of colours; it appears when it is complete. Raises OSError, on a full disk too."""
+    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
     if not ok:
         raise ValueError(f"cannot encode {path.name}")
     temporary = path.with_suffix(".tmp")

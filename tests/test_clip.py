@@ -217,7 +217,10 @@ def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_t
     for made in swap([found(i, i < 5) for i in range(8)], broken, lambda: None, guard, lambda faces: ()):
         summary.add(made.mark, made.frame.time, made.why)
     assert caplog.text.count("swapping failed at 0.00 s, which is covered (TypeError: my mask is wrong)") == 1
-    assert [(float(a), float(b), why) for a, b, why in summary.spans] == [(0.0, 0.4, FAILED), (0.5, 0.7, NO_FACE)]
+    assert [(float(a), float(b), why) for a, b, why in summary.spans] == [
+        (0.0, 0.5, FAILED),
+        (0.5, 0.7, NO_FACE),
+    ]  # until the next frame is shown
 
     def refuses(frame: Frame, faces: tuple[Face, ...] = ()) -> Swapped:
         raise CheckpointError("no such model")
@@ -242,7 +245,7 @@ def test_a_resumed_clip_counts_what_was_done_before_and_forgets_what_was_not_kep
     resumed, whole = run(2, 5), run(0, 5)
     assert resumed == whole
     assert (resumed.frames, resumed.marks["swapped"], resumed.marks["cover"]) == (5, 2, 2)
-    assert resumed.spans == [(Fraction(1, 10), Fraction(2, 10), NO_FACE)]
+    assert resumed.spans == [(Fraction(1, 10), Fraction(3, 10), NO_FACE)]  # until the next one is shown
 
 
 def test_a_resumed_clip_knows_whose_face_it_was(tmp_path: Path) -> None:
@@ -267,6 +270,21 @@ def test_a_resumed_clip_knows_whose_face_it_was(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300] + b"\0\0\0\n")  # after a power cut
     with closing(Diary(path, 30)) as diary:
         assert 0 < diary.summary.frames < 30
+
+
+def test_a_resumed_clip_remembers_its_last_seconds_only(tmp_path: Path) -> None:
+    black, path = np.zeros((4, 4, 3), np.uint8), tmp_path / "frames.txt"
+    with closing(Diary(path, 0)) as diary:
+        for i in range(5000):
+            diary.add(
+                Made(
+                    Frame(black, Fraction(i, 25), i), black, Mark.SWAPPED, None, "", Face(np.ones((478, 3), np.float32))
+                )
+            )
+    with closing(Diary(path, 5000)) as diary:
+        assert diary.summary.frames == 5000
+        assert len(diary._lately) <= 101
+        assert diary.last_face(4975)[1] == Fraction(4975, 25)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")

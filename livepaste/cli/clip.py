@@ -32,6 +32,7 @@ def run(options: ClipOptions) -> None:
     from livepaste.clip_diary import Diary
     from livepaste.clip_run import bridge, find, swap, threaded
     from livepaste.devices.video import ClipReader, ClipWriter
+    from livepaste.faceset import write_png
     from livepaste.guard import Guard
     from livepaste.pipeline import Pipeline
 
@@ -63,6 +64,8 @@ def run(options: ClipOptions) -> None:
                 out, reader, codec=options.codec, crf=options.crf, mark=options.mark, resume=options.resume, key=digest
             )
         )
+        if writer.left_out:
+            console.print(f"left out: {', '.join(writer.left_out)}")
         first = writer.resume_at
         diary = opened.enter_context(closing(Diary(writer.folder / "frames.txt", first)))
         counted = diary.summary.frames
@@ -90,8 +93,7 @@ def run(options: ClipOptions) -> None:
                     if item.mask is None
                     else np.rint(item.mask * 255).astype(np.uint8)
                 )
-                if not cv2.imwrite(str(masks / f"{count:06d}.png"), mask, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-                    raise ClipError(f"{masks / f'{count:06d}.png'}: cannot be written; is the disk full?")
+                write_png(masks / f"{count:06d}.png", mask, compression=1)
             writer.write(item.image, item.frame.time)
             bar.advance(task)
         damaged, cut_short, left_out = reader.damaged_frames, reader.cut_short, writer.left_out
@@ -109,4 +111,7 @@ def run(options: ClipOptions) -> None:
     if left_out:
         print(f"left out: {', '.join(left_out)}")
     for start, end, why in summary.spans:
+        end = (
+            end if end > start else start + 1 / reader.rate
+        )  # the last frame of all: nothing says how long it is shown
         print(f"covered {float(start):.2f}-{float(end):.2f} s: {why}; --on-lost pass shows the original there")

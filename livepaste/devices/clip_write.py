@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 import logging
+import math
 import os
 import shutil
 from collections import Counter
@@ -190,12 +191,10 @@ class ClipWriter:
         self.resume_at += self._written
 
     def _join(self, part: Path) -> None:
-        # A negative start (the run-in of AAC sound) is kept where the container can, not made up for by a shift.
-        as_they_are = {"avoid_negative_ts": "disabled"}
         with (
             open_container(self._like.path) as source,
             open_container(self._segments[0]) as first,
-            av.open(str(part), "w", format=self._format, options=as_they_are) as out,
+            av.open(str(part), "w", format=self._format, options=self._as_they_are(source)) as out,
         ):
             out.metadata.update(self._tags())
             video = out.add_stream_from_template(first.streams.video[0], opaque=True)
@@ -209,8 +208,18 @@ class ClipWriter:
             streams = [self._pictures(video), _sound_packets(source, sound)]
             for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
                 out.mux_one(packet)
-        if self._mark and self._format == "mp4":
+        if self._mark and self._format in ("mp4", "mov"):
             append_xmp(part)
+
+    def _as_they_are(self, source: Any) -> dict[str, str]:
+        """The options with which a container keeps times as they are."""
+        # A negative start (the run-in of AAC sound) is kept where the container can, not made up for by a shift.
+        options = {"avoid_negative_ts": "disabled"}
+        if self._format in ("mp4", "mov"):  # say where a track begins in milliseconds, if not asked for another unit
+            units = [self._like.time_base, *(Fraction(track.time_base) for track in _sound_tracks(source))]
+            ticks = math.lcm(*(unit.denominator for unit in units))
+            options["movie_timescale"] = str(ticks if ticks < 2**31 else self._like.time_base.denominator)
+        return options
 
     def _pictures(self, stream: Any) -> Iterator[tuple[Fraction, int, Any]]:
         for path in self._segments:

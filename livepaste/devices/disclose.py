@@ -1,4 +1,4 @@
-"""A clip says that it is synthetic: in its tags, and in MP4 as the IPTC's XMP too."""
+"""A clip says that it is synthetic: in its tags, and in MP4 and MOV as the IPTC's XMP too."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def synthetic_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def append_xmp(path: Path) -> None:
-    """Add the XMP box to a finished MP4 file."""
+    """Add the XMP box to a finished MP4 or MOV file."""
     with path.open("ab") as file:
         data = _XMP_BOX.bytes + _XMP.format(source_type=SYNTHETIC_SOURCE_TYPE).encode()
         file.write(struct.pack(">I4s", len(data) + 8, b"uuid") + data)

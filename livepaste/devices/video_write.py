@@ -71,7 +71,7 @@ def write_video(
             out.mux(video.encode(None))
             if sound is not None:
                 out.mux(sound.encode(None))
-        if mark and format_of(path) == "mp4":
+        if mark and format_of(path) in ("mp4", "mov"):
             append_xmp(part)
         settle(part, path)
     except av.error.FFmpegError as error:

@@ -106,6 +106,16 @@ def test_variable_rate_and_sound_are_kept_exactly(tmp_path, ending):
     assert times_of(out) == [Fraction(t, 600) for t in ticks]
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".mov"])
+def test_a_first_frame_between_two_milliseconds_is_kept_there(tmp_path, ending):
+    """Where a track begins is told in a unit of the file's own, a millisecond if nobody asks."""
+    vfr(tmp_path / "late.nut", [41, 61, 100])
+    times = times_of(tmp_path / "late.nut")
+    assert times[0] > 0
+    assert times[0] * 1000 % 1  # the encoder has moved them all by the same
+    assert times_of(rewrite(tmp_path / "late.nut", tmp_path / f"out{ending}")) == times
+
+
 def test_sound_is_copied_untouched_beside_the_pictures(clip, tmp_path):
     out = rewrite(clip, tmp_path / "out.mp4", segment=7)
     assert sound_packets(out) == sound_packets(clip)
@@ -168,6 +178,9 @@ def test_marked_as_synthetic_unless_asked_otherwise(clip, tmp_path):
     box = data.index(b"uuid") - 4
     assert box + struct.unpack(">I", data[box : box + 4])[0] == len(data)
     assert SYNTHETIC_SOURCE_TYPE.encode() in data[box:]
+    moved = rewrite(clip, tmp_path / "out.mov")
+    assert moved.read_bytes().endswith(data[box:])
+    assert times_of(moved) == times_of(clip)  # players pass over the box
     with ClipReader(rewrite(clip, tmp_path / "out.mkv")) as reader:
         assert reader.metadata["DIGITAL_SOURCE_TYPE"] == SYNTHETIC_SOURCE_TYPE
     assert SYNTHETIC_SOURCE_TYPE.encode() not in rewrite(clip, tmp_path / "plain.mp4", mark=False).read_bytes()
