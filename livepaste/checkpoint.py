@@ -24,6 +24,12 @@ from livepaste.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
+
+
+class _Newer(CheckpointError):
+    """Written by a later livepaste: not damaged, and not this one's to pass over or remove."""
+
+
 KEPT = 2  # generations
 
 
@@ -139,18 +145,20 @@ def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill:
         raise
     others = [path for path in generation_folders(checkpoint) if path != final]
     # a training goes on from the newest that is whole: what is damaged after it must not be kept in place of that one
-    damaged = [path for path in others if int(path.name) > number and not _is_whole(path)]
+    damaged = [path for path in others if int(path.name) > number and _is_damaged(path)]
     for old in [*damaged, *[path for path in others if path not in damaged][: 1 - KEPT]]:
         shutil.rmtree(old, ignore_errors=True)
     return Generation(final, number, record)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_damaged(path: Path) -> bool:
     try:
         read_generation(path)
-    except CheckpointError:
+    except _Newer:
         return False
-    return True
+    except CheckpointError:
+        return True
+    return False
 
 
 def read_generation(path: Path, number: int = 0) -> Generation:
@@ -170,7 +178,7 @@ def read_generation(path: Path, number: int = 0) -> Generation:
     except (ValueError, TypeError, OSError) as error:
         raise CheckpointError(f"{path / 'model.json'}: damaged ({error})") from error
     if record["format"] > FORMAT:
-        raise CheckpointError(f"{path}: checkpoint format {record['format']} is newer than {FORMAT}; update livepaste")
+        raise _Newer(f"{path}: checkpoint format {record['format']} is newer than {FORMAT}; update livepaste")
     for name, wanted in record["files"].items():
         file = path / name
         # realpath and not Path.resolve(), which raises RuntimeError for a link to itself
@@ -186,7 +194,7 @@ def read_generation(path: Path, number: int = 0) -> Generation:
 def newest_generation(checkpoint: Path | str) -> Generation:
     """The newest generation that is whole; a newer one that is damaged is said.
 
-    Raises CheckpointError, with the newest one's fault, when none is whole.
+    Raises CheckpointError, with the newest one's fault, when none is whole, and when a later livepaste wrote one.
     """
     checkpoint = Path(checkpoint)
     if not checkpoint.is_dir():
@@ -197,6 +205,8 @@ def newest_generation(checkpoint: Path | str) -> Generation:
     for path in reversed(generation_folders(checkpoint)):
         try:
             whole = read_generation(path, int(path.name))
+        except _Newer:
+            raise
         except CheckpointError as error:
             fault = fault or error
         else:

@@ -43,6 +43,17 @@ def test_generations_are_ordered_by_number_and_the_one_just_written_is_kept(tmp_
     assert [path.name for path in generation_folders(tmp_path)] == ["000500", "1000250"]
 
 
+def test_what_a_newer_livepaste_wrote_is_neither_passed_over_nor_removed(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    write(tmp_path, 10)
+    model = tmp_path / "generations" / "000010" / "model.json"
+    model.write_text(json.dumps({**json.loads(model.read_text()), "format": 99}))
+    with pytest.raises(CheckpointError, match="format 99 is newer than 1; update livepaste"):
+        newest_generation(tmp_path)
+    write(tmp_path, 7)
+    assert [path.name for path in generation_folders(tmp_path)] == ["000007", "000010"]
+
+
 @pytest.mark.parametrize("damage", ["alter", "remove", "truncate-model"])
 def test_a_damaged_newest_one_is_passed_over_and_said(tmp_path: Path, damage: str, caplog) -> None:
     write(tmp_path, 5)

@@ -46,7 +46,13 @@ def run(options: TrainOptions) -> None:
             checked = f", persona {p.validation['persona_psnr_db']:.1f} dB" if p.validation else ""
             loss = f"  {p.images_per_s:.0f} images/s  loss {p.losses['loss']:.4f}" if p.losses else ""
             text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{left}"
-            bar.update(task, description="training", completed=p.step, total=p.total or None, text=text)
+            bar.update(
+                task,
+                description="training" if p.losses else "compiling",
+                completed=p.step,
+                total=p.total or None,
+                text=text,
+            )
 
         with _memory_said():
             trainer = fit.Trainer(options, tell, lambda: stopping)

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 from livepaste_train import fit
 from livepaste_train.evaluate import psnr_db
-from livepaste_train.options import TrainOptions, read_recipe, seconds
+from livepaste_train.options import Recipe, TrainOptions, as_record, changes, read_recipe, seconds
 from livepaste_train.start import is_own
 from livepaste_train.state import named
 
@@ -111,6 +111,29 @@ def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(tmp_path: Path, facese
         "not bit-exact"
         in fit.Trainer(options(facesets, small_recipe, tmp_path / "a", resume=True), lambda p: None).start_note
     )
+
+
+def test_a_recipe_file_may_be_renamed_before_a_resume_and_not_changed(tmp_path: Path, facesets, small_recipe) -> None:
+    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+    renamed = tmp_path / "mine.toml"
+    shutil.copy(small_recipe, renamed)
+    told: list[fit.Progress] = []
+    fit.Trainer(options(facesets, renamed, tmp_path / "a", steps=4, resume=True), told.append).run()
+    assert (told[0].step, told[0].losses) == (2, {})  # said before the first dispatch, which takes a while
+    assert "resumed at step 2" in told[0].note
+    assert newest_generation(tmp_path / "a").number == 4
+    renamed.write_text(renamed.read_text() + "\nnoise = 0.03\nsoften = 0.1\n")
+    with pytest.raises(CheckpointError, match="was trained with another noise, soften; resume with the same recipe"):
+        fit.Trainer(options(facesets, renamed, tmp_path / "a", steps=6, resume=True), told.append)
+
+
+def test_a_recipe_of_an_older_livepaste_has_the_defaults_of_what_it_did_not_know() -> None:
+    record = as_record(Recipe())
+    del record["features"]
+    assert changes(Recipe(), record) == []
+    assert changes(Recipe(features=3.0), record) == ["features"]
+    assert changes(Recipe(), {**record, "depth": 3}) == ["depth"]  # of a newer one
+    assert changes(Recipe(), None) == ["recipe"]
 
 
 def breaks(trainer: fit.Trainer, which: Callable[[int], bool]) -> list[float]:
@@ -244,7 +267,7 @@ def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> Non
     losses = []
     trainer = fit.Trainer(
         options(facesets, small_recipe, tmp_path / "a", steps=80, save_every=1000, show_every=1000, lr=2e-3),
-        lambda p: losses.append(p.losses["loss"]),
+        lambda p: p.losses and losses.append(p.losses["loss"]),
     )
     before = {name: np.asarray(value) for name, value in named(trainer.state.params).items() if is_own(name)}
     after = named(trainer.run().params)
@@ -257,7 +280,7 @@ def test_stopping_saves_where_it_stands(tmp_path: Path, facesets, small_recipe) 
     steps = []
     trainer = fit.Trainer(
         options(facesets, small_recipe, tmp_path / "a", steps=100, save_every=50),
-        lambda p: steps.append(p.step),
+        lambda p: p.losses and steps.append(p.step),
         lambda: len(steps) >= 2,
     )
     trainer.run()
@@ -353,6 +376,14 @@ def test_too_few_faces_say_how_many_and_what_to_film(tmp_path: Path, actors, fac
         ("[recipe]\nresolution = 100", "multiple of 16"),
         ("[recipe]\nlr = nan", "lr must be between"),
         ("[recipe\n", "recipe .*: "),
+        ("", r"a table \[recipe\] is missing"),
+        ("lr = 0.001", r"unknown lr; every setting stands under \[recipe\]"),
+        ("[recipe]\n[recipes]\nlr = 0.001", "unknown recipes; every"),
+        ("[recipe]\nrotate = 400", "rotate must be between 0 and 45"),
+        ("[recipe]\nzoom = 5", "zoom must be between 0 and 0.5"),
+        ("[recipe]\nclip_norm = 0", "clip_norm must be between"),
+        ("[recipe]\ngradient = -1", "gradient must be between"),
+        ("[recipe]\nmae = 0\nmse = 0\ngradient = 0", "nothing to learn a picture by"),
         ("[recipe]\nmodel = 'os:system'\n", None),
     ],
 )

@@ -36,7 +36,7 @@ from livepaste_train.export import export
 from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
-from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, seconds
+from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes, seconds
 from livepaste_train.start import apply, rate_scale, starting_weights
 from livepaste_train.state import load_state, save_state, save_weights
 from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
@@ -160,11 +160,7 @@ class Trainer:
             raise CheckpointError(
                 f"{self.checkpoint}: holds no training state, so it cannot be resumed; start a new one with --from"
             )
-        theirs = generation.model.get("recipe")
-        if theirs != as_record(self.recipe):
-            changed = sorted(
-                k for k, v in as_record(self.recipe).items() if not isinstance(theirs, dict) or theirs.get(k) != v
-            )
+        if changed := changes(self.recipe, generation.model.get("recipe")):
             raise CheckpointError(
                 f"{self.checkpoint}: was trained with another {', '.join(changed)}; resume with the same recipe"
             )
@@ -279,9 +275,9 @@ class Trainer:
         cut_history(self.checkpoint, done if self.resumed else -1)  # of a killed run
         losses: dict[str, float] = {}
         saved = done if self.resumed else -1
-        timed, timed_from, note = 0.0, 0, self.start_note
-        if 0 < int(self.state.total) <= done:
-            self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, note))
+        timed, timed_from, since, note = 0.0, 0, 0.0, ""
+        # said before the first dispatch, which compiles for a while
+        self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, self.start_note))
         dispatches = 0
         while not (self.stop() or 0 < int(self.state.total) <= done):
             started = time.monotonic()
@@ -293,6 +289,8 @@ class Trainer:
             dispatches += 1
             if dispatches > 1:  # the first one compiles
                 timed, timed_from = timed + took, timed_from + per
+            else:
+                since = time.monotonic()
             self.spent_s += took
             if not all(math.isfinite(value) for value in losses.values()):
                 roll_backs += 1
@@ -319,7 +317,8 @@ class Trainer:
                 self._show(losses)
             rate = self.recipe.batch * timed_from / timed if timed else 0.0
             total = int(self.state.total)
-            left = (total - done) * timed / timed_from if total and timed_from else None
+            # previews and generations take their part of the time that is left too
+            left = (total - done) * (time.monotonic() - since) / timed_from if total and timed_from else None
             self.tell(Progress(done, total, rate, left, losses, self.validation, note))
             note = ""
         if done != saved and done:

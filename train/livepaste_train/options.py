@@ -15,6 +15,15 @@ from livepaste.options import option, within
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
 
+# The greatest value of settings that begin at 0.
+_MOST = {
+    ("zoom", "shift"): 0.5,
+    ("surroundings", "jitter", "soften", "noise", "flip", "warmup", "lr_floor"): 1.0,
+    ("warp", "outside", "encoder_lr", "meet"): 2.0,
+    ("mae", "mse", "gradient", "mask"): 1000.0,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: a TOML file in ``recipes/`` or one that the user names."""
@@ -63,20 +72,13 @@ class Recipe:
         within("held_out", self.held_out, 0.01, 0.5)
         within("features", self.features, 0.0, 20.0)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
-        for name in (
-            "warp",
-            "surroundings",
-            "jitter",
-            "soften",
-            "noise",
-            "outside",
-            "flip",
-            "warmup",
-            "lr_floor",
-            "encoder_lr",
-            "meet",
-        ):
-            within(name, getattr(self, name), 0.0, 2.0)
+        within("clip_norm", self.clip_norm, 1e-6, 1e6)
+        within("rotate", self.rotate, 0.0, 45.0)
+        for names, most in _MOST.items():
+            for name in names:
+                within(name, getattr(self, name), 0.0, most)
+        if not self.mae + self.mse + self.gradient:
+            raise OptionError("mae, mse and gradient are all 0: there is nothing to learn a picture by")
 
 
 def recipe_names() -> list[str]:
@@ -101,9 +103,12 @@ def read_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise OptionError(f"recipe {path}: {error}") from error
     kinds = {f.name: type(f.default) for f in fields(Recipe)}
-    values = values.get("recipe", {})
+    unknown = sorted(key for key in values if key != "recipe")
+    if unknown:
+        raise OptionError(f"recipe {path}: unknown {', '.join(unknown)}; every setting stands under [recipe]")
+    values = values.get("recipe")
     if not isinstance(values, dict):
-        raise OptionError(f"recipe {path}: [recipe] must be a table")
+        raise OptionError(f"recipe {path}: a table [recipe] is missing")
     for key, value in values.items():
         if key not in kinds:
             raise OptionError(f"recipe {path}: unknown setting {key!r}; known: {', '.join(kinds)}")
@@ -171,3 +176,12 @@ class TrainOptions:
 def as_record(recipe: Recipe) -> dict[str, Any]:
     """The recipe as it stands in ``model.json``."""
     return asdict(recipe)
+
+
+def changes(recipe: Recipe, record: Any) -> list[str]:
+    """The settings in which a recipe is not the one of a record: its name does not count, and a setting that the record's livepaste did
+    not know has its default there."""
+    if not isinstance(record, dict):
+        return ["recipe"]
+    mine, theirs = as_record(recipe), {**{f.name: f.default for f in fields(Recipe)}, **record}
+    return sorted(key for key in theirs if key != "name" and (key not in mine or theirs[key] != mine[key]))
