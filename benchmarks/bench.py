@@ -199,7 +199,7 @@ def train(folder: Path) -> dict[str, float]:
     first: list[float] = []
 
     def tell(progress: Progress) -> None:
-        if not first:
+        if progress.losses and not first:
             first.append(time.monotonic() - began)
         told.append(progress)
 

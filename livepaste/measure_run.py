@@ -33,6 +33,16 @@ class Truth:
     fps: Fraction
     noise_sigma: float  # of its pictures' noise, on the scale of 0 to 255
     made_by: str
+    occluded: tuple[tuple[int, int], ...] = ()  # first and last frames of every time that something is before the face
+
+    def is_occluded(self, frame: int) -> bool:
+        return any(first <= frame <= last for first, last in self.occluded)
+
+
+def _ranges(record: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """The frame ranges of all ``occluders``, each inclusive."""
+    named = record.get("occluders", {})
+    return tuple((int(first), int(last)) for ranges in named.values() for first, last in ranges)
 
 
 def open_truth(path: Path) -> Truth:
@@ -51,10 +61,11 @@ def open_truth(path: Path) -> Truth:
             Fraction(record["fps"]),
             float(record.get("noise_sigma", 2.5)),
             str(record.get("made_by", "?")),
+            _ranges(record),
         )
     except FileNotFoundError as error:
         raise TruthError(f"{path}: no truth.json; make a truth folder with `livepaste actors --to {path}`") from error
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise TruthError(f"{path / 'truth.json'}: damaged ({error})") from error
     for name in ("wearer.mp4", "truth", "mask", "truth_mask"):
         if not (path / name).exists():
@@ -161,8 +172,11 @@ def compare(
         _landmarks(sums, find, out.image, truth)
         used = _mask(inputs.masks, i, truth.shape[:2])
         if used is not None:
-            sums["mask_iou"].append(measures.mask_iou(used, true_mask))
-            sums["mask_boundary_f"].append(measures.mask_boundary_f(used, true_mask, face_px))
+            found = measures.mask_iou(used, true_mask), measures.mask_boundary_f(used, true_mask, face_px)
+            part = "with" if inputs.truth.is_occluded(i) else "without"
+            for name, value in zip(("mask_iou", "mask_boundary_f"), found):
+                sums[name].append(value)
+                sums[f"{name}_{part}_occluders"].append(value)
             shown = colored.image if colored is not None else out.image
             added, sharp = measures.seam(shown, worn.image, used, face_px)
             sums["seam"].append(added)
@@ -221,6 +235,12 @@ def _summary(sums: dict[str, list[float]], inputs: Inputs, count: int) -> dict[s
         "swap_ssim_mean_face": mean("mean_face_ssim"),
         "mask_iou": mean("mask_iou"),
         "mask_boundary_f": mean("mask_boundary_f"),
+        **{
+            f"{name}_{part}_occluders": mean(f"{name}_{part}_occluders")
+            for part in ("with", "without")
+            if inputs.truth.occluded
+            for name in ("mask_iou", "mask_boundary_f")
+        },
         "seam": mean("seam"),
         "seam_rectangle": mean("seam_rectangle"),
         "band_sharpness": mean("band_sharpness"),

@@ -136,6 +136,13 @@ def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> No
     assert numbers["flicker"] is None  # the noise of the pictures is what it is told in
 
     nobody = (lambda image: (),) * 3
+    (tmp_path / "used").mkdir()
+    for i in range(3):  # nothing of it where something is in front
+        cv2.imwrite(str(tmp_path / "used" / f"{i:06d}.png"), mask * (i != 1))
+    split = compare(replace(inputs, truth=replace(truth, occluded=((1, 1),)), masks=tmp_path / "used"), nobody)
+    assert split["mask_iou_without_occluders"] == split["mask_boundary_f_without_occluders"] == 1
+    assert split["mask_iou_with_occluders"] == 0
+    assert "mask_iou_with_occluders" not in numbers
     small = [Frame(f.image[::2, ::2], f.time, f.index) for f in film(120)]
     with pytest.raises(TruthError, match=r"wearer\.mp4 is 64x48, the truth 128x96"):
         compare(replace(inputs, wearer=small), nobody)
@@ -147,6 +154,24 @@ def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> No
     cv2.imwrite(str(tmp_path / "truth_mask" / "000000.png"), mask[::2, ::2])
     with pytest.raises(TruthError, match="masks is 64x48"):
         compare(inputs, nobody)
+
+
+def test_frames_with_something_in_front_are_known(tmp_path: Path) -> None:
+    for name in ("wearer.mp4", "truth", "mask", "truth_mask"):
+        (tmp_path / name).mkdir()
+    facts = {
+        "format": 1,
+        "frames": 9,
+        "fps": "25/1",
+        "occluders": {"hand": [[1, 2]], "cup": [[5, 5], [7, 8]], "hair": []},
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(facts))
+    truth = open_truth(tmp_path)
+    assert [i for i in range(9) if truth.is_occluded(i)] == [1, 2, 5, 7, 8]
+    for wrong in (3, {"hand": 3}, {"hand": [[1]]}, [[1, 2]]):
+        (tmp_path / "truth.json").write_text(json.dumps({**facts, "occluders": wrong}))
+        with pytest.raises(TruthError, match=r"truth\.json: damaged"):
+            open_truth(tmp_path)
 
 
 @pytest.mark.parametrize("noise", [-1, float("nan"), "loud"])
