@@ -9,9 +9,13 @@ import livepaste
 
 checkpoint, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 target.mkdir(exist_ok=True)
-for path in sorted(source.glob("*.[jp][pn]g")):
+for path in sorted(p for p in source.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")):
+    bgr = cv2.imread(str(path))
+    if bgr is None:
+        print(path.name, "cannot be read")
+        continue
     swapper = livepaste.load(checkpoint)  # a new one for each photo: they are no film
-    image = cv2.imread(str(path))[..., ::-1]
+    image = bgr[..., ::-1]
     out = swapper(image)
     swapper.close()
     cv2.imwrite(str(target / path.name), out[..., ::-1])
