@@ -11,7 +11,7 @@ help:
 	@echo "make test                                              the tests"
 	@echo "make bench [MODEL=checkpoint]                          live at 720p30, clips, stages, training on this machine"
 	@echo "make bench-swaps PAIRS=\"drawn:8401 a.jpg,b.jpg\" [FOR=1m,5m] quality after so many minutes of training"
-	@echo "make bench-kill [COUNT=50]                             training killed at random instants and resumed"
+	@echo "make bench-kill [COUNT=50] [RECIPE=light]              training killed at random instants and resumed"
 	@echo "make fuzz [COUNT=10000] [SEED=0]                       broken clips, photos, face sets, checkpoints, settings, recipes"
 	@echo "make look [MODEL=checkpoint] [TO=folder]               contact sheets of the clips in LIVEPASTE_CLIPS and stills in LIVEPASTE_STILLS"
 	@echo "make lint                                              ruff"
@@ -43,7 +43,7 @@ bench-swaps: setup
 	$(BIN)/python benchmarks/swaps.py $(or $(PAIRS),drawn:8401) $(if $(FOR),--for $(FOR))
 
 bench-kill: setup
-	$(BIN)/python benchmarks/kill.py --count $(or $(COUNT),50)
+	$(BIN)/python benchmarks/kill.py --count $(or $(COUNT),50) $(if $(RECIPE),--recipe $(RECIPE))
 
 fuzz: setup
 	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)

@@ -4,7 +4,8 @@ One run goes through; the others are killed (SIGKILL) and resumed until they hav
 Each must end in the parameters of the first, bit for bit. A kill lands anywhere: while libraries load, in a step, while a
 generation is written or renamed.
 
-``python benchmarks/kill.py [--count 50] [--seed 0]``
+``python benchmarks/kill.py [--count 50] [--seed 0] [--recipe light]``: without a recipe a small one from nothing, whose encoder learns, so
+that codes are measured again on the way; with one of the program's own, from the base.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from pathlib import Path
 import numpy as np
 from samples import make_training
 
-STEPS = 40
+STEPS = 60  # codes are measured again after 50
 KILLS_A_RUN = 8
 
 
-def start(folder: Path, name: str, *, resume: bool) -> subprocess.Popen[str]:
-    """``livepaste train`` of the small run ``name``."""
-    words = ["train", "--persona", folder / "faceset", "--wearer", folder / "other", "--to", folder / name, "--recipe", folder / "recipe.toml",
-             "--steps", STEPS, "--save-every", 2, "--show-every", 6, "--from", "none", *(["--resume"] if resume else [])]  # fmt: skip
+def start(folder: Path, name: str, recipe: str, *, resume: bool) -> subprocess.Popen[str]:
+    """``livepaste train`` of the run ``name``."""
+    how = ["--recipe", recipe, "--from", "base"] if recipe else ["--recipe", folder / "recipe.toml", "--from", "none"]
+    words = ["train", "--persona", folder / "faceset", "--wearer", folder / "other", "--to", folder / name, *how,
+             "--steps", STEPS, "--save-every", 2, "--show-every", 6, *(["--resume"] if resume else [])]  # fmt: skip
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "jit"),
                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}  # fmt: skip
     return subprocess.Popen([sys.executable, "-m", "livepaste", *map(str, words)], stdout=subprocess.DEVNULL,
@@ -66,15 +68,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipe", default="")
     args = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_training(folder)
-        finish(start(folder, "warm", resume=False))  # compiles
+        finish(start(folder, "warm", args.recipe, resume=False))  # compiles
         began = time.monotonic()
-        finish(start(folder, "whole", resume=False))
+        finish(start(folder, "whole", args.recipe, resume=False))
         took = time.monotonic() - began
         expected = parameters(folder / "whole")
         print(f"one run of {STEPS} steps with {STEPS // 2} generations: {took:.1f} s", flush=True)
@@ -85,7 +88,9 @@ def main() -> int:
             shutil.rmtree(checkpoint, ignore_errors=True)
             for _ in range(min(KILLS_A_RUN, args.count - kills)):
                 left = _unfinished(checkpoint)  # by the kill before
-                process = start(folder, "cut", resume=True)  # the first time, and after an early kill, from nothing
+                process = start(
+                    folder, "cut", args.recipe, resume=True
+                )  # the first time, and after an early kill, from nothing
                 # From the loading of libraries to well into the steps; a resume goes on, so the end is reached too.
                 time.sleep(rng.uniform(0.15, 0.65) * took)
                 if process.poll() is not None:
@@ -96,7 +101,7 @@ def main() -> int:
                 kills += 1
                 during += bool(_unfinished(checkpoint) - left)
             if not list(checkpoint.glob(f"generations/{STEPS:06d}")):
-                finish(start(folder, "cut", resume=True))
+                finish(start(folder, "cut", args.recipe, resume=True))
             got = parameters(checkpoint)
             same = got.keys() == expected.keys() and all(np.array_equal(got[k], expected[k]) for k in expected)
             different += not same
