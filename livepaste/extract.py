@@ -45,6 +45,7 @@ class Tally:
     looked: int = 0  # of those, looked at: with --every fewer
     faces: int = 0  # seen, whether kept or not
     kept: int = 0
+    cuts: int = 0  # after which nobody continues, and the largest face is taken
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> frames or faces
     done: bool = False
     bytes: int = 0  # of the file

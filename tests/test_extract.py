@@ -357,7 +357,7 @@ def test_most_faces_of_a_performance(film, tmp_path):
     assert len(read_faceset(to)) == 6
 
 
-def test_after_a_cut_the_face_is_taken_up_wherever_it_is(film, tmp_path):
+def test_after_a_cut_the_face_is_taken_up_wherever_it_is(film, tmp_path, capsys):
     """A cut is another shot: nobody waits a second there for who was lost."""
     with ClipReader(film / "film.mp4") as reader:
         images = [frame.image for frame, _ in zip(reader.frames(), range(6))]
@@ -368,6 +368,7 @@ def test_after_a_cut_the_face_is_taken_up_wherever_it_is(film, tmp_path):
     write_video(tmp_path / "cut.mp4", [dark, dark, light, light], Fraction(25), (1280, 720))
     assert extract(tmp_path / "cut.mp4", "--to", tmp_path / "set", "--keep-alike") == 0
     assert len(read_faceset(tmp_path / "set")) == 4
+    assert "1 cut, after which the largest face was taken" in capsys.readouterr().out
 
 
 def test_expression_by_hand():

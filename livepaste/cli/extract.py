@@ -140,6 +140,7 @@ def _clip(
         def faces_of(frame: Frame) -> tuple[Face, ...]:
             if is_cut(frame.image):
                 find.reset()
+                tally.cuts += 1
             return find(frame)
 
         task = bar.add_task(key, total=reader.frames_estimate or None, completed=tally.frames)
@@ -247,6 +248,10 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
         print(f"  a face in {100 * (1 - without / looked):.1f} % of the frames looked at")
     for reason, count in reasons.most_common():
         print(f"  left out {count}: {reason}")
+    if cuts := sum(tally.cuts for tally in tallies.values()):
+        print(
+            f"  {cuts} cut{'s' * (cuts > 1)}, after which the largest face was taken: see in contact.png whether all are {faces.info.person}"
+        )
     if len(faces):
         for words in missing(*tables(faces.rows, faces.info.size)):
             print(f"  missing: {words}")
