@@ -314,6 +314,39 @@ def test_bad_input_gets_one_line(tmp_path: Path, capsys, words, code, message) -
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_two_photos_become_a_truth_folder_of_those_two(tmp_path: Path, actors, monkeypatch, capsys) -> None:
+    performance = perform(5, 400)
+    straight = int(np.argmin(np.abs(performance.yaw) + np.abs(performance.pitch) + np.abs(performance.roll)))
+    photos, skins = [], []
+    for name, actor in zip(("ann", "bob"), actors, strict=True):
+        shot = actor.render(performance, straight, (360, 360), noise_sigma=0)
+        photos.append(str(tmp_path / f"{name}.png"))
+        cv2.imwrite(photos[-1], shot.image[..., ::-1])
+        skins.append(_tone(shot.image, shot.mask))
+    monkeypatch.setattr("livepaste.actors.fit.MOMENTS", 2)  # of 24 that tell where a head is found
+    to = tmp_path / "t"
+    words = ["--seconds", "0.2", "--train-seconds", "0.2", "--fps", "5", "--size", "320x180"]
+    assert main(["actors", "--to", str(to), "--photos", *photos, *words]) == 0
+    assert capsys.readouterr().out == f"{to}: 1 frames to swap, 1 of each person to train on\n"
+    facts = json.loads((to / "truth.json").read_text())
+    assert (facts["persona"], facts["wearer"]) == ("ann", "bob")
+    assert (to / "persona" / "ann.mp4").exists()
+    assert (to / "wearer_train" / "bob.mp4").exists()
+    with ClipReader(to / "wearer.mp4") as reader:
+        (clip,) = (frame.image for frame in reader.frames())
+    truth = cv2.imread(str(to / "truth" / "000000.png"))[..., ::-1]
+    for number, image, mask in ((0, truth, "truth_mask"), (1, clip, "mask")):  # who is it?
+        tone = _tone(image, cv2.imread(str(to / mask / "000000.png"), 0))
+        off = [np.abs(tone - skin).max() for skin in skins]
+        assert off[number] < 0.5 * off[1 - number], off
+
+
+def _tone(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A face's colour without how bright it is."""
+    color = np.median(image[mask > 127], axis=0)
+    return color / color.sum()
+
+
 @pytest.mark.skipif(not os.environ.get("LIVEPASTE_STILLS"), reason="LIVEPASTE_STILLS names no folder of stills")
 def test_photo_actors_are_found_where_they_are_drawn() -> None:
     from livepaste.actors.photo import PhotoActor

@@ -1,12 +1,18 @@
+import base64
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+import onnx
 import pytest
 
+from livepaste.build import shipped
 from livepaste.checkpoint import (
+    Generation,
     append_history,
     cut_history,
     generation_folders,
@@ -16,6 +22,7 @@ from livepaste.checkpoint import (
     write_generation,
 )
 from livepaste.errors import CheckpointError
+from livepaste.swapper import Swapper
 
 
 def write(path: Path, number: int, content: str = "x") -> None:
@@ -144,6 +151,56 @@ def test_an_absent_or_empty_checkpoint_says_how_to_make_one(tmp_path: Path) -> N
         newest_generation(tmp_path / "none")
     with pytest.raises(CheckpointError, match="holds no generation"):
         newest_generation(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def persona() -> tuple[Generation, onnx.ModelProto]:
+    generation = newest_generation(shipped("persona"))
+    return generation, onnx.load(generation.onnx)
+
+
+def darker(text: str) -> str:
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+    return base64.b64encode(cv2.imencode(".png", cv2.subtract(image, (8, 8, 8, 0)))[1].tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda parity: {**parity, "image": darker(parity["image"])}, r"differs from what was trained by 0\.0.* \(at most 0\.02\)"),
+        (lambda parity: {**parity, "tolerance": float("nan")}, "differs from what was trained"),
+        (lambda parity: {"input": parity["input"]}, "lacks its parity picture"),
+        (lambda parity: {**parity, "image": "a"}, "lacks its parity picture"),
+    ],
+    ids=["another-picture", "no-tolerance", "no-picture", "damaged"],
+)  # fmt: skip
+def test_a_model_that_does_not_give_the_picture_it_came_with_is_refused(
+    tmp_path: Path, persona, change, message: str
+) -> None:
+    generation, whole = persona
+    Swapper(generation)  # as it is, it does
+    proto = onnx.ModelProto()
+    proto.CopyFrom(whole)
+    entry = next(entry for entry in proto.metadata_props if entry.key == "parity")
+    entry.value = json.dumps(change(json.loads(entry.value)))
+    (tmp_path / "swap.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(CheckpointError, match=message):
+        Swapper(Generation(tmp_path, 1, generation.model))
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "message"),
+    [
+        ("resolution", 128, r"model\.json says resolution 128, swap\.onnx 112"),
+        ("template", "other", "aligned to template 'other'"),
+        ("center", [0.5, 0.5], "aligned to template"),
+        ("coverage", None, "coverage None in model.json is not usable"),
+    ],
+)
+def test_a_model_that_is_aligned_in_another_way_is_refused(persona, fact: str, value: object, message: str) -> None:
+    generation, _ = persona
+    with pytest.raises(CheckpointError, match=message):
+        Swapper(Generation(generation.path, generation.number, {**generation.model, fact: value}))
 
 
 def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
+from livepaste.cli import demo
 from livepaste.devices.video import ClipReader
 
 
@@ -19,6 +21,9 @@ def test_the_quick_demo_walks_the_whole_way(tmp_path: Path) -> None:
     assert numbers["frames"] == 75
     assert numbers["faceless_frames"] == 0
     assert numbers["swap_psnr_db_ceiling"] > numbers["swap_psnr_db"]
+    # 10 and 5 dB with the fewest steps that any machine takes, 25; more of them make it better
+    assert numbers["swap_psnr_db"] > numbers["swap_psnr_db_unswapped"] + 5
+    assert numbers["swap_psnr_db"] > numbers["swap_psnr_db_mean_face"] + 2
     assert numbers["mask_iou"] > 0.5
     with ClipReader(folder / "side_by_side.mp4") as reader:
         assert sum(1 for _ in reader.frames()) == 75
@@ -27,6 +32,24 @@ def test_the_quick_demo_walks_the_whole_way(tmp_path: Path) -> None:
     assert sum(line["swapped"] for line in lines) > 20
     assert sum(line["passed"] for line in lines) == 0
     assert "together" in done.stdout
+
+
+def test_the_demos_photos_are_the_actors_and_a_step_that_fails_ends_it(tmp_path: Path, monkeypatch) -> None:
+    commands: list[list[str]] = []
+
+    def fails(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command[3:])
+        return subprocess.CompletedProcess(command, 3, "")
+
+    monkeypatch.setattr(demo.subprocess, "run", fails)
+    to = tmp_path / "demo"
+    monkeypatch.setattr(sys, "argv", ["demo", "--quick", "--photos", "ann.png", "bob.png", "--to", str(to)])
+    with pytest.raises(SystemExit) as ended:
+        demo.main()
+    assert ended.value.code == 3
+    (words,) = commands
+    assert words[:3] == ["actors", "--to", str(to / "truth")]
+    assert words[words.index("--photos") :][:3] == ["--photos", "ann.png", "bob.png"]
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from livepaste.align import align, mean_mesh, transform
 from livepaste.blend import blend, soften, to_frame
+from livepaste.build import MASK_LEARNED, usable
 from livepaste.color import from_oklab, match_color, to_oklab
 from livepaste.edge import carry_on, kept_skin
 from livepaste.errors import OptionError
@@ -196,6 +197,19 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
             build_mask(name)
     with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, rectangle"):
         build_mask("hull+halo")
+
+
+@pytest.mark.parametrize(("mask", "left"), [("hull+learned", "hull"), ("learned", "hull"), ("learned + rectangle", "rectangle"), ("hull", "hull")])  # fmt: skip
+def test_masks_that_are_not_learned_yet_are_left_out_and_that_is_said(mask: str, left: str, caplog) -> None:
+    options = BlendOptions(mask=mask, color="none")
+    good = {"persona_mask_iou": MASK_LEARNED, "wearer_mask_iou": 0.99, "persona_psnr_db": 0.1}
+    for model in ({}, {"validation": {}}, {"validation": good}):  # what is not known is not held against it
+        assert usable(options, model) == options
+    assert not caplog.text
+    for side in ("persona", "wearer"):
+        poor = {"validation": {**good, f"{side}_mask_iou": MASK_LEARNED - 0.01}}
+        assert usable(options, poor) == replace(options, mask=left)
+    assert caplog.text.count("not learned yet (0.92 on held-out faces)") == (2 if "learned" in mask else 0)
 
 
 def test_the_hull_is_the_actors_visible_face(actors) -> None:

@@ -86,6 +86,24 @@ def test_a_camera_chosen_by_name_is_looked_for_by_name_again(devices: FakeDevice
     assert opened == [4]
 
 
+def test_a_camera_that_is_away_is_looked_for_at_least_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    class Closed:
+        def is_set(self) -> bool:
+            return len(waited) == 5
+
+        def wait(self, seconds: float) -> None:
+            waited.append(seconds)
+
+    source, opened = camera.CameraSource.__new__(camera.CameraSource), []
+    source._name, source._capture, source._closed = "0", None, Closed()
+    monkeypatch.setattr(camera.CameraSource, "_open", lambda self: opened.append(self.index))
+    assert list(source) == []
+    assert opened == [0] * 5  # after each wait
+    assert all(0.1 <= seconds <= 1 for seconds in waited)  # and not in a busy loop
+
+
 def test_cameras_are_found_by_a_part_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = ((0, "Integrated Webcam", True), (1, "Integrated Webcam", True), (2, "HD Pro C920", True), (8, "DroidCam", False), (9, "livepaste", False))  # fmt: skip
     for number, name, real in nodes:

@@ -2,13 +2,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from livepaste_train.augment import Geometry, batch, choose, exchange_surroundings, in_light, random_warp, sample
+from livepaste_train.augment import (
+    Geometry,
+    batch,
+    choose,
+    disturb_color,
+    exchange_surroundings,
+    in_light,
+    random_warp,
+    sample,
+)
 from livepaste_train.data import held_out, pack, pose_weights
 from livepaste_train.options import Recipe
 
 from livepaste.faceset import FaceRow
 
 STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+batch = jax.jit(batch, static_argnums=(5, 6))  # operation by operation, compiling takes four times as long
 
 
 def faces(n: int, side: int = 88) -> np.ndarray:
@@ -54,15 +64,43 @@ def test_the_warp_keeps_the_border_and_stays_within_its_bounds() -> None:
 
 
 def test_input_and_target_share_the_affine_and_the_warp_is_the_inputs_alone() -> None:
-    recipe = Recipe(jitter=0.0, soften=0.0, noise=0.0, surroundings=0.0)
+    recipe = Recipe(flip=0.5, jitter=0.0, soften=0.0, noise=0.0, surroundings=0.0)
     geometry = Geometry(88, 64, 1.9)
-    packed, index = jnp.asarray(faces(4)), jnp.arange(4)
+    half = faces(1)
+    half[:, :, 50:] &= 0xFFFFFF  # of the mask, which is painted in blue too
+    half = half & ~np.uint32(0xFF0000) | half >> 24 << 16
+    packed, index = jnp.asarray(np.repeat(half, 8, 0)), jnp.arange(8)
     source, target, mask = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(0))
     np.testing.assert_allclose(source, target, atol=1e-5)
-    assert mask.shape == (4, 64, 64, 1)
+    assert mask.shape == (8, 64, 64, 1)
+    np.testing.assert_allclose(mask, target[..., 2:], atol=1e-6)
+    left = np.asarray(mask[:, :, :32].mean((1, 2, 3)))
+    assert len(set(left.tolist())) == 8  # each face its own
+    assert left.min() < 0.5 * left.max()  # flipped ones among them
     warped, same, _ = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(1))
     np.testing.assert_allclose(same, target, atol=1e-6)
     assert float(jnp.abs(warped - target).max()) > 0.02
+
+
+def test_colours_change_within_the_recipes_bounds_each_face_its_own() -> None:
+    recipe = Recipe(jitter=0.1, soften=0.0, noise=0.0)
+    disturbed = jax.jit(lambda x: disturb_color(jax.random.key(0), jnp.broadcast_to(x, (256, 2, 2, 3)), recipe))
+    pictures = np.full((3, 2, 2, 3), 0.4, np.float32)  # grey, a colour, dark over light
+    pictures[1] = (0.3, 0.4, 0.5)
+    pictures[2, 0], pictures[2, 1] = 0.3, 0.5
+    grey, color, contrast = (np.asarray(disturbed(x), np.float64) for x in pictures)
+    light = grey[:, 0, 0] / 0.4  # brightness and a third as much of tint
+    difference = (contrast[:, 1, 0] - contrast[:, 0, 0])[:, 0] / light[:, 0] / 0.2
+    saturation = (color[:, 0, 0] / grey[:, 0, 0] - 1)[:, 2] / 0.25 / difference
+    for made, bound in (
+        (light.mean(1), 0.1 + 0.1 / 3 + 0.01 / 3),
+        (light[:, 0] / light[:, 1], 0.2 / 3 / (1 - 0.1 / 3)),  # warmth
+        (saturation, 0.15),
+        (difference, 0.1),
+    ):
+        assert np.abs(made - 1).max() <= bound + 1e-4
+        assert made.min() < 1 - 0.7 * bound
+        assert made.max() > 1 + 0.7 * bound
 
 
 def test_surroundings_are_exchanged_and_the_face_stays() -> None:

@@ -9,7 +9,7 @@ from livepaste_train.augment import Geometry
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.options import Recipe
 from livepaste_train.ship import ship
-from livepaste_train.start import apply, starting_weights
+from livepaste_train.start import apply, shipped_base, starting_weights
 from livepaste_train.state import load_weights, named, save_weights
 from livepaste_train.step import make_dispatch, new_state
 
@@ -72,3 +72,13 @@ def test_a_shipped_base_starts_a_training(tmp_path: Path) -> None:
     np.testing.assert_allclose(started["wearer/widen/bias"], 1.0)
     np.testing.assert_allclose(jax.nn.sigmoid(started["persona/canvas"]), 0.25, atol=1e-3)  # its own
     assert set(load_weights(tmp_path / "base" / "weights.npz")) == set(weights)
+
+
+def test_the_base_that_comes_with_the_program_is_small_and_holds_no_optimizer() -> None:
+    folder = shipped_base()
+    assert folder is not None
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 10e6
+    with np.load(folder / "weights.npz") as weights:
+        assert {weights[name].dtype for name in weights.files} == {np.dtype(np.float16)}
+        assert {name.partition(".")[0] for name in weights.files} == {"encoder", "decoder"}
+    assert newest_generation(folder).state is None

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import signal
@@ -7,21 +8,27 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from livepaste_train import fit
-from livepaste_train.evaluate import psnr_db
+from livepaste_train.data import Faces, held_out, load_faces, load_side
+from livepaste_train.evaluate import psnr_db, undistorted
 from livepaste_train.options import Recipe, TrainOptions, as_record, changes, read_recipe, seconds
 from livepaste_train.start import is_own
-from livepaste_train.state import named
+from livepaste_train.state import load_weights, named
 
 from livepaste.actors.faces import write_faces
 from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
 from livepaste.cli import main
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
+from livepaste.faceset import read_faceset
+from livepaste.runtime import Session
 
 
 def options(facesets, recipe, to, **more) -> TrainOptions:
@@ -37,6 +44,101 @@ def test_a_run_leaves_whole_generations_a_history_and_a_preview(checkpoint: Path
     assert (generation.path / "preview.png").exists()
     assert [r["step"] for r in read_history(checkpoint)][-1] == 6
     assert np.isfinite(generation.model["validation"]["persona_psnr_db"])
+
+
+SECONDS = 0.02  # of a dispatch that does nothing
+
+
+@pytest.fixture(scope="module")
+def averaged(
+    tmp_path_factory: pytest.TempPathFactory, facesets, small_recipe
+) -> tuple[fit.Trainer, list[fit.Progress]]:
+    """A training whose weights are spoiled in its first step, and not their average; and what it told."""
+    told: list[fit.Progress] = []
+    given = options(facesets, small_recipe, tmp_path_factory.mktemp("averaged") / "a", steps=None, epochs=0.45, save_every=8)  # fmt: skip
+    trainer = fit.Trainer(given, told.append)
+    spoiled = jax.tree.map(lambda p: jnp.asarray(np.full_like(p, np.nan)), trainer.state.params)
+
+    def dispatch(state, data):
+        time.sleep(SECONDS)
+        return state._replace(params=spoiled, step=state.step + 2), {"loss": np.float32(0.5)}
+
+    trainer.dispatch, trainer.offset = dispatch, None
+    trainer.run()
+    return trainer, told
+
+
+def test_held_out_faces_are_what_is_looked_at_and_never_trained_on(averaged, facesets) -> None:
+    trainer, _ = averaged
+    trained, held = [], []
+    for path, crops in zip(facesets, (trainer.validator.persona, trainer.validator.wearer), strict=True):
+        faceset = read_faceset(path)
+        out = held_out(faceset.rows, trainer.recipe.held_out)
+        assert 0 < out.sum() < len(out)
+        shown, left = (load_faces(faceset, trainer.geometry.stored, which).packed for which in (~out, out))
+        np.testing.assert_array_equal(crops[0], undistorted(left, trainer.geometry)[0])
+        trained += [face.tobytes() for face in shown]
+        held += [face.tobytes() for face in left]
+    assert [face.tobytes() for face in np.asarray(trainer.data.packed)] == trained
+    assert not set(trained) & set(held)
+
+
+def test_epochs_are_passes_over_the_faces_that_are_trained_on(averaged) -> None:
+    trainer, _ = averaged
+    assert trainer.faces == len(trainer.data.packed)
+    steps = 0.45 * trainer.faces / 4  # in batches of four, two steps in a dispatch
+    assert int(trainer.state.step) == int(trainer.state.total) == 2 * math.ceil(steps / 2)
+
+
+def test_what_is_kept_and_shown_is_the_average(averaged) -> None:
+    trainer, told = averaged
+    to = Path(trainer.options.to)
+    generation = newest_generation(to)
+    average = named(trainer.state.ema)
+    for name, value in load_weights(generation.path / "weights.npz").items():
+        np.testing.assert_array_equal(value, np.asarray(average[name], np.float16), err_msg=name)
+    expected = trainer.validator.run(trainer.state.ema)
+    worn = np.asarray(trainer.validator.wearer[0])[:1]
+    made = Session(generation.onnx).run({"crop": worn.transpose(0, 3, 1, 2)})["image"]
+    np.testing.assert_allclose(made[0], expected["swapped"][0].transpose(2, 0, 1), atol=1e-4)
+    for folder in (generation.path, to):
+        picture = cv2.imread(str(folder / "preview.png"))[..., ::-1]
+        np.testing.assert_array_equal(picture, trainer.validator.preview(expected))
+    history = read_history(to)
+    assert [record["step"] for record in history] == [4, 8]  # a preview, a generation
+    assert [record["persona_psnr_db"] for record in history] == [told[-1].validation["persona_psnr_db"]] * 2
+
+
+def test_what_is_told_adds_up(averaged) -> None:
+    _, told = averaged
+    assert [(p.step, p.total, p.losses) for p in told] == [(step, 8, {"loss": 0.5}) for step in (2, 4, 6, 8)]
+    assert told[0].seconds_left is None  # the first dispatch compiles
+    for p in told[1:]:
+        assert 0 < p.images_per_s <= 4 * 2 / SECONDS
+        assert p.seconds_left == pytest.approx((8 - p.step) * 4 / p.images_per_s)
+
+
+def test_the_faces_of_every_wearer_are_read_into_the_second_side(
+    tmp_path: Path, facesets, small_recipe, monkeypatch
+) -> None:
+    given, sides = options(facesets, small_recipe, tmp_path / "a"), []
+    given.wearer.append(str(facesets[0]))
+
+    def read(*words) -> tuple[Faces, Faces]:
+        sides.append(load_side(*words))
+        if len(sides) == 2:
+            raise InterruptedError("enough")
+        return sides[-1]
+
+    monkeypatch.setattr(fit, "load_side", read)
+    with pytest.raises(InterruptedError):
+        fit.Trainer(given, lambda p: None)
+    (persona, persona_held), (both, both_held) = sides
+    first = len(both) - len(persona)  # the second of them is the persona, here
+    assert first > 0
+    np.testing.assert_array_equal(both.packed[first:], persona.packed)
+    np.testing.assert_array_equal(both_held.packed[-len(persona_held) :], persona_held.packed)
+    assert both.weight[:first].sum() == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
@@ -349,6 +451,27 @@ def test_a_face_of_which_nothing_shows_spoils_no_number() -> None:
     made, mask = np.full((2, 4, 4, 3), 0.5, np.float32), np.zeros((2, 4, 4, 1), np.float32)
     mask[0] = 1
     assert psnr_db(made, made + 0.1, mask) == pytest.approx(20, abs=1e-3)
+
+
+def test_progress_says_how_far_how_fast_how_good_and_how_long_still(monkeypatch, capsys) -> None:
+    class Quick:
+        spent_s, validation = 61.0, {}
+
+        def __init__(self, options: TrainOptions, tell: Callable[[fit.Progress], None], stop: object) -> None:
+            self.tell = tell
+
+        def run(self) -> SimpleNamespace:
+            self.tell(fit.Progress(20, 1000, 41.6, 754.0, {"loss": 0.12345}, {"persona_psnr_db": 23.46}, "a note"))
+            return SimpleNamespace(step=20)
+
+    monkeypatch.setattr(fit, "Trainer", Quick)
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "160")):  # a terminal, which has one
+        monkeypatch.setenv(name, value)
+    assert main(["train", "--persona", "p", "--wearer", "w", "--to", "somewhere"]) == 0
+    out, err = capsys.readouterr()
+    assert "step 20/1000  42 images/s  loss 0.1235, persona 23.5 dB, 12:34 left" in err
+    assert "a note" in err
+    assert out == "somewhere: 20 steps in 1:01\n"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")])

@@ -1,15 +1,24 @@
+import json
+import math
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 from flax import nnx
 from jax import lax
 from livepaste_train.evaluate import means
-from livepaste_train.export import export, write_graph
+from livepaste_train.export import HALF_LIMIT, PARITY_LIMIT, OnnxOps, export, write_graph
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS, _conv3, _lax_conv
+from livepaste_train.options import read_recipe
 from livepaste_train.state import named, with_weights
 
+from livepaste.build import shipped
+from livepaste.checkpoint import newest_generation
+from livepaste.errors import TrainingError
 from livepaste.runtime import Session
 
 
@@ -67,6 +76,60 @@ def test_the_export_computes_what_flax_computes(tmp_path) -> None:
     # the persona's picture is the persona's decoder's, not the wearer's
     other = model.wearer.picture(model.encode(crop[None]))
     assert np.abs(made["image"] - np.asarray(other).transpose(0, 3, 1, 2)).max() > 0.01
+
+
+@pytest.mark.parametrize(("half", "limit"), [(False, PARITY_LIMIT), (True, HALF_LIMIT)])
+def test_an_export_that_computes_something_else_is_refused(
+    tmp_path: Path, monkeypatch, half: bool, limit: float
+) -> None:
+    class Wrong(OnnxOps):
+        def relight(self, *words):
+            return self.scale(super().relight(*words), 1.0, 1.1 * limit)
+
+    monkeypatch.setattr("livepaste_train.export.OnnxOps", Wrong)
+    model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(3))
+    with pytest.raises(TrainingError, match=rf"differs from the model by .* \(at most {limit:g}\)"):
+        export(tmp_path / "swap.onnx", model, {}, np.full((64, 64, 3), 0.5, np.float32), half=half)
+
+
+def test_a_trained_model_says_what_it_is(checkpoint: Path) -> None:
+    generation = newest_generation(checkpoint)
+    facts = json.loads(Session(generation.onnx).metadata["livepaste"])
+    assert {"model", "resolution", "coverage", "center", "template", "mask", "persona", "wearers", "steps", "validation"} <= set(facts)  # fmt: skip
+    assert facts == {name: generation.model[name] for name in facts}
+
+
+def flop(proto: onnx.ModelProto) -> int:
+    """Of the convolutions and dense layers, a multiplication and an addition each: all but a hundredth."""
+    graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
+    shapes |= {w.name: list(w.dims) for w in graph.initializer}
+    total = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            total += 2 * math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
+        elif node.op_type == "Gemm":
+            total += 2 * math.prod(shapes[node.input[1]])
+    return total
+
+
+def test_the_light_recipes_swap_is_light() -> None:
+    side = read_recipe("light").resolution
+    made = flop(write_graph(LightAutoencoder(LightOptions(resolution=side), nnx.Rngs(0)), side, half=False))
+    assert 0.1e9 < made <= 2.2e9
+
+
+def test_the_persona_that_comes_with_the_program_is_small_in_half_precision_and_of_the_light_recipe() -> None:
+    path = shipped("persona") / "swap.onnx"
+    assert path.stat().st_size < 6e6
+    proto = onnx.load(path)
+    weights = [w for w in proto.graph.initializer if w.data_type != onnx.TensorProto.INT64]
+    halves = [w for w in weights if w.data_type == onnx.TensorProto.FLOAT16]
+    assert sum(math.prod(w.dims) for w in halves) > 0.99 * sum(math.prod(w.dims) for w in weights)
+    assert {v.type.tensor_type.elem_type for v in (*proto.graph.input, *proto.graph.output)} == {onnx.TensorProto.FLOAT}
+    assert flop(proto) <= 2.2e9
+    facts = json.loads(next(entry.value for entry in proto.metadata_props if entry.key == "livepaste"))
+    assert facts["persona"]["consent"] == "synthetic"
 
 
 def test_a_half_precision_export_is_half_the_size(tmp_path) -> None:

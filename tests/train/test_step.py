@@ -4,14 +4,18 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train import fit
+from livepaste_train import fit, step
 from livepaste_train.augment import Geometry
+from livepaste_train.data import Faces, join, pack
+from livepaste_train.losses import features
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, TrainOptions, read_recipe
 from livepaste_train.start import rate_scale, starting_weights
-from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss, rate_at, rate_of, warp_at
+from livepaste_train.state import named, with_weights
+from livepaste_train.step import Sides, losses_of, make_dispatch, new_state, pair_loss, rate_at, rate_of, warp_at
 
 from livepaste.errors import CheckpointError
 
@@ -52,6 +56,116 @@ def test_a_step_of_bfloat16_fits_together() -> None:
     after, metrics = jax.eval_shape(dispatch, state, sides)
     assert jax.tree.map(lambda x: x.dtype, after.params) == jax.tree.map(lambda x: x.dtype, params)
     assert metrics["loss"].dtype == jnp.float32
+
+
+class Seen:
+    """A decoder that draws nothing and keeps the codes it is given."""
+
+    usual = jnp.full(3, 0.5)
+
+    def picture(self, code: jax.Array) -> jax.Array:
+        self.codes = code
+        return jnp.zeros((len(code), 8, 8, 3))
+
+    def mask(self, code: jax.Array) -> jax.Array:
+        return jnp.full((len(code), 8, 8, 1), 0.5)
+
+
+class SeenBySide:
+    """A code that is a crop's mean colour."""
+
+    def __init__(self) -> None:
+        self.persona, self.wearer = Seen(), Seen()
+
+    def encode(self, crops: jax.Array) -> jax.Array:
+        return crops.mean((1, 2))
+
+
+def test_the_persona_has_its_own_decoder_and_two_wearers_share_the_other_half_and_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def painted(count: int, channel: int) -> Faces:
+        images = np.zeros((count, 8, 8, 3), np.uint8)
+        images[..., channel] = 255
+        masks = np.full((count, 8, 8), 255, np.uint8)
+        return Faces(pack(images, masks), np.full(count, 1 / count, np.float32), np.zeros((count, 6), np.float32))
+
+    persona, wearers = painted(3, 0), join([painted(9, 1), painted(2, 2)])
+    sums = (jnp.asarray(np.cumsum(side.weight)) for side in (persona, wearers))
+    sides = Sides(jnp.asarray(np.concatenate([persona.packed, wearers.packed])), *sums)
+
+    def unchanged(key, inputs, targets, index, same, geometry, recipe, strength) -> tuple[jax.Array, ...]:
+        faces = jnp.stack([(inputs[index] >> shift & 255) / 255 for shift in (0, 8, 16, 24)], -1)
+        return faces[..., :3], faces[..., :3], faces[..., 3:]
+
+    monkeypatch.setattr(step, "batch", unchanged)
+    loss = pair_loss(Geometry(8, 8, 2.2), Recipe(batch=96, persona_share=0.25, meet=0.0), jnp.float32)
+
+    @jax.jit
+    def seen(sides: Sides) -> tuple[jax.Array, jax.Array]:
+        model = SeenBySide()
+        loss(model, sides, jax.random.key(0), jnp.float32(0), jnp.zeros(3))
+        return model.persona.codes, model.wearer.codes
+
+    first, second = map(np.asarray, seen(sides))
+    assert (len(first), len(second)) == (24, 72)
+    np.testing.assert_allclose(first, np.tile([1.0, 0, 0], (24, 1)), atol=1e-5)
+    np.testing.assert_allclose(second.sum(1), 1, atol=1e-5)
+    assert second[:, 0].max() == 0
+    assert 24 <= np.rint(second[:, 1]).sum() <= 48  # by faces it would be 59
+
+
+def test_outside_of_the_mask_errors_count_as_the_recipe_says_and_at_eyes_and_mouth_more() -> None:
+    mask, target = np.zeros((1, 64, 64, 1), np.float32), np.full((1, 64, 64, 3), 0.5, np.float32)
+    mask[:, :, 32:] = 1
+
+    def cost(where: np.ndarray, **recipe: float) -> float:
+        given = Recipe(**{"mae": 1.0, "mse": 0.0, "gradient": 0.0, "mask": 0.3, "features": 0.0, **recipe})
+        terms = losses_of(target + 0.5 * where, mask, target, mask, given)
+        assert set(terms) == {"mae", "mask"}
+        return float(terms["mae"])
+
+    assert cost(mask, outside=0.1) == pytest.approx(0.5 / 1.1, rel=1e-4)
+    assert cost(1 - mask, outside=0.1) == pytest.approx(0.05 / 1.1, rel=1e-4)
+    assert cost(1 - mask, outside=0.0) == 0
+    assert cost(mask, outside=0.0, mae=3.0) == pytest.approx(1.5, rel=1e-4)
+    bells = mask[0, ..., 0] * features(64, 1.9)[..., 0]
+    eye, edge = np.zeros_like(mask), np.zeros_like(mask)
+    eye[0].flat[bells.argmax()] = edge[0, 0, 63] = 1
+    assert cost(eye, features=2.0) / cost(edge, features=2.0) == pytest.approx(3, abs=0.05)
+    everywhere = losses_of(target, np.ones_like(mask), target, mask, Recipe(mask=0.3, outside=0.0))["mask"]
+    assert float(everywhere) == pytest.approx(-0.3 * np.log(1e-4) / 2, rel=0.01)  # so is the mask itself learned
+
+
+def test_several_steps_in_one_program_are_the_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only accelerators loop inside a program."""
+    recipe = Recipe(resolution=64, batch=4, optimizer="adam", lr=0.05, steps_per_dispatch=3)
+    graph, params = nnx.split(nnx.Linear(6, 4, rngs=nnx.Rngs(0)), nnx.Param)
+    before = {name: np.array(value) for name, value in named(params).items()}
+    scale = jax.tree.map(lambda _: 1.0, params)
+
+    def loss(model, data, key, strength, offset) -> tuple[jax.Array, dict[str, jax.Array]]:
+        error = jnp.square(model(data * jax.random.uniform(key, (8, 6))) - strength).mean()  # other faces in each step
+        return error, {"mse": error}
+
+    def trained(backend: str) -> tuple[bool, list[dict[str, np.ndarray]]]:
+        with monkeypatch.context() as patch:
+            patch.setattr(jax, "default_backend", lambda: backend)
+            dispatch = make_dispatch(graph, loss, recipe, scale)
+        state = new_state(with_weights(params, before), recipe, 0, 9, scale)
+        for _ in range(2):
+            state, metrics = dispatch(state, np.ones((8, 6), np.float32))
+        made = [{name: np.asarray(value) for name, value in named(tree).items()} for tree in (state, state.params, metrics)]  # fmt: skip
+        return hasattr(dispatch, "lower"), made
+
+    (jitted, looped), (plain, single) = trained("gpu"), trained("cpu")
+    assert (jitted, plain) == (True, False)  # one program for all the steps; one for each
+    for mine, theirs in zip(looped, single, strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            np.testing.assert_allclose(value, theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert looped[0]["step"] == 6
+    assert all(np.abs(value - before[name]).max() > 0.01 for name, value in looped[1].items())
 
 
 def test_another_size_than_the_bases_starts_from_nothing_and_says_so() -> None:
