@@ -8,20 +8,23 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from livepaste import build_live
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, read_settings
 from livepaste.cli import main
-from livepaste.cli.live import AGAIN_S, _set_by_signals, share
+from livepaste.cli.live import AGAIN_S, _Report, _set_by_signals, share
 from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import ClipSink
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
 from livepaste.errors import ClipError, DeviceError, OptionError
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Swapped
+from livepaste.stream import Item, Live, Sent
 from livepaste.types import Frame, Mark
 
 
@@ -224,6 +227,34 @@ def test_settings_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
             read_settings(path, base)
 
 
+@pytest.mark.parametrize(
+    ("camera", "source"),
+    [
+        ("http://10.0.0.7:8080/video", "devices.url.UrlSource"),
+        ("https://example.org/talk.mp4", "devices.url.UrlSource"),
+        ("rtsp://me:secret@10.0.0.7/stream", "devices.url.UrlSource"),
+        ("{clip}", "devices.playback.PlaybackSource"),
+        ("pipe:-", "devices.pipe.PipeSource"),
+        ("2", "devices.camera.CameraSource"),
+        ("HD Pro C920", "devices.camera.CameraSource"),
+    ],
+)
+def test_what_camera_says_decides_which_source_is_opened(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, camera: str, source: str
+) -> None:
+    opened = []
+    for name in ("url.UrlSource", "playback.PlaybackSource", "pipe.PipeSource", "camera.CameraSource"):
+        monkeypatch.setattr(
+            f"livepaste.devices.{name}", lambda *words, name=name: opened.append((f"devices.{name}", words)) or []
+        )
+    camera = camera.format(clip=clip)
+    build_live.open_source(LiveOptions(camera=camera, size="640x360", fps=25.0))
+    ((name, words),) = opened
+    assert name == source
+    assert camera == "pipe:-" or words[0] == camera
+    assert camera == str(clip) or words[-2:] == ((640, 360), 25.0)  # a clip has its own
+
+
 def until(condition, timeout_s: float = 20.0) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
@@ -396,6 +427,70 @@ def test_keys_cover_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(marks[13:20]) == {Mark.COVER}
     assert Mark.SWAPPED in marks[22:]
     assert sink.flip
+
+
+def test_the_terminal_shows_rate_and_latency_once_a_second(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Forty pictures in a second, of which a cover and a held one are not new; the others took 1 to 38 ms."""
+    now = [100.0]
+    monkeypatch.setattr("livepaste.cli.live.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    image = np.zeros((4, 4, 3), np.uint8)
+    report = _Report(Live(), now[0], None, None)
+    for i in range(1, 41):
+        now[0] = 100 + i / 40
+        mark = {39: Mark.HELD, 40: Mark.COVER}.get(i, Mark.SWAPPED)
+        item = Item(Frame(image, Fraction(i, 40), i), now[0] - i / 1000) if mark is Mark.SWAPPED else None
+        sent = Sent(mark, now[0], item, image)
+        report.delivered(sent, now[0])
+        report.sent(sent)
+    told = capsys.readouterr().err
+    assert told.endswith("\r\x1b[K40.0 fps  37 ms p95")
+    assert told.count("fps") == 1
+    assert "RAW CAMERA" not in told
+    for i in range(1, 11):
+        now[0] = 101 + i / 10
+        report.sent(Sent(Mark.PASSED, now[0], None, image))
+    assert capsys.readouterr().err.endswith("\r\x1b[K10.0 fps  0 ms p95  RAW CAMERA IS SHOWN")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)  # into a file: no line that overwrites itself
+    now[0] = 103.0
+    report.sent(Sent(Mark.PASSED, now[0], None, image))
+    assert "fps" not in capsys.readouterr().err
+
+
+def test_the_window_shows_input_output_and_mask_of_the_real_swap_and_q_ends_it(
+    checkpoint: Path, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Camera:
+        """Goes on until the model is warm, however long that takes here."""
+
+        size_wh, fps = (480, 270), 12.0
+
+        def __iter__(self):
+            for i in range(12 * 60):
+                time.sleep(1 / 12)
+                yield Frame(frames[i % len(frames)], Fraction(i, 12), i)
+
+    shown: list[np.ndarray] = []
+
+    def has_mask() -> bool:
+        return bool(shown) and shown[-1][60:, 960:].max() > 250
+
+    monkeypatch.setattr(build_live, "open_source", lambda options: Camera())
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setattr(cv2, "namedWindow", lambda *words: None)
+    monkeypatch.setattr(cv2, "destroyWindow", lambda *words: None)
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image.copy()))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: ord("q") if has_mask() else -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda title, which: 1.0)
+    assert main(["live", "--model", str(checkpoint), "--sink", "window", "--others", "leave"]) == 0
+    assert has_mask()  # it was q that ended it
+    assert shown[-1].shape == (270, 3 * 480, 3)
+    camera, out, mask = np.split(shown[-1][30:].astype(int), 3, axis=1)  # the words stand at the top
+    change, inside, outside = np.abs(out - camera).mean(-1), mask[..., 0] > 250, mask[..., 0] == 0
+    assert 0.02 < inside.mean() < 0.3
+    assert change[inside].mean() > 3
+    assert change[outside].max() <= 1
+    assert any(np.array_equal(frame[30:, ::-1, ::-1], camera) for frame in frames)  # in a mirror
 
 
 def test_statistics_have_flat_keys_and_the_last_part_of_a_second(

@@ -1,7 +1,9 @@
 import json
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
 from fake_v4l2 import FakeDevices, build
@@ -47,6 +49,24 @@ def test_frames_come_in_rgb_with_rising_times_and_disobedience_is_said(devices: 
     assert rows[0][4] == [360, 640, 3]
     assert np.abs(np.array(rows[0][5]) - PICTURE[0, 0]).max() <= 6
     assert "camera 0 gives 640x360 at 30 in YUYV with a buffer of" in done.stderr
+
+
+def test_mjpg_size_rate_and_a_buffer_of_one_frame_are_asked_for_the_format_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: dict[int, float] = {}
+
+    obedient = Mock(spec=cv2.VideoCapture)  # OpenCV's own types cannot be derived from: a crash when they go
+    obedient.isOpened.return_value = True
+    obedient.set.side_effect, obedient.get.side_effect = asked.__setitem__, asked.__getitem__
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *words: obedient)
+    camera.CameraSource("0", (1280, 720), 30.0)
+    assert next(iter(asked)) == cv2.CAP_PROP_FOURCC  # it decides which sizes and rates there are
+    assert int(asked[cv2.CAP_PROP_FOURCC]).to_bytes(4, "little") == b"MJPG"
+    assert asked[cv2.CAP_PROP_BUFFERSIZE] == 1
+    sizes = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+    assert [asked[setting] for setting in sizes] == [1280, 720, 30]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]  # it obeyed
 
 
 def test_a_camera_that_disappears_is_taken_up_again(devices: FakeDevices) -> None:
