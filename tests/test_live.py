@@ -63,28 +63,36 @@ def test_a_recording_takes_nobodys_place(clip: Path, checkpoint: Path, capsys) -
 
 
 def test_an_encoder_that_is_too_slow_costs_pictures_and_no_time(tmp_path: Path, monkeypatch) -> None:
+    """It needs as long for a new picture as the sender for three, whatever the machine does: a sender that is held for it
+    never gets there."""
     written: list[int] = []
+    sent, ended, held = [0], threading.Event(), []
 
     def slow(path, frames, fps, size_wh, crf, mark, keep) -> None:
         for image in frames:
             written.append(int(image[0, 0, 0]))
-            if len(written) < 2 or written[-1] != written[-2]:
-                time.sleep(0.1)  # what has not changed costs an encoder little
+            if len(written) < 2 or written[-1] != written[-2]:  # what has not changed costs an encoder little
+                until_sent, end = sent[0] + 3, time.monotonic() + 10
+                while sent[0] < until_sent and not ended.wait(0.002) and not held:
+                    if time.monotonic() > end:
+                        held.append(written[-1])
 
     monkeypatch.setattr("livepaste.devices.playback.write_video", slow)
     sink = ClipSink(str(tmp_path / "out.mp4"), (16, 16), 30.0)
     for number in range(60):
-        began = time.monotonic()
         sink.send(np.full((16, 16, 3), number, np.uint8), Mark.SWAPPED)
-        assert time.monotonic() - began < 1.0  # the sender is not held: it was for 5 s and more
+        sent[0] += 1
         time.sleep(1 / 30)
+    ended.set()
     sink.close()
+    assert not held
     assert len(sink._queue) == 0
     assert len(written) >= 60  # its length is that of the run
     assert written[0] == 0
     assert written[-1] == 59
-    assert 15 < len(set(written)) < 55  # the encoder's 20 or so in 2 s, and the last 8
-    assert max(written.count(number) for number in set(written)) < 20  # no long standstill
+    shown = sorted(set(written))
+    assert 12 < len(shown) < 40  # the encoder's 20 or so, and the last 8
+    assert np.diff(shown).max() < 20  # no long standstill
 
 
 def test_a_clip_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
