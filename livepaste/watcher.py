@@ -22,7 +22,7 @@ from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame
 
 LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the two stages on two cores
-WHOLE_EVERY = 4  # looks; those between are at the squares in turn, so that of a 720p frame all 7 are seen within 0.6 s
+WHOLE_EVERY = 4  # looks; those between are at the squares in turn, of a 720p frame each of the 7 every 0.63 s
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
 NEW_S = 0.4  # a face has hardly moved since: more than the time between two looks at the whole
 REMEMBERED = 64  # frames: longer than a look takes

@@ -9,21 +9,25 @@ from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+import livepaste
+from livepaste import build
 from livepaste.actors.motion import perform
 from livepaste.align import mean_mesh
 from livepaste.cli import main
 from livepaste.clip_diary import Diary, Summary
 from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Made, bridge, find, swap, threaded
-from livepaste.devices.video import ClipReader, ClipWriter, write_video
+from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, ClipWriter, write_video
 from livepaste.errors import CheckpointError
-from livepaste.guard import Guard
-from livepaste.options import GuardOptions
+from livepaste.finder import find_in_photo
+from livepaste.guard import Guard, make_cover
+from livepaste.options import BlendOptions, ClipOptions, GuardOptions, LiveOptions
 from livepaste.pipeline import Swapped
 from livepaste.types import Face, Frame, Mark
 
@@ -102,6 +106,173 @@ def test_bad_input_gets_one_line(
     assert message in error
     assert "Traceback" not in captured.err
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, actors) -> Path:
+    """A quarter of a second of a smaller face on the left and a larger one on the right."""
+    performance = perform(5, 6)
+    pictures = []
+    for i in range(3):
+        small, large = (actor.render(performance, i, (320, 240)).image for actor in actors)
+        picture = np.full((240, 640, 3), 100, np.uint8)
+        picture[45:195, 60:260], picture[:, 320:] = cv2.resize(small, (200, 150), interpolation=cv2.INTER_AREA), large
+        pictures.append(picture)
+    path = tmp_path_factory.mktemp("two") / "two.mp4"
+    write_video(path, pictures, Fraction(12), (640, 240))
+    return path
+
+
+def first_frame(path: Path) -> np.ndarray:
+    with ClipReader(path) as reader:
+        return next(iter(reader.frames())).image
+
+
+def test_without_options_it_is_h264_marked_and_leaves_others_and_with_them_what_they_say(
+    two: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    camera, out, masks = first_frame(two), tmp_path / "out.mp4", tmp_path / "masks"
+    faces = sorted(find_in_photo(camera), key=lambda face: face.points_xyz[0, 0])
+    middles = [np.s_[int(y) - 8 : int(y) + 8, int(x) - 8 : int(x) + 8] for x, y, _ in (f.points_xyz[4] for f in faces)]
+
+    def made() -> tuple[str, list[float], list[bool]]:
+        """Codec; how much the left and the right face's middle changed, and whether it was swapped."""
+        change = np.abs(first_frame(out).astype(int) - camera)
+        mask = cv2.imread(str(masks / "000000.png"), cv2.IMREAD_GRAYSCALE)
+        with av.open(str(out)) as container:
+            codec = container.streams.video[0].codec_context.name
+        return codec, [float(change[m].mean()) for m in middles], [bool(mask[m].mean() > 200) for m in middles]
+
+    command = ["clip", str(two), str(out), "--model", str(checkpoint), "--masks-to", str(masks)]
+    assert main(command) == 0
+    codec, changed, swapped = made()
+    assert (codec, swapped) == ("h264", [False, True])  # the larger one
+    assert changed[0] < 3  # and the other is left
+    assert b"crf=18.0" in out.read_bytes()  # x264 and x265 note in the stream what they were told
+    assert SYNTHETIC_SOURCE_TYPE.encode() in out.read_bytes()
+    other = ["--no-mark", "--codec", "hevc", "--crf", "25", "--face", "left", "--others", "blur", "--overwrite"]
+    assert main([*command, *other]) == 0
+    codec, changed, swapped = made()
+    assert (codec, swapped) == ("hevc", [True, False])
+    assert changed[1] > 6  # hidden
+    assert b"crf=25.0" in out.read_bytes()
+    assert SYNTHETIC_SOURCE_TYPE.encode() not in out.read_bytes()
+    with ClipReader(out) as reader:
+        assert "comment" not in reader.metadata
+
+
+def test_an_existing_output_is_kept_unless_asked_otherwise(clip: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"the only one")
+    assert main(["clip", str(clip), str(out), "--model", "unused"]) == 1
+    assert f"{out}: exists; name another output or give --overwrite" in " ".join(capsys.readouterr().err.split())
+    assert out.read_bytes() == b"the only one"
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_work(
+    clip: Path, checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    real = os.access  # to the administrator no folder is closed
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))
+    assert main(["clip", str(clip), str(tmp_path / "out.mp4"), "--model", str(checkpoint)]) == 1
+    assert "out.mp4: cannot be written there; name another output" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def blink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finder that sees nobody from frame 8 to 18, which is longer than what is bridged."""
+    real = build.make_finder
+
+    class Blinking:
+        def __init__(self, face: str) -> None:
+            self._finder = real(face)
+            self.reset, self.expect = self._finder.reset, self._finder.expect
+
+        def __call__(self, frame: Frame) -> tuple[Face, ...]:
+            faces = self._finder(frame)
+            return () if 8 <= frame.index <= 18 else faces
+
+        def __enter__(self) -> "Blinking":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self._finder.close()
+
+    monkeypatch.setattr(build, "make_finder", Blinking)
+
+
+@pytest.mark.usefixtures("blink")
+def test_the_summary_counts_every_frame_and_names_every_covered_span(
+    clip: Path, checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    seconds = iter((100.0, 108.0))
+    monkeypatch.setattr("livepaste.cli.clip.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    out = tmp_path / "out.mp4"
+    assert main(["clip", str(clip), str(out), "--model", str(checkpoint)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 24 frames: 13 swapped, 3 held, 8 covered, 0 passed; real-time factor 0.25",  # 2 s in 8
+        "covered 0.92-1.50 s: no face found; --on-lost pass shows the original there",
+    ]
+    with ClipReader(out) as reader:
+        made = [frame.image.astype(int) for frame in reader.frames()]
+    slate = make_cover("slate")(None, (480, 270))
+    is_slate = [float(np.abs(image - slate).mean()) < 3 for image in made]
+    assert is_slate == [11 <= i <= 18 for i in range(24)]
+
+
+@pytest.mark.usefixtures("blink")
+def test_on_lost_pass_shows_the_original_where_no_face_is_found(
+    clip: Path, checkpoint: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "out.mp4"
+    assert main(["clip", str(clip), str(out), "--model", str(checkpoint), "--on-lost", "pass"]) == 0
+    told = capsys.readouterr().out
+    assert "24 frames: 13 swapped, 0 held, 0 covered, 11 passed" in told
+    assert "covered " not in told.split(";")[1]
+    with ClipReader(clip) as a, ClipReader(out) as b:
+        change = [float(np.abs(x.image.astype(int) - y.image).mean()) for x, y in zip(a.frames(), b.frames())]
+    assert max(change[8:19]) < min(change[:8] + change[19:])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit on files' sizes stands for the full disk")
+@pytest.mark.parametrize("room", [0, 3_000])
+def test_on_a_full_disk_the_last_good_output_stays_and_one_line_says_it(
+    two: Path, checkpoint: Path, tmp_path: Path, capsys, room: int
+) -> None:
+    import resource
+
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"the last good one")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # Python ignores the signal that comes with it
+    try:
+        code = main(["clip", str(two), str(out), "--model", str(checkpoint), "--overwrite"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = capsys.readouterr()
+    assert code == 1
+    lines = [line for line in told.err.splitlines() if line.startswith("livepaste:")]
+    assert len(lines) == 1
+    assert "Traceback" not in told.err
+    assert "File too large" in told.err
+    assert told.out == ""
+    assert out.read_bytes() == b"the last good one"
+
+
+def test_load_makes_the_picture_that_the_clip_verb_makes(
+    two: Path, checkpoint: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """With the same defaults: mask, feather, colour, size, and which face."""
+    made: list[np.ndarray] = []
+    real = ClipWriter.write
+    monkeypatch.setattr(ClipWriter, "write", lambda self, image, when: made.append(image) or real(self, image, when))
+    assert main(["clip", str(two), str(tmp_path / "out.mp4"), "--model", str(checkpoint)]) == 0
+    swapper = livepaste.load(checkpoint)
+    with closing(swapper), ClipReader(two) as reader:
+        for frame, image in zip(reader.frames(), made, strict=True):
+            np.testing.assert_array_equal(swapper(frame.image, frame.time), image)
+    assert LiveOptions().blend == ClipOptions(source="a", to="b").blend == BlendOptions()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a clip", None])

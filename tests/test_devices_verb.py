@@ -1,8 +1,11 @@
 """``livepaste devices``: what is there, what is missing, and what to do about it."""
 
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnxruntime
 import pytest
 from pyvirtualcam.camera import BACKENDS
 
@@ -75,3 +78,36 @@ def test_the_remedy_is_that_of_what_is_wrong(machine: Path, monkeypatch: pytest.
     assert "/dev/video9 is there: end the program that writes to it" in virtualcam.remedy()
     monkeypatch.setattr(camera, "camera_trouble", lambda node: "not yours to open: sudo usermod")
     assert virtualcam.remedy() == "/dev/video9 is not yours to open: sudo usermod"
+
+
+@pytest.mark.parametrize("there", ["camera", "virtual camera"])
+def test_one_of_the_two_is_not_enough(machine: Path, monkeypatch: pytest.MonkeyPatch, capsys, there: str) -> None:
+    if there == "camera":
+        plug(machine, 0, "HD Pro C920", real=True)
+    else:
+        monkeypatch.setitem(BACKENDS, "good", Usable)
+    assert main(["devices", "--no-jax"]) == 1
+    missing = "virtual camera" if there == "camera" else "camera"
+    assert capsys.readouterr().err.strip() == f"livepaste: a live call cannot work yet: no {missing}"
+
+
+def test_what_computes_is_listed(machine: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """ONNX Runtime's providers, for swapping, and jax's devices, for training; jax is asked in a process of its own."""
+    plug(machine, 0, "HD Pro C920", real=True)
+    monkeypatch.setitem(BACKENDS, "good", Usable)
+    asked: list[list[str]] = []
+    answers = iter([(0, "gpu Some Card, gpu Other Card\n", ""), (1, "", "Traceback\nRuntimeError: no such platform\n")])
+
+    def answer(command: list[str], **words: object) -> subprocess.CompletedProcess:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, *next(answers))
+
+    monkeypatch.setattr("livepaste.cli.devices.subprocess", SimpleNamespace(run=answer, TimeoutExpired=TimeoutError))
+    for line in ("gpu Some Card, gpu Other Card", "RuntimeError: no such platform"):
+        assert main(["devices"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        providers = ", ".join(onnxruntime.get_available_providers())
+        assert lines[lines.index("ONNX Runtime") + 1] == f"  {providers}"
+        assert lines[lines.index("jax (training)") + 1] == f"  {line}"
+    exec(asked[0][2], {})  # the question itself
+    assert "cpu" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Every example, run as a user would."""
 
+import runpy
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,6 +12,7 @@ import pytest
 
 import livepaste
 from livepaste.devices.video import ClipReader, write_video
+from livepaste.finder import find_in_photo
 
 EXAMPLES = Path(livepaste.__file__).parents[1] / "examples"
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="only in a checkout")
@@ -30,10 +32,27 @@ def run(name: str, *words: object, data: bytes | None = None) -> bytes:
     return done.stdout
 
 
+def assert_swapped(out: np.ndarray, camera: np.ndarray, noise: float = 0.0) -> None:
+    """Another face where one was, and everything else as it came; ``noise`` is what two encodings cost."""
+    (face,) = find_in_photo(camera)
+    points = face.points_xyz[:, :2].round().astype(np.int32)
+    hull = cv2.fillConvexPoly(np.zeros(camera.shape[:2], np.uint8), cv2.convexHull(points), 1)
+    inner = cv2.erode(hull, np.ones((9, 9), np.uint8)) > 0
+    away = cv2.dilate(hull, np.ones((41, 41), np.uint8)) == 0
+    change = np.abs(out.astype(int) - camera).mean(-1)
+    assert change[inner].mean() > 4 + 2 * noise
+    assert (change[inner] > 2).mean() > 0.5
+    assert change[away].mean() <= noise
+    assert 0.5 < away.mean() < 0.95
+
+
 def test_clip(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
     run("clip.py", checkpoint, clip, tmp_path / "out.mp4")
-    with ClipReader(tmp_path / "out.mp4") as reader:
-        assert sum(1 for _ in reader.frames()) == 6
+    with ClipReader(clip) as before, ClipReader(tmp_path / "out.mp4") as after:
+        pairs = list(zip(before.frames(), after.frames(), strict=True))
+    assert len(pairs) == 6
+    for camera, out in pairs[::5]:
+        assert_swapped(out.image, camera.image, noise=1.5)
 
 
 def test_webcam_with_a_clip_as_camera(checkpoint: Path, clip: Path) -> None:
@@ -47,6 +66,18 @@ def test_webcam_without_one_says_so(checkpoint: Path, tmp_path: Path) -> None:
     assert "no camera or clip" in done.stderr
 
 
+def test_the_webcams_window_shows_the_swap(checkpoint: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image[..., ::-1].copy()))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: ord("q") if len(shown) == 3 else -1)
+    monkeypatch.setattr(sys, "argv", ["webcam.py", str(checkpoint), str(clip)])
+    runpy.run_path(str(EXAMPLES / "webcam.py"))
+    with ClipReader(clip) as reader:
+        frames = [frame.image for frame in reader.frames()][:3]
+    assert len(shown) == 3  # q ends it
+    assert_swapped(shown[2], frames[2], noise=1.5)  # OpenCV decodes a little differently
+
+
 def test_photos(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), frames[0][..., ::-1])
@@ -55,14 +86,17 @@ def test_photos(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> N
     (tmp_path / "in" / "notes.txt").write_text("no picture")
     told = run("photos.py", checkpoint, tmp_path / "in", tmp_path / "out").decode()
     assert told.splitlines() == ["a.png swapped", "b.JPG no face found", "c.jpeg cannot be read"]
-    assert (tmp_path / "out" / "a.png").exists()
+    assert_swapped(cv2.imread(str(tmp_path / "out" / "a.png"))[..., ::-1], frames[0])
+    assert (cv2.imread(str(tmp_path / "out" / "b.JPG")) == 90).all()
 
 
 def test_pipe(checkpoint: Path, frames: list[np.ndarray]) -> None:
     data = b"".join(frame.tobytes() for frame in frames[:4])
     out = run("pipe.py", checkpoint, "480x270", data=data)
     assert len(out) == len(data)
-    assert out != data
+    made = np.frombuffer(out, np.uint8).reshape(4, 270, 480, 3)
+    for i in (0, 3):
+        assert_swapped(made[i], frames[i])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a reader who leaves is told otherwise there")

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from livepaste import coverage as coverage_module
 from livepaste.actors.motion import perform
 from livepaste.cli import main
 from livepaste.coverage import contact_sheet, coverage_picture, expression, missing
 from livepaste.devices.video import ClipReader, write_video
-from livepaste.extract import Collector, Limits, Tally, _name, content_of
+from livepaste.extract import Collector, Limits, Tally, _name, content_of, read_photo
 from livepaste.faceset import read_faceset
 from livepaste.types import Face, Frame
 
@@ -58,8 +59,8 @@ def test_clip_to_face_set(film, tmp_path, capsys):
         assert 0.1 < row.exposure < 0.9
         assert row.sharpness > 0
         assert 50 < row.width_px < 200
-    for name in ("contact.png", "coverage.png"):
-        assert cv2.imread(str(to / name)) is not None
+    for name, picture in (("contact.png", contact_sheet(faces)), ("coverage.png", coverage_picture(faces))):
+        np.testing.assert_array_equal(cv2.imread(str(to / name))[..., ::-1], picture)
 
 
 def test_second_run_adds_nothing_and_another_source_goes_on(film, tmp_path, capsys):
@@ -311,6 +312,77 @@ def test_wrong_use(film, tmp_path, capsys, arguments, code, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def group(tmp_path_factory, actors):
+    """The wearer between two smaller pictures of the persona, so that no two choices mean the same: a photo and a clip."""
+    folder = tmp_path_factory.mktemp("group")
+    performance = perform(5, 9)
+    pictures = []
+    for i in (0, 4, 8):
+        small, large = (actor.render(performance, i, SIZE).image for actor in actors)
+        small = cv2.resize(small, (240, 180), interpolation=cv2.INTER_AREA)
+        picture = np.full((260, 820, 3), 100, np.uint8)
+        picture[40:220, 5:245], picture[10:250, 250:570], picture[40:220, 575:815] = small, large, small
+        pictures.append(picture)
+    cv2.imwrite(str(folder / "photo.png"), pictures[0][..., ::-1])
+    write_video(folder / "clip.mp4", pictures, Fraction(10), (820, 260))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "choice", "places"),
+    [
+        ("photo.png", "largest", "M"),
+        ("photo.png", "left", "L"),
+        ("photo.png", "right", "R"),
+        ("photo.png", "all", "LMR"),
+        ("clip.mp4", "left", "L"),
+        ("clip.mp4", "all", "LMR"),
+    ],
+)
+def test_the_face_that_was_asked_for_is_the_one_that_is_stored(group, tmp_path, source, choice, places):
+    assert extract(group / source, "--to", tmp_path / "set", "--face", choice, "--keep-alike") == 0
+    middles = [row.points_xyz[:, 0].mean() for row in read_faceset(tmp_path / "set").rows]
+    stored = sorted("LMR"[int(x > 250) + int(x > 570)] for x in middles)
+    assert stored == sorted(places * (1 if source == "photo.png" else 3))
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_a_face_of_sixty_pixels_is_stored(tmp_path, actors, still):
+    """In 1280 × 720 it is looked for in one square after another: a clip of as many frames as there are is enough."""
+    shot = actors[0].render(perform(5, 10), 9, SIZE)
+    scale = 60 / np.ptp(shot.points_xyz[:, 0])
+    small = cv2.resize(shot.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = np.full((720, 1280, 3), 120, np.uint8)
+    image[440 : 440 + len(small), 900 : 900 + small.shape[1]] = small
+    path = tmp_path / ("small.png" if still else "small.mp4")
+    if still:
+        cv2.imwrite(str(path), image[..., ::-1])
+    else:
+        write_video(path, [image] * 8, Fraction(25), (1280, 720))
+    assert extract(path, "--to", tmp_path / "set") == 0
+    rows = read_faceset(tmp_path / "set").rows
+    assert rows
+    for row in rows:
+        assert 55 < row.width_px < 67
+        assert 900 < row.points_xyz[:, 0].mean() < 900 + small.shape[1]
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_a_photo_is_turned_as_its_camera_noted(tmp_path, orientation, turns):
+    """Telephones store what the sensor saw and say in EXIF how it was held."""
+    stored = np.zeros((40, 64, 3), np.uint8)
+    stored[:20, :20] = (220, 40, 40)  # red in one corner only
+    jpeg = cv2.imencode(".jpg", stored[..., ::-1])[1].tobytes()
+    entry = b"\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0])
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + entry + bytes(4)
+    path = tmp_path / "held.jpg"
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
+    upright, image = np.rot90(stored, turns), read_photo(path).image
+    assert image.shape == upright.shape
+    assert np.abs(image.astype(int) - upright).mean() < 8
+
+
 def test_same_name_of_another_file_is_another_source(tmp_path):
     collector = Collector(tmp_path / "set", "nobody", "synthetic", Limits())
     key, tally = collector.source("a.mp4", 10)
@@ -400,8 +472,41 @@ def test_words_say_what_is_missing():
     assert missing(poses[:40], found[:40])[0] == "film more: only 40 faces, 500 and more are good"
 
 
-def test_pictures_of_a_face_set(facesets):
+def test_the_contact_sheet_shows_the_faces_from_nose_left_to_nose_right(facesets):
     faces = read_faceset(facesets[0])
-    sheet, coverage = contact_sheet(faces, columns=10), coverage_picture(faces)
-    assert sheet.shape[1] == 10 * 110 + 10
-    assert coverage[100:600, 110:780].std() > 5
+    sheet = contact_sheet(faces, columns=7, cell=110)
+    assert sheet.shape == (9 * 110 + 50, 7 * 110 + 10, 3)
+    for i, row in enumerate(sorted(faces.rows, key=lambda row: -row.pose[0])):
+        x, y = 5 + i % 7 * 110, 48 + i // 7 * 110
+        thumbnail = cv2.resize(faces.image(row), (106, 106), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(sheet[y : y + 90, x : x + 106], thumbnail[:90])  # a label stands below
+    assert len(faces) == 60
+    paper = sheet[-1, -1]
+    assert (sheet[48 + 8 * 110 :, 5 + 4 * 110 :] == paper).all()  # nobody after the sixtieth
+    few = contact_sheet(faces, columns=7, most=5)  # the outermost poses are among them
+    assert few.shape[0] == 110 + 50
+    for i, row in ((0, max(faces.rows, key=lambda r: r.pose[0])), (4, min(faces.rows, key=lambda r: r.pose[0]))):
+        thumbnail = cv2.resize(faces.image(row), (106, 106), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(few[48 : 48 + 90, 5 + i * 110 : 5 + i * 110 + 106], thumbnail[:90])
+
+
+def test_the_coverage_picture_marks_the_poses_that_are_there_and_says_what_is_missing(facesets, monkeypatch):
+    written = []
+    real = coverage_module._text
+    monkeypatch.setattr(
+        coverage_module, "_text", lambda image, words, *more: (written.append(words), real(image, words, *more))[0]
+    )
+    faces = read_faceset(facesets[0])
+    picture = coverage_picture(faces)
+    # the map: 28 px for each 5 degrees, nose left on the left, looking up at the top; frontal is 9 degrees below 0
+    expected = np.zeros((18, 24), int)
+    for yaw, pitch, _ in (row.pose for row in faces.rows):
+        expected[int((pitch + 9 + 45) // 5), int((60 - yaw) // 5)] += 1
+    corners = picture[100 + 3 : 100 + 18 * 28 : 28, 110 + 3 : 110 + 24 * 28 : 28]  # beside the number in the middle
+    paper = picture[0, 0]
+    np.testing.assert_array_equal((corners != paper).any(-1), expected > 0)
+    darkest = np.unravel_index(corners.astype(int).sum(-1).argmin(), expected.shape)
+    assert expected[darkest] == expected.max()
+    assert sum(int(words) for words in written if words.isdecimal()) == len(faces) == 60
+    assert "persona: 60 faces" in written
+    assert any(words.startswith("Missing: film more: only 60 faces") for words in written)

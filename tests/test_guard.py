@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -111,6 +112,31 @@ def test_cover_blur_is_a_few_dark_cells() -> None:
     assert np.abs(np.diff(blurred.astype(int), axis=1)).max() < 40  # no detail of the camera's is left
 
 
+def test_no_camera_pixel_survives_cover_blur_but_the_mean_of_its_cell() -> None:
+    """Pixels that change places within each of the 24 × 14 cells change nothing of the cover."""
+    raw, rng = camera(7, (480, 280)), np.random.default_rng(1)
+    within = raw.reshape(14, 20, 24, 20, 3).swapaxes(1, 2).reshape(14, 24, 400, 3)
+    mixed = within[:, :, rng.permutation(400)].reshape(14, 24, 20, 20, 3).swapaxes(1, 2).reshape(280, 480, 3)
+    assert (mixed != raw).any(-1).mean() > 0.9
+    covers = [make_cover("blur")(picture, (480, 280)).astype(int) for picture in (raw, np.ascontiguousarray(mixed))]
+    np.testing.assert_array_equal(covers[0], covers[1])
+    assert covers[0].std() > 1  # but it is made of the camera
+
+
+def test_the_cover_is_the_picture_that_was_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    picture[:30], picture[30:, :40] = (200, 30, 40), (10, 180, 60)  # no two ways round alike
+    cv2.imwrite(str(tmp_path / "mine.png"), picture[..., ::-1])
+    guard = Guard(GuardOptions(cover=str(tmp_path / "mine.png")), (80, 60))
+    guard.offer(None, 0.0, safe=False, raw=camera(5, (80, 60)))
+    image, mark = guard.answer(0.0)
+    assert mark is Mark.COVER
+    np.testing.assert_array_equal(image, picture)
+    wide = make_cover(str(tmp_path / "mine.png"))(None, (200, 60))  # whole, in its own proportions
+    np.testing.assert_array_equal(wide[:, 60:140], picture)
+    assert wide[:, :60].max() == wide[:, 140:].max() == 0
+
+
 def test_a_cover_that_is_no_picture_is_refused(tmp_path) -> None:
     from livepaste.errors import ClipError
 
@@ -133,6 +159,29 @@ def test_a_hidden_face_keeps_no_pixel_of_its_middle() -> None:
     inside = np.s_[y - 8 : y + 8, x - 8 : x + 8]
     assert (hidden[inside] == image[inside]).all(-1).mean() < 0.02
     np.testing.assert_array_equal(hidden[:5], image[:5])
+
+
+@pytest.mark.parametrize("size", [60, 200])
+def test_under_the_ellipse_no_detail_of_a_face_is_left_whatever_its_size(size: int) -> None:
+    """Stripes as fine as eyes and lips, an eighth of a face's width each, and the pixels' own noise."""
+    points = mean_mesh().points_xyz * size / np.ptp(mean_mesh().points_xyz[:, 0])
+    points = (points - points.min(0) + [size, size, 0]).astype(np.float32)
+    stripe = max(1, size // 8)
+    image = np.where(np.arange(3 * size)[:, None] // stripe % 2 ^ np.arange(3 * size)[None] // stripe % 2, 200, 60)
+    noise = np.random.default_rng(1).integers(-30, 30, (3 * size, 3 * size, 3))
+    image = (image[..., None] + noise).astype(np.uint8)
+    hidden = hide_faces(image, [Face(points)])
+    hull = cv2.fillConvexPoly(
+        np.zeros(image.shape[:2], np.uint8), cv2.convexHull(points[:, :2].round().astype(np.int32)), 1
+    )
+    inside = cv2.erode(hull, np.ones((3, 3), np.uint8)) > 0
+
+    def energy(picture: np.ndarray) -> float:
+        return float(sum(np.square(np.gradient(picture.astype(float), axis=axis))[inside].mean() for axis in (0, 1)))
+
+    assert energy(hidden) < 0.02 * energy(image)
+    assert hidden[inside].std() < 0.25 * image[inside].std()  # the stripes themselves are gone too
+    assert (hidden[inside] == image[inside]).all(-1).mean() < 0.02  # all of the face
 
 
 # ---- the whole loop, driven through everything that can go wrong

@@ -1,9 +1,11 @@
 """Who else is in the picture: the detector beside the loop, and what the loop does with what it saw."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -160,6 +162,52 @@ def test_the_first_look_is_at_every_part_and_the_others_take_turns(monkeypatch: 
         assert turns.count((1280, 720)) == 3
     finally:
         watching.close()
+
+
+def test_the_whole_picture_is_looked_at_four_times_a_second_and_each_part_within_ten_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a clock of its own, which a look and the wait after it move; what README promises of a 720p picture."""
+    image = np.zeros((720, 1280, 3), np.uint8)
+    squares = [box for box in tile_boxes(1280, 720) if box[2] <= 720]
+    for i, (x, y, side) in enumerate(squares, 1):
+        image[y + side // 2, x + side // 2] = i
+    now, looks, wait = [100.0], [], threading.Event()
+    LOOKS, TAKES_S = 60, 0.02
+
+    class Detector:
+        def __call__(self, part: np.ndarray) -> list:
+            h, w = part.shape[:2]
+            looks.append((now[0], (w, h) if w != 640 else int(part[h // 2, w // 2, 0])))
+            now[0] += TAKES_S
+            return []
+
+        def close(self) -> None:
+            pass
+
+    class Waiting(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:  # what the watcher does between two looks
+            now[0] += timeout or 0.0
+            if len(looks) < LOOKS:
+                watching.show(Frame(image, Fraction(0), len(looks)))
+            else:
+                self.set()
+                wait.set()
+            return self.is_set()
+
+    monkeypatch.setattr(watcher, "DetectionGraph", Detector)
+    monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watching = Watcher()
+    watching._closed = Waiting()
+    watching.show(Frame(image, Fraction(0), 0))
+    assert wait.wait(20)
+    watching.close()
+    first = 2 + len(squares)  # the look after sleep, at everything
+    times = {part: [at_s for at_s, seen in looks[first:] if seen == part] for _, part in looks}
+    assert np.diff(times[1280, 720]) == pytest.approx(0.25, abs=1e-6)
+    for part, seen_s in times.items():
+        assert np.diff(seen_s).max() < 0.63, part  # seven squares, and three looks at the whole
+    assert np.diff([at_s for at_s, _ in looks[first:]]) == pytest.approx(1 / 16, abs=1e-6)  # its own time counts
 
 
 def test_a_detector_that_cannot_start_is_said_and_never_awake(monkeypatch: pytest.MonkeyPatch, caplog) -> None:

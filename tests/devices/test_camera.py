@@ -1,7 +1,9 @@
 import json
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
 from fake_v4l2 import FakeDevices, build
@@ -10,17 +12,19 @@ from livepaste.devices import camera
 from livepaste.errors import DeviceError
 
 READS = """
-import json, sys, threading, time
+import json, sys, threading, time, numpy as np
 from livepaste.devices.camera import CameraSource
 source = CameraSource("0", (1280, 720), 30)
 threading.Timer(float(sys.argv[1]), source.close).start()
 for frame in source:
     squares = frame.image[8, 8:512:16].mean(1) > 127
     clock = sum(1 << i for i in range(32) if squares[i])
-    print(json.dumps([frame.index, float(frame.time), clock, int(source.taken_s * 1e3) & 0xFFFFFFFF, frame.image.shape,
-                      frame.image[200, 320].tolist()]), flush=True)
+    if len(sys.argv) > 2 and not frame.index:
+        np.save(sys.argv[2], frame.image)
+    print(json.dumps([frame.index, float(frame.time), clock, int(source.taken_s * 1e3) & 0xFFFFFFFF, frame.image.shape]), flush=True)
 """
-PICTURE = np.full((360, 640, 3), (200, 60, 30), np.uint8)
+X, Y = np.meshgrid(np.linspace(0, 1, 640), np.linspace(0, 1, 360))
+PICTURE = np.dstack([20 + 200 * X, 220 - 180 * Y, 40 + 170 * X * Y]).astype(np.uint8)  # no two ways round alike
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +39,8 @@ def devices(library: Path, tmp_path: Path) -> FakeDevices:
     return devices
 
 
-def test_frames_come_in_rgb_with_rising_times_and_disobedience_is_said(devices: FakeDevices) -> None:
-    done = devices.run("-c", READS, "1")
+def test_frames_come_in_rgb_with_rising_times_and_disobedience_is_said(devices: FakeDevices, tmp_path: Path) -> None:
+    done = devices.run("-c", READS, "1", str(tmp_path / "first.npy"))
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) > 10
@@ -45,8 +49,26 @@ def test_frames_come_in_rgb_with_rising_times_and_disobedience_is_said(devices: 
     assert (np.diff([row[2] for row in rows]) > 0).all()  # the camera's own clock, read from the picture
     assert all(row[3] >= row[2] for row in rows)  # taken after it was shown
     assert rows[0][4] == [360, 640, 3]
-    assert np.abs(np.array(rows[0][5]) - PICTURE[0, 0]).max() <= 6
+    assert np.abs(np.load(tmp_path / "first.npy")[16:].astype(int) - PICTURE[16:]).max() <= 6  # below the clock
     assert "camera 0 gives 640x360 at 30 in YUYV with a buffer of" in done.stderr
+
+
+def test_mjpg_size_rate_and_a_buffer_of_one_frame_are_asked_for_the_format_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: dict[int, float] = {}
+
+    obedient = Mock(spec=cv2.VideoCapture)  # OpenCV's own types cannot be derived from: a crash when they go
+    obedient.isOpened.return_value = True
+    obedient.set.side_effect, obedient.get.side_effect = asked.__setitem__, asked.__getitem__
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *words: obedient)
+    camera.CameraSource("0", (1280, 720), 30.0)
+    assert next(iter(asked)) == cv2.CAP_PROP_FOURCC  # it decides which sizes and rates there are
+    assert int(asked[cv2.CAP_PROP_FOURCC]).to_bytes(4, "little") == b"MJPG"
+    assert asked[cv2.CAP_PROP_BUFFERSIZE] == 1
+    sizes = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+    assert [asked[setting] for setting in sizes] == [1280, 720, 30]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]  # it obeyed
 
 
 def test_a_camera_that_disappears_is_taken_up_again(devices: FakeDevices) -> None:
