@@ -203,13 +203,15 @@ class LiveStages:
         self._changes = Changes(options, self._checkpoint, base)  # before the file is read: no change is missed
         if options.settings:
             self._settings = read_settings(Path(options.settings), base)
-        # what may be wrong with model and masks is found before any device is opened
-        build.usable(self._settings.blend, newest_generation(self._checkpoint).model)
-        build_mask(self._settings.blend.mask)
         self._finder: Any = None
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
         self._asleep_s: float | None = None  # since when, monotonic
+
+    def check(self) -> None:
+        """Raises what is wrong with model and masks, which are loaded later, beside the running stream."""
+        newest_generation(self._checkpoint)
+        build_mask(self._settings.blend.mask)
 
     def stages(self) -> tuple[Stage, ...]:
         return (("find", self.find), ("swap", self.swap))

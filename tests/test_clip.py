@@ -212,7 +212,7 @@ def test_the_summary_counts_every_frame_and_names_every_covered_span(
     assert main(["clip", str(clip), str(out), "--model", str(checkpoint)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{out}: 24 frames: 13 swapped, 3 held, 8 covered, 0 passed; real-time factor 0.25",  # 2 s in 8
-        "covered 0.92-1.50 s: no face found; --on-lost pass shows the original there",
+        "covered 0.92-1.58 s: no face found; --on-lost pass shows the original there",
     ]
     with ClipReader(out) as reader:
         made = [frame.image.astype(int) for frame in reader.frames()]

@@ -304,10 +304,10 @@ def test_settings_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
 def test_what_camera_says_decides_which_source_is_opened(
     clip: Path, monkeypatch: pytest.MonkeyPatch, camera: str, source: str
 ) -> None:
-    opened = []
+    opened, given = [], SimpleNamespace(size_wh=(640, 360), fps=25.0)
     for name in ("url.UrlSource", "playback.PlaybackSource", "pipe.PipeSource", "camera.CameraSource"):
         monkeypatch.setattr(
-            f"livepaste.devices.{name}", lambda *words, name=name: opened.append((f"devices.{name}", words)) or []
+            f"livepaste.devices.{name}", lambda *words, name=name: opened.append((f"devices.{name}", words)) or given
         )
     camera = camera.format(clip=clip)
     build_live.open_source(LiveOptions(camera=camera, size="640x360", fps=25.0))

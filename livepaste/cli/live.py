@@ -44,6 +44,7 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
         if options.stats:
             check_record("--stats", Path(options.stats))
         stages = stack.enter_context(closing(build_live.LiveStages(options)))
+        stages.check()  # before any device is opened
         try:
             source = build_live.open_source(options)
         except LivepasteError:
