@@ -505,6 +505,7 @@ class Camera:
 
 class Stages:
     def __init__(self, options): pass
+    def check(self): pass
     def stages(self):
         paint = lambda frame, faces: Swapped(np.full((120, 160, 3), 77, np.uint8) if faces else frame.image, len(faces), 0)
         return (("find", lambda frame, _: () if frame.index % 40 > 20 else ("face",)), ("swap", paint))

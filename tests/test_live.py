@@ -304,7 +304,8 @@ def test_settings_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
 def test_what_camera_says_decides_which_source_is_opened(
     clip: Path, monkeypatch: pytest.MonkeyPatch, camera: str, source: str
 ) -> None:
-    opened, given = [], SimpleNamespace(size_wh=(640, 360), fps=25.0)
+    opened, given = [], MemorySource([])
+    given.size_wh, given.fps = (640, 360), 25.0
     for name in ("url.UrlSource", "playback.PlaybackSource", "pipe.PipeSource", "camera.CameraSource"):
         monkeypatch.setattr(
             f"livepaste.devices.{name}", lambda *words, name=name: opened.append((f"devices.{name}", words)) or given
@@ -416,6 +417,9 @@ class Painted:
     """Stages that turn every frame green, its left quarter kept; in place of finder and model."""
 
     def __init__(self, options: LiveOptions) -> None:
+        pass
+
+    def check(self) -> None:
         pass
 
     def stages(self) -> tuple:

@@ -198,38 +198,62 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
     assert [r["step"] for r in read_history(cut)] == [2, 4, 6, 8, 10, 12]
 
 
-def test_a_run_killed_before_its_first_generation_starts_again(tmp_path: Path, facesets, small_recipe) -> None:
-    (tmp_path / "a").mkdir()
+@pytest.fixture
+def begun(checkpoint: Path, tmp_path: Path) -> Path:
+    """A training of six steps, to be gone on with."""
+    shutil.copytree(checkpoint, tmp_path / "begun")
+    return tmp_path / "begun"
+
+
+def test_a_run_killed_in_its_first_save_starts_again(tmp_path: Path, facesets, small_recipe) -> None:
+    (tmp_path / "a" / "generations" / ".tmp-000002").mkdir(parents=True)
     append_history(tmp_path / "a", {"step": 1, "loss": 9.0})
     again = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2, resume=True), lambda p: None)
     assert "holds no generation to resume: from the start" in again.start_note
     again.run()
+    assert newest_generation(tmp_path / "a").number == 2
     assert [r["step"] for r in read_history(tmp_path / "a")] == [2]
 
 
-def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(tmp_path: Path, facesets, small_recipe, monkeypatch) -> None:
-    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+def test_stopping_saves_where_it_stands_and_the_plan_is_gone_on_with_whatever_time_is_given(
+    tmp_path: Path, facesets, small_recipe
+) -> None:
+    steps: list[int] = []
+    trainer = fit.Trainer(
+        options(facesets, small_recipe, tmp_path / "a", steps=40, save_every=50),
+        lambda p: p.losses and steps.append(p.step),
+        lambda: len(steps) >= 2,
+    )
+    trainer.run()
+    assert newest_generation(tmp_path / "a").number == 4
+    given = options(facesets, small_recipe, tmp_path / "a", resume=True, steps=None, for_="10m")
+    again = fit.Trainer(given, lambda p: None)
+    assert int(again.state.total) == 40
+    assert "going on with the plan of 40 steps" in again.start_note
+
+
+def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(begun: Path, facesets, small_recipe, monkeypatch) -> None:
     here = fit.environment()
     assert here["processor"]
     monkeypatch.setattr(fit, "environment", lambda: {**here, "cores": 64})
     assert (
-        "not bit-exact"
-        in fit.Trainer(options(facesets, small_recipe, tmp_path / "a", resume=True), lambda p: None).start_note
+        "not bit-exact" in fit.Trainer(options(facesets, small_recipe, begun, resume=True), lambda p: None).start_note
     )
 
 
-def test_a_recipe_file_may_be_renamed_before_a_resume_and_not_changed(tmp_path: Path, facesets, small_recipe) -> None:
-    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
+def test_a_recipe_file_may_be_renamed_before_a_resume_and_not_changed(
+    begun: Path, tmp_path: Path, facesets, small_recipe
+) -> None:
     renamed = tmp_path / "mine.toml"
     shutil.copy(small_recipe, renamed)
     told: list[fit.Progress] = []
-    fit.Trainer(options(facesets, renamed, tmp_path / "a", steps=4, resume=True), told.append).run()
-    assert (told[0].step, told[0].losses) == (2, {})  # said before the first dispatch, which takes a while
-    assert "resumed at step 2" in told[0].note
-    assert newest_generation(tmp_path / "a").number == 4
+    fit.Trainer(options(facesets, renamed, begun, steps=8, resume=True), told.append).run()
+    assert (told[0].step, told[0].losses) == (6, {})  # said before the first dispatch, which takes a while
+    assert "resumed at step 6" in told[0].note
+    assert newest_generation(begun).number == 8
     renamed.write_text(renamed.read_text() + "\nnoise = 0.03\nsoften = 0.1\n")
     with pytest.raises(CheckpointError, match="was trained with another noise, soften; resume with the same recipe"):
-        fit.Trainer(options(facesets, renamed, tmp_path / "a", steps=6, resume=True), told.append)
+        fit.Trainer(options(facesets, renamed, begun, steps=10, resume=True), told.append)
 
 
 def test_a_recipe_of_an_older_livepaste_has_the_defaults_of_what_it_did_not_know() -> None:
@@ -278,43 +302,29 @@ def test_each_roll_back_halves_the_rate_also_after_a_generation_was_saved_at_hal
     assert [p.note.split(" with ")[1] for p in told if "not finite" in p.note] == ["rate × 0.5", "rate × 0.25"]
 
 
-def test_a_finished_training_is_gone_on_with_only_when_told_how_far(tmp_path: Path, facesets, small_recipe) -> None:
+def test_a_finished_training_is_gone_on_with_only_when_told_how_far(begun: Path, facesets, small_recipe) -> None:
     def again(**more) -> tuple[fit.Trainer, list[str]]:
         notes: list[str] = []
-        given = options(facesets, small_recipe, tmp_path / "a", resume=True, save_every=10_000, **more)
+        given = options(facesets, small_recipe, begun, resume=True, save_every=10_000, **more)
         trainer = fit.Trainer(given, lambda p: notes.append(p.note))
         trainer.run()
         return trainer, notes
 
-    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
-    trainer, notes = again(steps=2)
-    assert int(trainer.state.step) == 2
+    trainer, notes = again(steps=6)
+    assert int(trainer.state.step) == 6
     assert np.isfinite(trainer.validation["persona_psnr_db"])
-    assert "the plan of 2 steps is done: --for, --steps or --epochs" in notes[0]
+    assert "the plan of 6 steps is done: --for, --steps or --epochs" in notes[0]
     trainer, notes = again(steps=None, for_="4s")
-    assert int(trainer.state.step) == int(trainer.state.total) > 2
+    assert int(trainer.state.step) == int(trainer.state.total) > 6
     assert any("steps fit into 4s" in note for note in notes)
-    trainer, notes = again(steps=int(trainer.state.step) + 2)
-    assert newest_generation(tmp_path / "a").number == int(trainer.state.step)
-
-
-def test_a_killed_plan_is_gone_on_with_whatever_time_is_given(tmp_path: Path, facesets, small_recipe) -> None:
-    stopped = fit.Trainer(
-        options(facesets, small_recipe, tmp_path / "a", steps=40), lambda p: None, stop=iter([False, True]).__next__
-    )
-    stopped.run()
-    given = options(facesets, small_recipe, tmp_path / "a", resume=True, steps=None, for_="10m")
-    trainer = fit.Trainer(given, lambda p: None)
-    assert int(trainer.state.total) == 40
-    assert "going on with the plan of 40 steps" in trainer.start_note
+    assert newest_generation(begun).number == int(trainer.state.step)
 
 
 def test_a_resume_with_other_people_is_refused_and_changed_faces_are_said(
-    tmp_path: Path, facesets, small_recipe
+    begun: Path, tmp_path: Path, facesets, small_recipe
 ) -> None:
-    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
     with pytest.raises(CheckpointError, match="was trained with persona persona, asked to resume with wearer"):
-        fit.Trainer(options(facesets[::-1], small_recipe, tmp_path / "a", resume=True), lambda p: None)
+        fit.Trainer(options(facesets[::-1], small_recipe, begun, resume=True), lambda p: None)
     fewer = tmp_path / "fewer"
     shutil.copytree(facesets[0], fewer)
     next((fewer / "faces").iterdir()).unlink()
@@ -323,7 +333,7 @@ def test_a_resume_with_other_people_is_refused_and_changed_faces_are_said(
     mask = next((painted / "masks").iterdir())
     cv2.imwrite(str(mask), 255 - cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))  # by hand
     for other in (fewer, painted):
-        changed = fit.Trainer(options((other, facesets[1]), small_recipe, tmp_path / "a", resume=True), lambda p: None)
+        changed = fit.Trainer(options((other, facesets[1]), small_recipe, begun, resume=True), lambda p: None)
         assert "the faces are not the same as before, so not bit-exact" in changed.start_note
 
 
@@ -346,20 +356,14 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_the_generation_before(
     assert not list((tmp_path / "a").glob("generations/.tmp*"))
 
 
-def test_a_kill_in_the_first_save_does_not_lock_the_folder(tmp_path: Path, facesets, small_recipe) -> None:
-    (tmp_path / "a" / "generations" / ".tmp-000002").mkdir(parents=True)
-    fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None).run()
-    assert newest_generation(tmp_path / "a").number == 2
-
-
-def test_from_a_checkpoint_the_facts_are_this_trainings_own(tmp_path: Path, facesets, small_recipe) -> None:
-    first = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=2), lambda p: None)
-    first.run()
-    turned = options(facesets[::-1], small_recipe, tmp_path / "b", from_=str(tmp_path / "a"))
+def test_from_a_checkpoint_the_facts_are_this_trainings_own(
+    checkpoint: Path, tmp_path: Path, facesets, small_recipe
+) -> None:
+    turned = options(facesets[::-1], small_recipe, tmp_path / "b", from_=str(checkpoint))
     second = fit.Trainer(turned, lambda p: None)
-    assert second.start_note == "starting from a"
+    assert second.start_note == "starting from short"
     assert not second.from_base  # its encoder was made by two people: it goes on learning
-    mine, theirs = named(second.state.params), named(first.state.ema)
+    mine, theirs = named(second.state.params), load_weights(newest_generation(checkpoint).path / "weights.npz")
     for name in ("usual", "light_share"):
         pairs = (("persona/", "wearer/"), ("wearer/", "persona/")) if name == "usual" else (("", ""),)
         for ours, others in pairs:
@@ -379,17 +383,6 @@ def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> Non
     for name in ("persona/usual", "wearer/usual", "light_share"):  # facts about the faces, nothing to train
         np.testing.assert_array_equal(after[name], before[name])
     assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:4])  # from the canvas on, which is the mean face already
-
-
-def test_stopping_saves_where_it_stands(tmp_path: Path, facesets, small_recipe) -> None:
-    steps = []
-    trainer = fit.Trainer(
-        options(facesets, small_recipe, tmp_path / "a", steps=100, save_every=50),
-        lambda p: p.losses and steps.append(p.step),
-        lambda: len(steps) >= 2,
-    )
-    trainer.run()
-    assert newest_generation(tmp_path / "a").number == 4
 
 
 def test_a_time_becomes_a_number_of_steps_that_is_written_down(tmp_path: Path, facesets, small_recipe) -> None:
