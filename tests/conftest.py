@@ -7,6 +7,7 @@ import importlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -94,20 +95,24 @@ def small_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, facesets: tuple[Path, Path], small_recipe: Path) -> Path:
-    """A checkpoint of the real training loop, six steps long: whole, if not beautiful."""
+    """A checkpoint of the real training loop, six steps long: whole, if not beautiful. Made once for all workers."""
     from livepaste_train.fit import Trainer
     from livepaste_train.options import TrainOptions
 
-    to = tmp_path_factory.mktemp("checkpoints") / "short"
-    options = TrainOptions(
-        persona=str(facesets[0]),
-        wearer=[str(facesets[1])],
-        to=str(to),
-        recipe=str(small_recipe),
-        steps=6,
-        save_every=2,
-        show_every=2,
-        from_="none",
-    )
-    Trainer(options, lambda progress: None).run()
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    to = shared / "short"
+    shared.mkdir(exist_ok=True)
+    try:
+        (shared / "begun").touch(exist_ok=False)
+    except FileExistsError:  # by another worker
+        while not (shared / "ended").exists():
+            time.sleep(0.1)
+    else:
+        try:
+            options = TrainOptions(persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(to), recipe=str(small_recipe),
+                                   steps=6, save_every=2, show_every=2, from_="none")  # fmt: skip
+            Trainer(options, lambda progress: None).run()
+        finally:
+            (shared / "ended").touch()
     return to
