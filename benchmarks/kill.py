@@ -88,9 +88,8 @@ def main() -> int:
             shutil.rmtree(checkpoint, ignore_errors=True)
             for _ in range(min(KILLS_A_RUN, args.count - kills)):
                 left = _unfinished(checkpoint)  # by the kill before
-                process = start(
-                    folder, "cut", args.recipe, resume=True
-                )  # the first time, and after an early kill, from nothing
+                # the first time, and after an early kill, it is from nothing
+                process = start(folder, "cut", args.recipe, resume=True)
                 # From the loading of libraries to well into the steps; a resume goes on, so the end is reached too.
                 time.sleep(rng.uniform(0.15, 0.65) * took)
                 if process.poll() is not None:

@@ -24,13 +24,11 @@ from livepaste.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
+KEPT = 2  # generations
 
 
 class _Newer(CheckpointError):
     """Written by a later livepaste: not damaged, and not this one's to pass over or remove."""
-
-
-KEPT = 2  # generations
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,6 @@ def run(options: ClipOptions) -> None:
     if left_out:
         print(f"left out: {', '.join(left_out)}")
     for start, end, why in summary.spans:
-        end = (
-            end if end > start else start + 1 / reader.rate
-        )  # the last frame of all: nothing says how long it is shown
+        if end == start:  # the last frame of all: nothing says how long it is shown
+            end += 1 / reader.rate
         print(f"covered {float(start):.2f}-{float(end):.2f} s: {why}; --on-lost pass shows the original there")
