@@ -40,6 +40,11 @@ PERSONA_SEED, WEARER_SEED = 8101, 8102
 BENCHMARKS = Path(livepaste.__file__).parents[1] / "benchmarks"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that need the checkpoint first: while one worker trains it, the other, which begins in the middle, need not wait."""
+    items.sort(key=lambda item: "checkpoint" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def benchmark_script() -> Callable[[str], ModuleType]:
     """Loads one of the scripts in ``benchmarks/``, which import each other as scripts do."""

@@ -17,7 +17,7 @@ from livepaste.checkpoint import newest_generation
 
 CASTS = [casts.Cast(("drawn:1", "drawn:2"), seed, 12) for seed in (5, 6)]
 GEOMETRY = Geometry(64, 64, 1.9)
-RECIPE = Recipe(resolution=64, batch=8, optimizer="adam", lr=1e-3, steps_per_dispatch=5, warp=0.2)
+RECIPE = Recipe(resolution=64, batch=8, optimizer="adam", lr=1e-3, steps_per_dispatch=3, warp=0.2)
 
 
 def test_the_numbers_of_a_mirrored_performance() -> None:
@@ -40,7 +40,7 @@ def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() 
     graph, params = nnx.split(model, nnx.Param)
     stage = base.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), *map(jnp.asarray, logits), jnp.asarray(base.numbers(CASTS)))  # fmt: skip
     scale = base.identity_rate(params)
-    state = new_state(params, RECIPE, 0, 200, scale)
+    state = new_state(params, RECIPE, 0, 60, scale)
     for make in (base.reading_loss, base.base_loss):
         dispatch = make_dispatch(graph, make(GEOMETRY, RECIPE, casts.Sizes(2, 2, 12)), RECIPE, scale)
         losses = []

@@ -152,8 +152,8 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
                str(small_recipe), "--steps", "12", "--save-every", "2", "--show-every", "4", "--from", "none", "--resume", "--to"]  # fmt: skip
     whole, cut = tmp_path / "whole", tmp_path / "cut"
 
-    def started(to: Path) -> subprocess.Popen[str]:
-        return subprocess.Popen([*command, str(to)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def started() -> subprocess.Popen[str]:
+        return subprocess.Popen([*command, str(cut)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
         out, err = process.communicate()
@@ -162,7 +162,7 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
 
     def sent(how: signal.Signals, after: int) -> subprocess.Popen[str]:
         """A run that got a signal once there was a generation of ``after`` steps or more; 0: before there is any."""
-        process = started(cut)
+        process = started()
         while after and not any(path.name >= f"{after:06d}" for path in generation_folders(cut)):
             assert process.poll() is None
             time.sleep(0.02)
@@ -177,8 +177,8 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
                 name: np.asarray(value) for name, value in checkpointer.restore(generation.state.absolute()).items()
             }
 
-    _, err = ended(started(whole))
-    assert "holds no generation to resume: from the start" in err
+    # neither the process nor the rhythm of generations may make a difference
+    fit.Trainer(options(facesets, small_recipe, whole, steps=12, save_every=12, show_every=12), lambda p: None).run()
     for after in (0, 2, 4):
         process = sent(signal.SIGKILL, after)
         process.communicate()
@@ -188,7 +188,7 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
     stopped = newest_generation(cut).number
     assert stopped in (6, 8, 10)
     assert f"{stopped} steps in" in " ".join(out.split())
-    _, err = ended(started(cut))
+    _, err = ended(started())
     assert f"resumed at step {stopped}" in err
     assert "bit-exact" not in err
     a, b = saved(whole), saved(cut)
@@ -375,7 +375,7 @@ def test_from_a_checkpoint_the_facts_are_this_trainings_own(
 def test_training_lowers_the_loss(tmp_path: Path, facesets, small_recipe) -> None:
     losses = []
     trainer = fit.Trainer(
-        options(facesets, small_recipe, tmp_path / "a", steps=80, save_every=1000, show_every=1000, lr=2e-3),
+        options(facesets, small_recipe, tmp_path / "a", steps=60, save_every=1000, show_every=1000),
         lambda p: p.losses and losses.append(p.losses["loss"]),
     )
     before = {name: np.asarray(value) for name, value in named(trainer.state.params).items() if is_own(name)}

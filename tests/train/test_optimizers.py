@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,17 +66,15 @@ def test_what_stays_as_it_is_costs_neither_gradient_nor_state() -> None:
     assert "encoder/a/kernel" in named(moving(params, rate_scale(params, False, 0.0)))  # without a base it has to learn
 
 
-def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, facesets, small_recipe) -> None:
+def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, checkpoint, facesets, small_recipe) -> None:
     small = small_recipe.read_text() + "encoder_lr = 0.0\n"
     (tmp_path / "frozen.toml").write_text(small)
-    common = {"persona": str(facesets[0]), "wearer": [str(facesets[1])], "steps": 2}
-    fit.Trainer(
-        TrainOptions(to=str(tmp_path / "a"), recipe=str(small_recipe), from_="none", **common), lambda p: None
-    ).run()
+    shutil.copytree(checkpoint, tmp_path / "a")
     facts = newest_generation(tmp_path / "a").path / "model.json"
     facts.write_text(
         facts.read_text().replace('"from_base": false', '"from_base": true')
     )  # as if its encoder was the base's
+    common = {"persona": str(facesets[0]), "wearer": [str(facesets[1])], "steps": 2}
     options = TrainOptions(
         to=str(tmp_path / "b"), recipe=str(tmp_path / "frozen.toml"), from_=str(tmp_path / "a"), **common
     )

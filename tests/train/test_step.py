@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train import fit, step
+from livepaste_train import compiling, fit, step
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, join, pack
+from livepaste_train.environment import environment
 from livepaste_train.losses import features
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, TrainOptions, read_recipe
@@ -18,6 +19,27 @@ from livepaste_train.state import named, with_weights
 from livepaste_train.step import Sides, losses_of, make_dispatch, new_state, pair_loss, rate_at, rate_of, warp_at
 
 from livepaste.errors import CheckpointError
+
+
+def test_programs_compile_as_asked_and_as_the_environment_says(monkeypatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def jit(function, compiler_options, **how: object):
+        asked.append({**compiler_options, **how})
+        return function
+
+    monkeypatch.setattr(jax, "jit", jit)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    compiling.compiled(abs, donate_argnums=0)
+    assert environment()["compiler"] == "xla_backend_optimization_level=1 xla_cpu_use_fusion_emitters=False"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")  # the user's word
+    compiling.compiled(abs)
+    assert environment()["compiler"] == "xla_cpu_use_fusion_emitters=False"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    compiling.compiled(abs)
+    assert environment()["compiler"] == ""
+    emitters = {"xla_cpu_use_fusion_emitters": False}
+    assert asked == [{"xla_backend_optimization_level": 1, **emitters, "donate_argnums": 0}, emitters, {}]
 
 
 @pytest.mark.parametrize(("done", "strength"), [(0.0, 1.0), (0.5, 1.0), (0.8, 1.0), (0.9, 0.5), (1.0, 0.0)])
@@ -43,8 +65,9 @@ def test_without_a_plan_the_rate_warms_up_and_stays() -> None:
     assert float(rate_of(planned, recipe)) == pytest.approx((1 + recipe.lr_floor) / 2, abs=0.01)
 
 
-def test_a_step_of_bfloat16_fits_together() -> None:
+def test_a_step_of_bfloat16_fits_together(monkeypatch) -> None:
     """Only accelerators train so; shapes and dtypes are worked out here without computing anything."""
+    monkeypatch.setattr(compiling, "ON_CPU", {})  # which jax takes for whole programs only
     recipe = Recipe(resolution=64, batch=4)
     model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)

@@ -11,6 +11,7 @@ import cv2
 import jax
 
 from livepaste.actors.processes import cores
+from livepaste_train.compiling import compiler_options
 from livepaste_train.ops import multiplies_bfloat16
 
 
@@ -28,6 +29,7 @@ def environment() -> dict[str, str | int | bool]:
         "devices": jax.device_count(),
         "python": platform.python_version(),
         "bfloat16_dots": multiplies_bfloat16(),
+        "compiler": " ".join(f"{name}={value}" for name, value in compiler_options().items()),
     }
 
 

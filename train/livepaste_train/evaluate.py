@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.augment import Geometry, in_light, sample
+from livepaste_train.compiling import compiled
 from livepaste_train.data import Faces
 from livepaste_train.ops import JAX_OPS
 
@@ -89,7 +90,7 @@ class Validator:
                 "swapped_mask": swapped["persona_mask"],
             }
 
-        self._run: Callable[..., dict[str, jax.Array]] = jax.jit(run)
+        self._run: Callable[..., dict[str, jax.Array]] = compiled(run)
 
     def run(self, params: Any) -> dict[str, np.ndarray]:
         """Pictures and masks of the held-out faces."""

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.augment import Geometry
+from livepaste_train.compiling import compiled
 from livepaste_train.data import Faces
 from livepaste_train.evaluate import crops, spread
 
@@ -35,4 +36,4 @@ class Offset:
         def measure(params: Any) -> jax.Array:
             return weight @ nnx.merge(graph, params).encode(shown)
 
-        self.measure = jax.jit(measure)
+        self.measure = compiled(measure)

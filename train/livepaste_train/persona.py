@@ -25,6 +25,7 @@ from flax import nnx
 from livepaste_train.augment import Geometry, batch, in_light
 from livepaste_train.casts import Cast, Sizes, add_arguments, read_casts, render
 from livepaste_train.clocked import Clock
+from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, means, psnr_db, spread, undistorted, write_picture
 from livepaste_train.export import export
 from livepaste_train.fit import contract
@@ -87,7 +88,7 @@ class HeldOut:
             swapped = made.swap(worn)
             return swapped["image"], swapped["persona_mask"], swapped["wearer_mask"]
 
-        self._show = jax.jit(show)
+        self._show = compiled(show)
 
     def measure(self, params: Any) -> tuple[dict[str, float], np.ndarray]:
         """Numbers, and the preview: wearers, swapped, truth; uint8 (h, w, 3)."""

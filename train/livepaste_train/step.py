@@ -13,6 +13,7 @@ from flax import nnx
 
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose, in_light
+from livepaste_train.compiling import compiled
 from livepaste_train.losses import LOSSES, cross_entropy, features, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
@@ -165,10 +166,10 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
         return state, jax.tree.map(jnp.mean, metrics)
 
     if jax.default_backend() != "cpu":
-        return jax.jit(several, donate_argnums=0)
+        return compiled(several, donate_argnums=0)
     # On CPUs XLA compiles convolutions inside a loop to something 40 times slower (measured, jax 0.10.2: 16 s a step
     # against 0.4 s), and a step takes far longer than its dispatch: the same steps, one call each.
-    step = jax.jit(one, donate_argnums=0)
+    step = compiled(one, donate_argnums=0)
 
     def each(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Array]]:
         taken = []
@@ -188,7 +189,7 @@ def new_state(
     return TrainState(
         params=params,
         ema=jax.tree.map(lambda p: jnp.asarray(np.array(p)), params),
-        optimizer=jax.jit(optimizer.init)(moving(params, scale)),
+        optimizer=compiled(optimizer.init)(moving(params, scale)),
         key=jax.random.key_data(jax.random.key(seed)),
         step=jnp.int32(0),
         total=jnp.int32(total),

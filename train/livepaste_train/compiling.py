@@ -1,0 +1,26 @@
+"""How XLA compiles a training's programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+# As fast a step as with XLA's defaults (0.83 s against 0.85 on one machine) in two thirds of the time that they take to compile,
+# or less. Level 0 takes half of it, and then a step is 1.45 s. jax 0.10.2, two cores, AVX2.
+ON_CPU = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+
+
+def compiler_options() -> dict[str, int | bool]:
+    """What XLA is asked for here; nothing that ``XLA_FLAGS`` names."""
+    if jax.default_backend() != "cpu":
+        return {}
+    asked = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in ON_CPU.items() if name not in asked}
+
+
+def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    """``jax.jit(function, **how)`` with :func:`compiler_options`."""
+    return jax.jit(function, compiler_options=compiler_options(), **how)
