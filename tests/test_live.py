@@ -21,7 +21,7 @@ from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_s
 from livepaste.cli import main
 from livepaste.cli.live import AGAIN_S, _Report, _set_by_signals, share
 from livepaste.devices.memory import MemorySink, MemorySource
-from livepaste.devices.playback import ClipSink
+from livepaste.devices.playback import PENDING, ClipSink
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
 from livepaste.errors import ClipError, DeviceError, OptionError
 from livepaste.options import BlendOptions, LiveOptions
@@ -147,6 +147,28 @@ def test_an_encoder_that_is_too_slow_costs_pictures_and_no_time(tmp_path: Path, 
     shown = sorted(set(written))
     assert 12 < len(shown) < 40  # the encoder's 20 or so, and the last 8
     assert np.diff(shown).max() < 20  # no long standstill
+
+
+def test_a_recording_that_stands_still_keeps_the_newest_picture_and_no_more_than_it_may(
+    tmp_path: Path, monkeypatch
+) -> None:
+    written: list[int] = []
+    taken, goes_on = threading.Event(), threading.Event()
+
+    def stands(path, frames, fps, size_wh, crf, mark, keep) -> None:
+        taken.set()
+        goes_on.wait(10)
+        written.extend(int(image[0, 0, 0]) for image in frames)
+
+    monkeypatch.setattr("livepaste.devices.playback.write_video", stands)
+    sink = ClipSink(str(tmp_path / "out.mp4"), (16, 16), 30.0)
+    for number in range(100):
+        sink.send(np.full((16, 16, 3), number, np.uint8), Mark.SWAPPED)
+        assert taken.wait(10)
+        assert len(sink._queue) <= PENDING
+    goes_on.set()
+    sink.close()
+    assert written[-1] == 99
 
 
 def test_a_clip_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import cv2
@@ -120,6 +121,20 @@ def test_a_live_stream_that_breaks_off_is_looked_for_and_taken_up_again(
         thread.join()
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert "broke off" in caplog.text
+
+
+def test_a_stream_that_stays_away_is_looked_for_twice_a_second(site: str, monkeypatch) -> None:
+    source = UrlSource(f"{site}/clip.mp4", (1, 1), 1.0)
+    waits: list[float] = []
+    closed = Mock(is_set=lambda: len(waits) >= 5, wait=waits.append)
+    monkeypatch.setattr(source, "_closed", closed)
+    monkeypatch.setattr(source, "_live", True)
+    monkeypatch.setattr(source, "_images", Mock(side_effect=OSError("gone")))
+    opened = Mock(side_effect=OSError("still gone"))
+    monkeypatch.setattr(source, "_open", opened)
+    assert list(source) == []
+    assert waits == [0.5] * 5
+    assert opened.call_count == 4  # after each wait but the last
 
 
 def test_what_cannot_be_opened_is_one_line_without_the_password(site: str, tmp_path: Path) -> None:

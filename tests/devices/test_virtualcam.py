@@ -1,6 +1,7 @@
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pyvirtualcam
 from fake_v4l2 import OUTPUT, FakeDevices, build
 from pyvirtualcam.camera import BACKENDS
 
+from livepaste.devices import virtualcam
 from livepaste.devices.virtualcam import VirtualCameraSink
 from livepaste.errors import DeviceError
 from livepaste.types import Mark
@@ -159,6 +161,25 @@ def test_a_backend_that_raises_is_opened_again_and_send_never_does(double: type[
     sink.close()
     assert double.opened == 2  # 3 pictures each; every fourth send finds it broken
     assert [f.size for f in double.sent] == [360 * 640 * 3] * 6
+
+
+def test_a_device_that_stays_away_is_looked_for_twice_a_second(double: type[Double], monkeypatch) -> None:
+    now, tried = [100.0], []
+    monkeypatch.setattr(virtualcam, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    sink = VirtualCameraSink("", (640, 360), 30)
+
+    def away(*_: object, **how: object) -> None:
+        tried.append(now[0])
+        raise RuntimeError("not there")
+
+    monkeypatch.setattr(Double, "__init__", away)
+    for _ in range(300):  # ten seconds of pictures, of which three arrive
+        sink.send(GREEN, Mark.SWAPPED)
+        now[0] += 1 / 30
+    sink.close()
+    assert len(double.sent) == 3
+    assert len(tried) >= 19
+    assert min(np.diff(tried)) >= 0.5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the remedy is for Linux")
