@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,8 +39,8 @@ def make_training(folder: Path) -> None:
     (folder / "recipe.toml").write_text(RECIPE)
 
 
-def make_whole(folder: Path, checkpoint: Path | None = None) -> None:
-    """A training with its ``checkpoint`` (or a copy of one), ``clip.mp4``, ``photo.png``, ``settings.toml`` and a ``truth`` folder."""
+def make_whole(folder: Path) -> None:
+    """A training with its ``checkpoint``, ``clip.mp4``, ``photo.png``, ``settings.toml`` and a ``truth`` folder."""
     from livepaste_train.fit import Trainer
     from livepaste_train.options import TrainOptions
 
@@ -52,12 +51,9 @@ def make_whole(folder: Path, checkpoint: Path | None = None) -> None:
 
     make_training(folder)
     (folder / "settings.toml").write_text(SETTINGS)
-    if checkpoint:
-        shutil.copytree(checkpoint, folder / "checkpoint")
-    else:
-        options = TrainOptions(persona=str(folder / "faceset"), wearer=[str(folder / "other")], to=str(folder / "checkpoint"),
-                               recipe=str(folder / "recipe.toml"), steps=1, from_="none")  # fmt: skip
-        Trainer(options, lambda progress: None).run()
+    options = TrainOptions(persona=str(folder / "faceset"), wearer=[str(folder / "other")], to=str(folder / "checkpoint"),
+                           recipe=str(folder / "recipe.toml"), steps=1, from_="none")  # fmt: skip
+    Trainer(options, lambda progress: None).run()
     persona, wearer, performance = DrawnActor(8201), DrawnActor(8202), perform(1, 8)
     tone = (0.1 * np.sin(np.arange(48_000 // 2) / 20)).astype(np.float32)
     frames = (wearer.render(performance, i, SIZE).image for i in range(8))

@@ -20,9 +20,9 @@ def fuzz(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def whole(fuzz: ModuleType, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(fuzz: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    fuzz.make_whole(folder, checkpoint)
+    fuzz.make_whole(folder)
     return folder
 
 
