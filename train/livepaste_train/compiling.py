@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -18,7 +19,17 @@ def compiler_options() -> dict[str, int | bool]:
     if jax.default_backend() != "cpu":
         return {}
     asked = os.environ.get("XLA_FLAGS", "")
-    return {name: value for name, value in ON_CPU.items() if name not in asked}
+    return {name: value for name, value in ON_CPU.items() if name not in asked and _known(name, value)}
+
+
+@cache
+def _known(name: str, value: int | bool) -> bool:
+    """Whether this jaxlib has the option: nobody promises that the next one will."""
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value})()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
