@@ -1,8 +1,10 @@
+import errno
 import subprocess
 import sys
 
 import pytest
 
+from livepaste import cli
 from livepaste.cli import VERBS, main
 
 
@@ -43,3 +45,22 @@ def test_a_user_error_exits_with_1_in_one_line_and_shows_the_trace_only_when_ask
     )
     assert "Traceback" not in done.stderr
     assert "Traceback" in subprocess.run([*command, "--verbose"], capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "out/1.png"), "out/1.png: No space left on device; free some space and run it again"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError("an odd\none"), "an odd one"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_one_line_with_the_file_and_what_helps(
+    error: OSError, words: str, monkeypatch, capsys
+) -> None:
+    def refuses(*_: object, **how: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_app", lambda argv: refuses)
+    assert main(["clip"]) == 1
+    assert capsys.readouterr().err == f"livepaste: {words}\n"

@@ -7,6 +7,7 @@ LivepasteError (one line; the trace with --verbose), 2 for usage.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import inspect
 import logging
@@ -100,6 +101,16 @@ def _command(name: str, options_class: type) -> Callable[..., None]:
     return command
 
 
+_HELPS = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EACCES: "name a place that is yours to write, or get its owner's leave",
+    errno.EPERM: "name a place that is yours to write, or get its owner's leave",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "is the folder there?",
+}
+
+
 def _app(argv: list[str]) -> App:
     """The app; only the verb that is asked for gets its parameters, so that help stays instant."""
     about = (
@@ -137,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `livepaste … | head`: nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a full disk, a missing right: the system's own words name the file
+    except OSError as error:  # a full disk, a missing right
         return _fail(error, 1, verbose)
     return 0
 
@@ -147,5 +158,13 @@ def _fail(error: BaseException, code: int, verbose: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"livepaste: {' '.join(str(error).split())}", file=sys.stderr)
+    words = _words(error) if isinstance(error, OSError) and error.strerror else str(error)
+    print(f"livepaste: {' '.join(words.split())}", file=sys.stderr)
     return code
+
+
+def _words(error: OSError) -> str:
+    """The file that it is about, the system's own words, and what helps."""
+    where = f"{error.filename}: " if error.filename else ""
+    helps = f"; {_HELPS[error.errno]}" if error.errno in _HELPS else ""
+    return f"{where}{error.strerror}{helps}"
