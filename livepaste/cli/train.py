@@ -35,7 +35,7 @@ def run(options: TrainOptions) -> None:
         BarColumn(),
         TextColumn("{task.fields[text]}"),
         console=console,
-        transient=not console.is_terminal,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("reading faces", total=None, text="")
 
