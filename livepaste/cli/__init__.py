@@ -22,6 +22,15 @@ from cyclopts import App, CycloptsError, Parameter
 import livepaste
 from livepaste.errors import LivepasteError, OptionError
 
+# what helps when the system refuses
+_HELPS = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EACCES: "name a place that is yours to write, or get its owner's leave",
+    errno.EPERM: "name a place that is yours to write, or get its owner's leave",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "is the folder there?",
+}
 # verb -> the dataclass of its options (its module `livepaste.cli.<verb>` has `run(options) -> None`), one line of help
 VERBS: dict[str, tuple[str, str]] = {
     "extract": ("livepaste.options:ExtractOptions", "clips and photos to a face set"),
@@ -99,16 +108,6 @@ def _command(name: str, options_class: type) -> Callable[..., None]:
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__name__ = name
     return command
-
-
-_HELPS = {
-    errno.ENOSPC: "free some space and run it again",
-    errno.EDQUOT: "free some space and run it again",
-    errno.EACCES: "name a place that is yours to write, or get its owner's leave",
-    errno.EPERM: "name a place that is yours to write, or get its owner's leave",
-    errno.EROFS: "name a place that can be written",
-    errno.ENOENT: "is the folder there?",
-}
 
 
 def _app(argv: list[str]) -> App:
