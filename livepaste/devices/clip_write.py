@@ -176,7 +176,7 @@ class ClipWriter:
         like = self._like
         self._track = video_stream(self._out, self._codec, like.size_wh, self._crf, like.color, like.time_base)
         self._track.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
-        self._paint = Painter(like.color, like.size_wh[1], self._track.codec_context.pix_fmt)
+        self._paint = Painter(like.color, self._codec, like.size_wh, self._track.codec_context.pix_fmt)
         self._written = 0
 
     def _close_segment(self) -> None:

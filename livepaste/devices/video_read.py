@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from jaxtyping import UInt8
 
+from livepaste.devices import yuv
 from livepaste.errors import ClipError
 from livepaste.types import Frame
 
@@ -219,13 +220,16 @@ class ClipReader:
                 failed += 1
 
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
-        matrix, full = self.color.swscale_matrix(frame.height), self.color.swscale_range
-        w, h = self._stored_wh  # a clip that changes its size midway is brought to the first one
-        converted = self._reformatter.reformat(
-            frame, width=w, height=h, format="rgb24", src_colorspace=matrix, src_color_range=full,
-            interpolation=_EXACT, threads=1,
-        )  # fmt: skip
-        image = converted.to_ndarray()
+        matrix, stored_wh = self.color.swscale_matrix(frame.height), (frame.width, frame.height)
+        if stored_wh == self._stored_wh and yuv.known(self._stream.codec_context.name, frame.format.name, stored_wh):
+            image = yuv.to_rgb(frame, matrix, full_range=self.color.full_range)
+        else:
+            w, h = self._stored_wh  # a clip that changes its size midway is brought to the first one
+            converted = self._reformatter.reformat(
+                frame, width=w, height=h, format="rgb24", src_colorspace=matrix, src_color_range=self.color.swscale_range,
+                interpolation=_EXACT, threads=1,
+            )  # fmt: skip
+            image = converted.to_ndarray()
         return np.ascontiguousarray(np.rot90(image, self.rotation // 90)) if self.rotation else image
 
 

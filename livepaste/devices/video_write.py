@@ -14,6 +14,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
+from livepaste.devices import yuv
 from livepaste.devices.disclose import append_xmp, synthetic_tags
 from livepaste.devices.video_read import Color
 from livepaste.errors import ClipError
@@ -59,7 +60,7 @@ def write_video(
                 out.metadata.update(synthetic_tags({}))
             video = video_stream(out, "h264", size_wh, crf, Color(), 1 / rate)
             sound = None if audio is None else out.add_stream("aac", rate=48_000, layout="mono")
-            paint = Painter(Color(), size_wh[1], video.codec_context.pix_fmt)
+            paint = Painter(Color(), "h264", size_wh, video.codec_context.pix_fmt)
             sent = 0  # of the sound, samples: kept level with the pictures so that a player need not seek
             for index, image in enumerate(frames):
                 if image.shape != (size_wh[1], size_wh[0], 3):
@@ -101,20 +102,26 @@ def _send_sound(out: Any, stream: Any, audio: np.ndarray, start: int, stop: int)
 class Painter:
     """RGB arrays to the encoder's pixel format, by the same matrix and range that reading would use."""
 
-    def __init__(self, color: Color, height: int, pixel_format: str) -> None:
-        self._color, self._height, self._format = color, height, pixel_format
+    def __init__(self, color: Color, codec: str, size_wh: tuple[int, int], pixel_format: str) -> None:
+        self._color, self._format = color, pixel_format
+        self._matrix = color.swscale_matrix(size_wh[1])
+        self._quick = yuv.known(codec, pixel_format, size_wh)
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: np.ndarray, pts: int, time_base: Fraction) -> Any:
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
-        frame = self._reformatter.reformat(
-            frame,
-            format=self._format,
-            dst_colorspace=self._color.swscale_matrix(self._height),
-            dst_color_range=self._color.swscale_range,
-            interpolation=_EXACT,
-            threads=1,
-        )
+        if self._quick:
+            planes = yuv.from_rgb(image, self._matrix, full_range=self._color.full_range)
+            frame = av.VideoFrame.from_ndarray(planes, self._format)
+        else:
+            frame = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24"),
+                format=self._format,
+                dst_colorspace=self._matrix,
+                dst_color_range=self._color.swscale_range,
+                interpolation=_EXACT,
+                threads=1,
+            )
+        frame.color_range = self._color.swscale_range
         frame.colorspace = self._color.matrix  # the tag; the conversion is done
         frame.pts, frame.time_base = pts, time_base
         return frame
