@@ -22,7 +22,7 @@ from livepaste.errors import LivepasteError, OptionError
 from livepaste.guard import hide_faces
 from livepaste.masks import build_mask
 from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
-from livepaste.pipeline import Pipeline, Swapped
+from livepaste.pipeline import Drawn, Pipeline, Swapped
 from livepaste.registry import resolve
 from livepaste.stream import Sink, Stage
 from livepaste.swapper import Swapper
@@ -214,7 +214,7 @@ class LiveStages:
         build_mask(self._settings.blend.mask)
 
     def stages(self) -> tuple[Stage, ...]:
-        return (("find", self.find), ("swap", self.swap))
+        return (("find", self.find), ("swap", self.swap), ("blend", self.blend))
 
     def find(self, frame: Frame, _: Any) -> tuple[Face, ...]:
         """Every face that is followed, the chosen one first."""
@@ -225,18 +225,22 @@ class LiveStages:
         self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
         return self._finder(frame)
 
-    def swap(self, frame: Frame, faces: tuple[Face, ...]) -> Swapped:
-        """The chosen face swapped, every other one hidden."""
+    def swap(self, frame: Frame, faces: tuple[Face, ...]) -> Drawn | None:
+        """Every other face hidden, and the chosen one drawn; None for a frame that may not leave."""
         pipeline = self._pipeline or self._start()
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
         if self._watcher is not None:
             if not self._watched():  # nobody knows who else is there: no frame is safe
-                return Swapped(frame.image, 0, len(faces))
+                return None
             hidden = (*others(faces), *self._watcher.strangers(frame.index, faces))
             if hidden:
                 frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
-        return pipeline(frame, faces)
+        return pipeline.draw(frame, faces)
+
+    def blend(self, frame: Frame, drawn: Drawn | None) -> Swapped | None:
+        """The drawn face laid over the frame."""
+        return self._pipeline.blend(drawn) if self._pipeline and drawn else None
 
     def _watched(self) -> bool:
         """Whether somebody looks for other faces; says so when that lasts."""

@@ -152,28 +152,52 @@ class Made:
 NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "a step failed there"
 
 
-def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], Swapped], reset: Callable[[], None], guard: Guard,
-         others: Callable[[tuple[Face, ...]], tuple[Face, ...]]) -> Iterator[Made]:  # fmt: skip
-    """Swap every frame and let the guard decide what leaves. ``others`` names the faces to hide."""
+@dataclass(frozen=True, eq=False)
+class Half:
+    """A frame between drawing and blending; ``drawn`` is None when there is nothing to blend."""
+
+    found: Found
+    drawn: Any
+    why: str
+
+
+def draw(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], Any], reset: Callable[[], None],
+         others: Callable[[tuple[Face, ...]], tuple[Face, ...]]) -> Iterator[Half]:  # fmt: skip
+    """Draw the chosen face of every frame. ``others`` names the faces to hide."""
     trouble = Trouble()
-    mask: np.ndarray | None = None  # of the last swapped frame: a held picture is that frame
     for item in found:
         if item.cut:
             reset()
-            guard.forget()
-        frame, result = item.frame, None
-        why = FAILED if item.failed else NO_FACE
+        frame, drawn, why = item.frame, None, FAILED if item.failed else NO_FACE
         if not item.failed and item.faces:
             try:
                 hidden = others(item.faces)
                 clean = Frame(hide_faces(frame.image, hidden), frame.time, frame.index) if hidden else frame
-                result = pipeline(clean, item.faces)
-                why = HIDDEN if result.missed else NO_FACE
+                drawn = pipeline(clean, item.faces)
             except LivepasteError:
                 raise
             except Exception as error:  # a failed frame is the guard's to answer, whatever failed
-                trouble.say(f"swapping failed at {float(frame.time):.2f} s, which is covered", error)
-                why = FAILED
+                why = _failed(trouble, frame, error)
+        yield Half(item, drawn, why)
+
+
+def blend(halves: Iterable[Half], pipeline: Callable[[Any], Swapped], guard: Guard) -> Iterator[Made]:
+    """Finish every frame and let the guard decide what leaves."""
+    trouble = Trouble()
+    mask: np.ndarray | None = None  # of the last swapped frame: a held picture is that frame
+    for half in halves:
+        item, why, result = half.found, half.why, None
+        frame = item.frame
+        if item.cut:
+            guard.forget()
+        if half.drawn is not None:
+            try:
+                result = pipeline(half.drawn)
+                why = HIDDEN if result.missed else NO_FACE
+            except LivepasteError:
+                raise
+            except Exception as error:
+                why = _failed(trouble, frame, error)
         now = float(frame.time)
         safe = result is not None and result.safe
         guard.offer(result.image if result else None, now, safe=safe, raw=frame.image)
@@ -182,3 +206,8 @@ def swap(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], S
             mask = result.mask
         face = next((face for face in item.faces if face.chosen), None)
         yield Made(frame, image, mark, mask if mark in (Mark.SWAPPED, Mark.HELD) else None, why, face)
+
+
+def _failed(trouble: Trouble, frame: Frame, error: Exception) -> str:
+    trouble.say(f"swapping failed at {float(frame.time):.2f} s, which is covered", error)
+    return FAILED

@@ -1,4 +1,4 @@
-"""One frame's work: crop, swap, mask, colour, blend. ``swap_face`` is pure; Pipeline holds what lasts between frames."""
+"""One frame's work: crop and swap, then mask, colour and blend. The functions are pure; Pipeline holds what lasts between frames."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SwapsCrops(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What ``swap_face`` needs besides the picture and its points."""
+    """What a face's work needs besides the picture and its points."""
 
     swapper: SwapsCrops
     mask: Mask
@@ -55,6 +55,25 @@ class Swapped:
     def safe(self) -> bool:
         """Whether it may leave: somebody was swapped, and nobody who should be was missed."""
         return self.swapped > 0 and self.missed == 0
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnFace:
+    """One face as the network draws it, and what it is laid with: settings and model of that moment."""
+
+    seen: Context  # the crop, the points in it, and the swap
+    alignment: Alignment
+    parts: Parts
+    memory: dict[str, np.ndarray]  # what this face's colour match remembers
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A frame between the two halves of its work."""
+
+    frame: Frame
+    faces: tuple[DrawnFace, ...]
+    others: int  # faces found but not swapped
 
 
 class Laid(NamedTuple):
@@ -94,23 +113,30 @@ def _share(mask: np.ndarray, points_xy: np.ndarray, moved: tuple[Alignment, Alig
     return float((mask * inside).sum()) / max(1.0, cv2.contourArea(hull))
 
 
-def swap_face(image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: Parts, memory: dict[str, np.ndarray] | None = None,
-              *, want_mask: bool = False) -> Laid:  # fmt: skip
-    """Swap one face. ``memory`` is what its colour match remembers; the caller keeps it."""
+def draw_face(
+    image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: Parts, memory: dict[str, np.ndarray]
+) -> DrawnFace:
+    """Crop one face and run the network on it."""
     alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage)
     wearer = crop(image, alignment).astype(np.float32) / 255
-    swap = parts.swapper(wearer)
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
-    where = placed(alignment, parts.options)
-    mask = parts.mask(Context(wearer, points_xy, swap))
-    share = parts.options.opacity * _share(mask, points_xy, None if where is alignment else (where, alignment))
-    patch = swap.image
-    if parts.options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
-        patch = carry_on(swap)
-    patch = match_color(parts.options.color, patch, wearer, mask, kept_skin(swap), memory)
-    if parts.options.mask != "rectangle":
-        mask = soften(mask, feather_px(parts.options, points_xy))
-    mask = mask * np.float32(parts.options.opacity)
+    return DrawnFace(Context(wearer, points_xy, parts.swapper(wearer)), alignment, parts, memory)
+
+
+def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: bool = False) -> Laid:
+    """Mask, colour and blend one drawn face into ``image``, which is not modified."""
+    seen, options = face.seen, face.parts.options
+    where = placed(face.alignment, options)
+    mask = face.parts.mask(seen)
+    moved = None if where is face.alignment else (where, face.alignment)
+    share = options.opacity * _share(mask, seen.points_xy, moved)
+    patch = seen.swap.image
+    if options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
+        patch = carry_on(seen.swap)
+    patch = match_color(options.color, patch, seen.crop, mask, kept_skin(seen.swap), face.memory)
+    if options.mask != "rectangle":
+        mask = soften(mask, feather_px(options, seen.points_xy))
+    mask = mask * np.float32(options.opacity)
     out = blend(image, patch, mask, where)
     if not want_mask:
         return Laid(out, share, None)
@@ -129,7 +155,11 @@ class _Track:
 
 
 class Pipeline:
-    """Swaps frames in order, each face with its own steadied landmarks and colour memory."""
+    """Swaps frames in order, each face with its own steadied landmarks and colour memory.
+
+    ``draw`` and ``blend`` are the halves of the work, about as long as each other: they may run on a thread each, one frame behind
+    the other. Everything but ``blend`` belongs to the thread that draws.
+    """
 
     def __init__(self, swapper: SwapsCrops, options: BlendOptions, *, choose: Callable[[tuple[Face, ...]], tuple[Face, ...]] | None = None,
                  smooth: bool = True, want_mask: bool = False) -> None:  # fmt: skip
@@ -154,25 +184,36 @@ class Pipeline:
         self.swapper = swapper
         self._parts = Parts(swapper, self._parts.mask, self._options)
         for track in self._tracks.values():  # its colours are not the last one's
-            track.memory.clear()
+            track.memory = {}  # a new one: the last may be in use
 
     def reset(self) -> None:
         """Forget what was seen: after a cut, nothing carries over."""
         self._tracks.clear()
 
-    def __call__(self, frame: Frame, faces: tuple[Face, ...]) -> Swapped:
-        """Swap the chosen faces of one frame."""
+    def draw(self, frame: Frame, faces: tuple[Face, ...]) -> Drawn:
+        """The chosen faces of one frame through the network."""
         chosen = self.choose(faces)
-        image, total, alive, missed = frame.image, None, {}, 0
+        drawn, alive = [], {}
         for face in chosen:
             track = alive[face.track] = self._tracks.get(face.track) or _Track()
             points = face.points_xyz
             if self.smooth:
                 width = float(np.linalg.norm(points[454, :2] - points[234, :2]))
                 points = track.smooth(points, frame.time, width)
-            image, share, mask = swap_face(image, points, self._parts, track.memory, want_mask=self.want_mask)
+            drawn.append(draw_face(frame.image, points, self._parts, track.memory))
+        self._tracks = alive
+        return Drawn(frame, tuple(drawn), len(faces) - len(chosen))
+
+    def blend(self, drawn: Drawn) -> Swapped:
+        """What was drawn, laid over its frame."""
+        image, total, missed = drawn.frame.image, None, 0
+        for face in drawn.faces:
+            image, share, mask = lay_face(image, face, want_mask=self.want_mask)
             missed += not share >= SHOWN  # also when it is not a number
             if mask is not None:
                 total = mask if total is None else np.maximum(total, mask)
-        self._tracks = alive
-        return Swapped(image, len(chosen) - missed, len(faces) - len(chosen), missed, total)
+        return Swapped(image, len(drawn.faces) - missed, drawn.others, missed, total)
+
+    def __call__(self, frame: Frame, faces: tuple[Face, ...]) -> Swapped:
+        """Swap the chosen faces of one frame."""
+        return self.blend(self.draw(frame, faces))

@@ -21,7 +21,7 @@ from livepaste.stream import Slot
 from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame
 
-LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the two stages on two cores
+LOOK_EVERY_S = 1 / 16  # at one part of the picture: a burst of several would hold up the stages on two cores
 WHOLE_EVERY = 4  # looks; those between are at the squares in turn, of a 720p frame each of the 7 every 0.63 s
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
 NEW_S = 0.4  # a face has hardly moved since: more than the time between two looks at the whole

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -22,7 +23,7 @@ from livepaste.actors.motion import perform
 from livepaste.align import mean_mesh
 from livepaste.cli import main
 from livepaste.clip_diary import Diary, Summary
-from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Made, bridge, find, swap, threaded
+from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Made, blend, bridge, draw, find, threaded
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, ClipWriter, write_video
 from livepaste.errors import CheckpointError
 from livepaste.finder import find_in_photo
@@ -30,6 +31,11 @@ from livepaste.guard import Guard, make_cover
 from livepaste.options import BlendOptions, ClipOptions, GuardOptions, LiveOptions
 from livepaste.pipeline import Swapped
 from livepaste.types import Face, Frame, Mark
+
+
+def swap(items: list[Found], work: Callable[..., Swapped], guard: Guard) -> Iterator[Made]:
+    """Draw and blend, both of them in the first half."""
+    return blend(draw(items, work, lambda: None, lambda faces: ()), lambda made: made, guard)
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +391,7 @@ def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_t
 
     summary = Summary()
     guard = Guard(GuardOptions(), (4, 4))
-    for made in swap([found(i, i < 5) for i in range(8)], broken, lambda: None, guard, lambda faces: ()):
+    for made in swap([found(i, i < 5) for i in range(8)], broken, guard):
         summary.add(made.mark, made.frame.time, made.why)
     assert caplog.text.count("swapping failed at 0.00 s, which is covered (TypeError: my mask is wrong)") == 1
     assert [(float(a), float(b), why) for a, b, why in summary.spans] == [
@@ -397,9 +403,24 @@ def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_t
         raise CheckpointError("no such model")
 
     with pytest.raises(CheckpointError, match="no such model"):
-        list(swap([found(0, True)], refuses, lambda: None, guard, lambda faces: ()))
+        list(swap([found(0, True)], refuses, guard))
     with pytest.raises(CheckpointError, match="no such model"):
         list(find([found(0, True).frame], refuses, lambda: None))
+
+
+def test_what_fails_in_blending_is_covered_too(caplog) -> None:
+    def draws(frame: Frame, faces: tuple[Face, ...]) -> int:
+        return frame.index
+
+    def blends(index: int) -> Swapped:
+        if index == 1:
+            raise TypeError("my mask is wrong")
+        return Swapped(np.full((4, 4, 3), index, np.uint8), 1)
+
+    halves = draw([found(i, True) for i in range(3)], draws, lambda: None, lambda faces: ())
+    made = list(blend(halves, blends, Guard(GuardOptions(on_lost="cover"), (4, 4))))
+    assert [(m.mark, m.why) for m in made] == [(Mark.SWAPPED, NO_FACE), (Mark.COVER, FAILED), (Mark.SWAPPED, NO_FACE)]
+    assert "swapping failed at 0.10 s, which is covered (TypeError: my mask is wrong)" in caplog.text
 
 
 def test_a_resumed_clip_counts_what_was_done_before_and_forgets_what_was_not_kept(tmp_path: Path) -> None:
@@ -500,7 +521,7 @@ def test_the_mask_of_a_held_frame_is_that_of_the_frame_it_shows() -> None:
     def first_only(frame: Frame, faces: tuple[Face, ...]) -> Swapped:
         return Swapped(frame.image, 1, 0, 0, mask) if frame.index == 0 else Swapped(frame.image, 0)
 
-    made = list(swap([found(i, True) for i in range(8)], first_only, lambda: None, guard, lambda faces: ()))
+    made = list(swap([found(i, True) for i in range(8)], first_only, guard))
     assert [m.mark for m in made] == [Mark.SWAPPED, Mark.HELD, Mark.HELD, Mark.HELD, *[Mark.COVER] * 4]
     assert [m.mask is mask for m in made] == [True] * 4 + [False] * 4
     assert made[-1].mask is None
@@ -512,7 +533,7 @@ def test_a_frame_in_which_the_wearer_is_missed_does_not_leave() -> None:
     def missed(frame: Frame, faces: tuple[Face, ...]) -> Swapped:
         return Swapped(frame.image, 0, missed=1)
 
-    (made,) = swap([found(0, True)], missed, lambda: None, guard, lambda faces: ())
+    (made,) = swap([found(0, True)], missed, guard)
     assert (made.mark, made.why) == (Mark.COVER, HIDDEN)
 
 

@@ -218,13 +218,14 @@ def filmed(count: int, *, stalls_at: int | None = None, world: int = 0) -> Itera
 
 
 def run(
-    source: Iterable[Frame], find, swap, *, options: GuardOptions | None = None, live: Live | None = None
-) -> list[Sent]:
-    """Stream camera pictures through two stages; returns what left."""
+    source: Iterable[Frame], find, swap, blend=lambda frame, made: made, *, options: GuardOptions | None = None,
+    live: Live | None = None,
+) -> list[Sent]:  # fmt: skip
+    """Stream camera pictures through three stages; returns what left."""
     sent: list[Sent] = []
     guard = Guard(options or GuardOptions(), SIZE)
     stream(
-        source, (("find", find), ("swap", swap)), (), guard, fps=FPS, live=live,
+        source, (("find", find), ("swap", swap), ("blend", blend)), (), guard, fps=FPS, live=live,
         safe=build_live.safe, picture=build_live.picture, on_sent=sent.append,
     )  # fmt: skip
     assert sum(guard.counts.values()) == len(sent)  # every frame that leaves is counted
@@ -422,7 +423,7 @@ def is_colored(image: np.ndarray, *colors: float) -> bool:
 def test_while_a_model_is_exchanged_every_frame_is_swapped_held_or_covered(stages: LiveStages) -> None:
     """To one that fails, and from it to a good one."""
     stages._changes = Exchanges({10: Broken(), 30: Other()})
-    sent = run(filmed(50), lambda frame, _: (Face(POINTS),), stages.swap)
+    sent = run(filmed(50), lambda frame, _: (Face(POINTS),), stages.swap, stages.blend)
     swapped = [s.image for s in sent if s.mark is Mark.SWAPPED]
     assert is_colored(swapped[0], 0.3)
     assert is_colored(swapped[-1], 0.7)
@@ -436,7 +437,7 @@ def test_a_second_face_leaves_under_an_ellipse_and_the_chosen_one_swapped(stages
     def find(frame, _):
         return (Face(POINTS, track=0), Face(SECOND, track=1)) if frame.index >= 8 else (Face(POINTS, track=0),)
 
-    sent = run(filmed(40), find, stages.swap)
+    sent = run(filmed(40), find, stages.swap, stages.blend)
     assert sent[-1].mark is Mark.SWAPPED
     both = [s for s in sent if s.mark is Mark.SWAPPED and s.item.frame.index >= 8]
     assert both
@@ -450,7 +451,7 @@ def test_nobody_looks_for_strangers_so_nothing_leaves_but_the_cover(
     stages: LiveStages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Watching, "awake", False)
-    sent = run(filmed(15), lambda frame, _: (Face(POINTS),), stages.swap)
+    sent = run(filmed(15), lambda frame, _: (Face(POINTS),), stages.swap, stages.blend)
     assert set(marks_of(sent)) == {Mark.COVER}
     assert_guarded(sent, lambda image: False)
 
@@ -464,7 +465,9 @@ def test_what_is_held_and_what_covers_does_not_change_when_only_the_camera_does(
 
     common, left = set(), []
     for world in (0, 1):
-        sent = run(parting(world), lambda frame, _: (Face(POINTS),) if frame.index < 12 else (), stages.swap)
+        sent = run(
+            parting(world), lambda frame, _: (Face(POINTS),) if frame.index < 12 else (), stages.swap, stages.blend
+        )
         assert_guarded(sent, lambda image: is_colored(image, 0.3))
         assert_steady(sent)
         common |= {s.image.tobytes() for s in sent if s.mark is Mark.SWAPPED}  # made before they parted

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from livepaste import build_live
-from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings
+from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings, safe
 from livepaste.cli import main
 from livepaste.cli.live import AGAIN_S, _Report, _set_by_signals, share
 from livepaste.devices.memory import MemorySink, MemorySource
@@ -395,7 +395,7 @@ def test_a_settings_file_is_read_when_its_writing_is_over(checkpoint: Path, tmp_
 
 def drive(stages: LiveStages, image: np.ndarray, index: int):
     frame = Frame(image, Fraction(index, 12), index)
-    return stages.swap(frame, stages.find(frame, None))
+    return stages.blend(frame, stages.swap(frame, stages.find(frame, None)))
 
 
 def test_a_running_training_is_followed_while_pictures_go_on(
@@ -407,11 +407,17 @@ def test_a_running_training_is_followed_while_pictures_go_on(
     stages = LiveStages(LiveOptions(model=str(own), follow=True, blend=BlendOptions(mask="hull")))
     try:
         count = iter(range(10**6))
-        until(lambda: drive(stages, frames[0], next(count)).swapped)
+        until(lambda: safe(drive(stages, frames[0], next(count))))
         before = stages._swapper.generation.number
         shutil.copytree(newest, tmp_path / "next")
         (tmp_path / "next").rename(own / "generations" / "999999")
-        until(lambda: drive(stages, frames[0], next(count)).swapped and stages._swapper.generation.number == 999999)
+        until(
+            lambda: (
+                (made := drive(stages, frames[0], next(count)))
+                and made.swapped
+                and stages._swapper.generation.number == 999999
+            )
+        )
         assert before == int(newest.name)
         assert stages._pipeline.swapper is stages._swapper
     finally:
@@ -426,10 +432,10 @@ def test_a_setting_that_cannot_be_used_changes_nothing(
     stages = LiveStages(LiveOptions(model=str(checkpoint), settings=str(settings)))
     try:
         count = iter(range(10**6))
-        until(lambda: drive(stages, frames[0], next(count)).swapped)
+        until(lambda: safe(drive(stages, frames[0], next(count))))
         settings.write_text('mask = "beard"\nopacity = 0.7')
         until(lambda: drive(stages, frames[0], next(count)) and "unknown mask" in caplog.text)
-        assert drive(stages, frames[0], next(count)).swapped
+        assert safe(drive(stages, frames[0], next(count)))
         assert stages._pipeline.options.opacity == 0.5
     finally:
         stages.close()

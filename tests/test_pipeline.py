@@ -136,14 +136,17 @@ def test_a_box_around_the_face_shows_no_more_of_the_persona_than_its_opacity() -
     assert not thin.safe  # three quarters of what is seen are the wearer, and what lies beside the face is nobody
 
 
+class Painted(Mirror):
+    """Draws everything at one level of grey, or nearly."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+
+    def __call__(self, crop: np.ndarray) -> Swap:
+        return replace(super().__call__(crop), image=np.clip(crop * 0.2 + self.level, 0, 1).astype(np.float32))
+
+
 def test_a_new_model_starts_without_the_colours_of_the_last() -> None:
-    class Painted(Mirror):
-        def __init__(self, level: float) -> None:
-            self.level = level
-
-        def __call__(self, crop: np.ndarray) -> Swap:
-            return replace(super().__call__(crop), image=np.clip(crop * 0.2 + self.level, 0, 1).astype(np.float32))
-
     frame, faces = picture(), (Face(POINTS),)
     pipeline = Pipeline(Painted(0.7), BlendOptions(color="mean-std"))
     for i in range(4):
@@ -152,6 +155,21 @@ def test_a_new_model_starts_without_the_colours_of_the_last() -> None:
     fresh = Pipeline(Painted(0.1), BlendOptions(color="mean-std"))
     made, expected = (p(Frame(frame, Fraction(4, 30), 4), faces).image.astype(int) for p in (pipeline, fresh))
     assert np.abs(made - expected).mean() < 1
+
+
+def test_a_frame_is_blended_with_what_it_was_drawn_with() -> None:
+    """Settings and model may change between the halves of its work."""
+    made = []
+    for changed in (False, True):
+        pipeline = Pipeline(Painted(0.7), BlendOptions(mask="hull", color="mean-std"))
+        for i in range(2):  # two lights, so that the memory matters
+            drawn = pipeline.draw(Frame(picture() // (i + 1), Fraction(i, 30), i), (Face(POINTS),))
+            if i and changed:
+                pipeline.exchange(Painted(0.1))
+                pipeline.options = BlendOptions(mask="rectangle", color="none", opacity=0.5)
+            image = pipeline.blend(drawn).image
+        made.append(image)
+    np.testing.assert_array_equal(made[0], made[1])
 
 
 def test_one_of_two_faces_missed_makes_the_frame_unsafe() -> None:

@@ -30,7 +30,7 @@ def run(options: ClipOptions) -> None:
 
     from livepaste import build
     from livepaste.clip_diary import Diary
-    from livepaste.clip_run import bridge, find, swap, threaded
+    from livepaste.clip_run import blend, bridge, draw, find, threaded
     from livepaste.devices.video import ClipReader, ClipWriter
     from livepaste.faceset import write_png
     from livepaste.guard import Guard
@@ -79,8 +79,9 @@ def run(options: ClipOptions) -> None:
         # the threads end before what they use is closed
         frames = opened.enter_context(closing(threaded(reader.frames(skip=again), 3)))
         found = opened.enter_context(closing(threaded(find(frames, finder, finder.reset), 3)))
-        swapped = swap(bridge(found), pipeline, pipeline.reset, guard, hidden)
-        made = opened.enter_context(closing(threaded(swapped, 3)))
+        halves = draw(bridge(found), pipeline.draw, pipeline.reset, hidden)
+        drawn = opened.enter_context(closing(threaded(halves, 3)))
+        made = opened.enter_context(closing(threaded(blend(drawn, pipeline.blend, guard), 3)))
         for item in made:
             count = item.frame.index
             if count < first:
