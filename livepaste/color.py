@@ -30,16 +30,24 @@ GAMMA = 2.2  # sRGB's curve, near enough for statistics that are undone with the
 
 def to_oklab(rgb: Float32[np.ndarray, "*s 3"]) -> Float32[np.ndarray, "*s 3"]:
     """RGB in [0, 1] to Oklab."""
-    # cv2's powers are several times as fast as numpy's
-    lms = cv2.transform(cv2.pow(np.maximum(_pixels(rgb), 0), GAMMA), _TO_LMS)
-    return cv2.transform(cv2.pow(lms, 1 / 3), _TO_LAB).reshape(rgb.shape)
+    return cv2.transform(_cone_roots(rgb), _TO_LAB).reshape(rgb.shape)
 
 
 def from_oklab(lab: Float32[np.ndarray, "*s 3"]) -> Float32[np.ndarray, "*s 3"]:
     """Oklab to RGB, clipped to [0, 1]."""
-    lms = cv2.transform(_pixels(lab), _FROM_LAB)
-    linear = cv2.transform(lms * lms * lms, _FROM_LMS)
-    return cv2.pow(np.clip(linear, 0, 1), 1 / GAMMA).reshape(lab.shape)
+    return _from_cone_roots(cv2.transform(_pixels(lab), _FROM_LAB)).reshape(lab.shape)
+
+
+def _cone_roots(rgb: np.ndarray) -> np.ndarray:
+    """RGB in [0, 1] to the cube roots of cone responses, of which Oklab is a linear function; (n, 1, 3)."""
+    # cv2's powers are several times as fast as numpy's
+    linear = cv2.pow(np.maximum(_pixels(rgb), np.float32(0)), GAMMA)
+    return cv2.pow(cv2.transform(linear, _TO_LMS), 1 / 3)
+
+
+def _from_cone_roots(roots: np.ndarray) -> np.ndarray:
+    linear = cv2.transform(roots * roots * roots, _FROM_LMS)
+    return cv2.pow(np.clip(linear, 0, 1), 1 / GAMMA)
 
 
 def _pixels(colors: np.ndarray) -> np.ndarray:
@@ -49,13 +57,13 @@ def _pixels(colors: np.ndarray) -> np.ndarray:
 
 def masked_mean_std(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean and deviation of each channel under ``mask``, or None when hardly anything is under it."""
-    weight = mask.astype(np.float64)
+    weight = mask.astype(np.float64).ravel()
     total = weight.sum()
     if total < 8:
         return None
-    mean = (image * weight[..., None]).sum((0, 1)) / total
-    variance = (np.square(image - mean) * weight[..., None]).sum((0, 1)) / total
-    return mean, np.sqrt(variance)
+    values = image.reshape(-1, 3).astype(np.float64)
+    mean = weight @ values / total
+    return mean, np.sqrt(weight @ np.square(values - mean) / total)
 
 
 def keep(
@@ -92,8 +100,9 @@ def mean_std(
         if "mean-std" in memory:
             now = memory["mean-std"] + 0.25 * (now - memory["mean-std"])
         memory["mean-std"] = now
-    gain, shift = now.astype(np.float32)
-    return from_oklab(to_oklab(patch) * gain + shift)
+    gain, shift = now
+    through_lab = _FROM_LAB @ np.column_stack([gain[:, None] * _TO_LAB, shift])  # one step on the cube roots
+    return _from_cone_roots(cv2.transform(_cone_roots(patch), through_lab)).reshape(patch.shape)
 
 
 CARRIED = 0.1  # share of the crop's side: sigma of the difference that is carried inwards
@@ -113,12 +122,15 @@ def skin(
     """
     patch = mean_std(patch, target, mask, kept, memory)
     h, w = kept.shape
-    weight = cv2.resize(kept, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+    half = (w // 2, h // 2)
+    weight = cv2.resize(kept, half, interpolation=cv2.INTER_AREA)
     if not weight.any():
         return patch
-    differs = cv2.resize((target - patch) * kept[..., None], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
-    spread = cv2.GaussianBlur(cv2.merge([differs, weight]), (0, 0), CARRIED * w / 2, borderType=cv2.BORDER_CONSTANT)
-    carried = spread[..., :3] / (spread[..., 3:] + SURE)
+    differs = cv2.resize((target - patch) * cv2.merge([kept] * 3), half, interpolation=cv2.INTER_AREA)
+    both = cv2.merge([*cv2.split(differs), weight])
+    *spread, near = cv2.split(cv2.GaussianBlur(both, (0, 0), CARRIED * w / 2, borderType=cv2.BORDER_CONSTANT))
+    near += np.float32(SURE)
+    carried = cv2.merge([plane / near for plane in spread])
     return np.clip(patch + cv2.resize(carried, (w, h), interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
