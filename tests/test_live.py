@@ -110,7 +110,7 @@ def test_a_recording_that_could_not_be_finished_is_an_error_of_the_run(
     def full(self, image, pts, time_base) -> None:
         raise av.error.OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("livepaste.devices.video_write.Painter.__call__", full)
+    monkeypatch.setattr("livepaste.devices.video_color.Painter.__call__", full)
     words = ["live", "--camera", str(clip), "--model", str(checkpoint), "--duration", "1"]
     assert main([*words, "--sink", "memory", f"clip:{tmp_path / 'out.mp4'}"]) == 1
     assert "cannot be written (No space left on device)" in " ".join(capsys.readouterr().err.split())

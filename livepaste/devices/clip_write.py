@@ -26,8 +26,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from livepaste.devices.disclose import append_xmp, synthetic_tags
+from livepaste.devices.video_color import Painter
 from livepaste.devices.video_read import ClipReader, open_container
-from livepaste.devices.video_write import CODECS, FORMATS, Painter, format_of, settle, video_stream
+from livepaste.devices.video_write import CODECS, FORMATS, format_of, settle, video_stream
 from livepaste.errors import ClipError
 from livepaste.options import one_of
 

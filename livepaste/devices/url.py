@@ -12,6 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from livepaste.devices.video_color import Developer
 from livepaste.errors import DeviceError
 from livepaste.types import Frame
 
@@ -84,6 +85,7 @@ class UrlSource:
     def _images(self, container: av.container.InputContainer) -> Iterator[np.ndarray]:
         """Each picture when it is due."""
         began_s: float | None = None  # monotonic, of the stream's time 0
+        develop: Developer | None = None
         for frame in container.decode(video=0):
             now = time.monotonic()
             if frame.time is not None and not self._live:
@@ -92,7 +94,9 @@ class UrlSource:
                 self._closed.wait(max(0.0, began_s + frame.time - now))
             if self._closed.is_set():
                 return
-            yield frame.to_ndarray(format="rgb24")
+            if develop is None or develop.size_wh != (frame.width, frame.height):
+                develop = Developer(frame, container.streams.video[0].codec_context.name)
+            yield develop(frame)
 
     def close(self) -> None:
         """No frame after the one being read."""

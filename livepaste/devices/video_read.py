@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +12,9 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from jaxtyping import UInt8
 
-from livepaste.devices import yuv
+from livepaste.devices.video_color import Developer
 from livepaste.errors import ClipError
 from livepaste.types import Frame
 
@@ -27,31 +25,6 @@ logger = logging.getLogger(__name__)
 _WHOLE = 0.98  # of the frames that an index names: cuts without encoding leave some that are not shown
 _GIVE_UP = 200  # unreadable packets in a row: nothing more is to be had from this file
 _SMALL_STEP = Fraction(1)  # s; a time this far back is a repeated or misplaced frame, further back a new time line
-# swscale's default is off by 1 to 2 levels there and back; so it is off by 0.02 and 2 ms slower at 720p.
-_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_UNSPECIFIED = 2  # of colour matrix, primaries and transfer (ISO/IEC 23091-2)
-# Colour matrix (ISO/IEC 23091-2, table 4) to swscale's constant
-_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
-             7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Color:
-    """A clip's colour tags as numbered in ISO/IEC 23091-2; 2 = not stated."""
-
-    matrix: int = _UNSPECIFIED
-    primaries: int = _UNSPECIFIED
-    transfer: int = _UNSPECIFIED
-    full_range: bool = False
-
-    def swscale_matrix(self, height: int) -> int:
-        """What to convert with. Not stated: BT.709 from 720 lines upward, else BT.601, as players do."""
-        fallback = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
-        return int(_MATRICES.get(self.matrix, fallback))
-
-    @property
-    def swscale_range(self) -> int:
-        return int(ColorRange.JPEG if self.full_range else ColorRange.MPEG)
 
 
 class ClipReader:
@@ -81,11 +54,10 @@ class ClipReader:
             raise
         self._waiting.append(first)
         self.rotation = round(first.rotation / 90) * 90 % 360  # degrees counter-clockwise that set it upright
-        stored_wh = (first.width, first.height)
+        # a clip that changes its size midway is brought to the first one
+        self._develop = Developer(first, self._stream.codec_context.name)
+        self.color, stored_wh = self._develop.color, self._develop.size_wh
         self.size_wh: tuple[int, int] = stored_wh if self.rotation % 180 == 0 else stored_wh[::-1]
-        self._stored_wh = stored_wh
-        self.color = _color_of(first)
-        self._reformatter = VideoReformatter()
 
     @property
     def time_base(self) -> Fraction:
@@ -220,16 +192,7 @@ class ClipReader:
                 failed += 1
 
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
-        matrix, stored_wh = self.color.swscale_matrix(frame.height), (frame.width, frame.height)
-        if stored_wh == self._stored_wh and yuv.known(self._stream.codec_context.name, frame.format.name, stored_wh):
-            image = yuv.to_rgb(frame, matrix, full_range=self.color.full_range)
-        else:
-            w, h = self._stored_wh  # a clip that changes its size midway is brought to the first one
-            converted = self._reformatter.reformat(
-                frame, width=w, height=h, format="rgb24", src_colorspace=matrix, src_color_range=self.color.swscale_range,
-                interpolation=_EXACT, threads=1,
-            )  # fmt: skip
-            image = converted.to_ndarray()
+        image = self._develop(frame)
         return np.ascontiguousarray(np.rot90(image, self.rotation // 90)) if self.rotation else image
 
 
@@ -257,11 +220,3 @@ def _picture_track(container: Any, path: Path) -> Any:
                 raise ClipError(f"{path}: its picture codec is not known here; convert it to H.264 first")
             return stream
     raise ClipError(f"{path}: holds no video track")
-
-
-def _color_of(frame: Any) -> Color:
-    """The tags of a decoded frame; a frame that is RGB already has none to carry."""
-    if frame.format.is_rgb:
-        return Color()
-    full = frame.color_range == int(ColorRange.JPEG) or frame.format.name.startswith("yuvj")
-    return Color(int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), full)

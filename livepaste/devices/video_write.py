@@ -11,15 +11,12 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
-from livepaste.devices import yuv
 from livepaste.devices.disclose import append_xmp, synthetic_tags
-from livepaste.devices.video_read import Color
+from livepaste.devices.video_color import Color, Painter
 from livepaste.errors import ClipError
 
-_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP  # as in reading
 # File ending to FFmpeg's format. Only containers that keep a time with every frame.
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".nut": "nut"}
 # On a noisy 720p clip preset veryfast took longer than swapping. Superfast with the macroblock tree takes half of that, for
@@ -98,34 +95,6 @@ def _send_sound(out: Any, stream: Any, audio: np.ndarray, start: int, stop: int)
         frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
         out.mux(stream.encode(frame))
     return max(start, stop)
-
-
-class Painter:
-    """RGB arrays to the encoder's pixel format, by the same matrix and range that reading would use."""
-
-    def __init__(self, color: Color, codec: str, size_wh: tuple[int, int], pixel_format: str) -> None:
-        self._color, self._format = color, pixel_format
-        self._matrix = color.swscale_matrix(size_wh[1])
-        self._quick = yuv.known(codec, pixel_format, size_wh)
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, image: np.ndarray, pts: int, time_base: Fraction) -> Any:
-        if self._quick:
-            planes = yuv.from_rgb(image, self._matrix, full_range=self._color.full_range)
-            frame = av.VideoFrame.from_ndarray(planes, self._format)
-        else:
-            frame = self._reformatter.reformat(
-                av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24"),
-                format=self._format,
-                dst_colorspace=self._matrix,
-                dst_color_range=self._color.swscale_range,
-                interpolation=_EXACT,
-                threads=1,
-            )
-        frame.color_range = self._color.swscale_range
-        frame.colorspace = self._color.matrix  # the tag; the conversion is done
-        frame.pts, frame.time_base = pts, time_base
-        return frame
 
 
 def video_stream(out: Any, codec: str, size_wh: tuple[int, int], crf: int, color: Color, time_base: Fraction) -> Any:

@@ -53,6 +53,13 @@ def test_a_recording_behind_a_url_is_played_at_its_own_pace_and_ends(site: str) 
     assert (np.diff([float(frame.time) for frame in frames]) > 0).all()
 
 
+def test_a_stream_of_720_lines_keeps_its_colours(site: str, folder: Path) -> None:
+    red = np.full((720, 1280, 3), (200, 40, 40), np.uint8)
+    write_video(folder / "red.mp4", [red] * 2, Fraction(FPS), (1280, 720))
+    frame = next(iter(UrlSource(f"{site}/red.mp4", (1, 1), 1.0)))
+    assert np.abs(frame.image.astype(int) - red).max() <= 3  # by the matrix of smaller pictures: 17
+
+
 def test_a_webcam_that_sends_pictures_by_http_is_live(tmp_path: Path) -> None:
     pictures = [cv2.imencode(".jpg", grey)[1].tobytes() for grey in GREYS[5:15]]
 
