@@ -294,10 +294,7 @@ class LiveStages:
 
 
 def safe(value: Any) -> bool:
-    """Whether what the last stage made may leave. Others were hidden before the swap.
-
-    A frame in which they could not be hidden comes with nobody swapped.
-    """
+    """Whether what the last stage made may leave. Others were hidden before the swap; of a frame in which they could not be, there is nothing."""
     return isinstance(value, Swapped) and value.safe
 
 

@@ -260,7 +260,7 @@ def _packed_points(data: bytes) -> Float32[np.ndarray, "n 3"] | None:
 
     Protobuf's objects take ten times as long: half a millisecond a frame, in which no other thread of Python's runs.
     """
-    if len(data) % _LANDMARK.itemsize:
+    if not data or len(data) % _LANDMARK.itemsize:
         return None
     rows = np.frombuffer(data, _LANDMARK)
     tags = (("tag", b"\n\x0f"), ("x_tag", b"\r"), ("y_tag", b"\x15"), ("z_tag", b"\x1d"))

@@ -1,4 +1,4 @@
-"""One frame's work: crop and swap, then mask, colour and blend. The functions are pure; Pipeline holds what lasts between frames."""
+"""One frame's work: crop and swap, then mask, colour and blend. Pipeline holds what lasts between frames."""
 
 from __future__ import annotations
 
@@ -157,8 +157,8 @@ class _Track:
 class Pipeline:
     """Swaps frames in order, each face with its own steadied landmarks and colour memory.
 
-    ``draw`` and ``blend`` are the halves of the work, about as long as each other: they may run on a thread each, one frame behind
-    the other. Everything but ``blend`` belongs to the thread that draws.
+    ``draw`` and ``blend`` are the halves of the work: they may run on a thread each, one frame behind the other. Everything but ``blend``
+    belongs to the thread that draws. Of several faces each is cropped from the frame as it came, whoever is laid first.
     """
 
     def __init__(self, swapper: SwapsCrops, options: BlendOptions, *, choose: Callable[[tuple[Face, ...]], tuple[Face, ...]] | None = None,

@@ -9,8 +9,15 @@ import pytest
 
 from livepaste.actors.motion import perform
 from livepaste.errors import OptionError
-from livepaste.finder import Finder, choose, find_in_photo, square_around, tile_boxes
-from livepaste.mediapipe_graphs import DetectionGraph, MeshGraph, Square, load_mediapipe
+from livepaste.finder import Finder, choose, detect_in_tile, find_in_photo, square_around, tile_boxes
+from livepaste.mediapipe_graphs import (
+    Detection,
+    DetectionGraph,
+    MeshGraph,
+    Square,
+    _packed_points,
+    load_mediapipe,
+)
 from livepaste.types import Face, Frame
 
 FRAMES = 10
@@ -77,6 +84,25 @@ def test_small_face_in_a_large_frame(shots, who, index, y):
     assert found[-1]
     assert found.index(True) <= len(tile_boxes(1280, 720))
     assert len(find_in_photo(image)) == 1
+
+
+@pytest.mark.parametrize("size_wh", [(1280, 720), (854, 480), (640, 640)])
+def test_what_is_seen_in_the_square_around_a_frame_is_told_in_the_frames_pixels(size_wh):
+    """A detector that sees one bright square, in whatever size it is shown."""
+    w, h = size_wh
+    image = np.zeros((h, w, 3), np.uint8)
+    image[200:320, 400:480] = 255
+
+    def detect(part):
+        ys, xs = np.nonzero((part > 200).all(-1))
+        box = (float(xs.min()), float(ys.min()), float(np.ptp(xs) + 1), float(np.ptp(ys) + 1))
+        return [Detection((box[0] - 0.5, box[1] - 0.5, *box[2:]), np.float32([[xs.min(), ys.min()]] * 2), 1.0)]
+
+    around = tile_boxes(w, h)[0]
+    assert around[2] == 2 * min(w, h)
+    (seen,) = detect_in_tile(detect, image, around)
+    assert seen.box_xywh == pytest.approx((399.5, 199.5, 80, 120))
+    assert np.abs(seen.eyes_xy - [400, 200]).max() <= 2  # half a pixel of the smaller picture
 
 
 @pytest.mark.parametrize(("choice", "x_below"), [("left", True), ("right", False)])
@@ -205,3 +231,21 @@ def test_a_graph_that_failed_once_is_built_anew() -> None:
         with pytest.raises(ValueError, match="Packet type mismatch"):
             mesh._process({"image": wrong})
         assert mesh(np.zeros((64, 64, 3), np.uint8), [Square(32.0, 32.0, 64.0, 0.0)]) == [None]
+
+
+def test_points_are_read_from_a_packets_bytes_as_protobuf_reads_them():
+    load_mediapipe()
+    from mediapipe.framework.formats import landmark_pb2
+
+    xyz = np.random.default_rng(1).normal(size=(478, 3)).astype(np.float32)
+    xyz[0] = 0
+    plain = landmark_pb2.NormalizedLandmarkList()
+    for x, y, z in xyz.tolist():
+        plain.landmark.add(x=x, y=y, z=z)
+    np.testing.assert_array_equal(_packed_points(plain.SerializeToString()), xyz)
+    plain.landmark[3].visibility = 0.5  # of another layout: left to protobuf
+    assert _packed_points(plain.SerializeToString()) is None
+    for landmark in plain.landmark:
+        landmark.ClearField("z")
+    assert _packed_points(plain.SerializeToString()) is None
+    assert _packed_points(b"") is None

@@ -50,7 +50,15 @@ def test_a_clip_played_like_a_camera_comes_out_swapped_and_recorded(
     lines = [json.loads(line) for line in stats.read_text().splitlines()]
     assert sum(line["swapped"] for line in lines) > 0
     told_of = set().union(*lines)  # in a second without a new frame nothing was timed
-    assert {"latency_ms_p95", "find_ms_p50", "swap_ms_p95", "capture_fps", "output_fps", "drops"} <= told_of
+    assert {
+        "latency_ms_p95",
+        "find_ms_p50",
+        "swap_ms_p95",
+        "blend_ms_p50",
+        "capture_fps",
+        "output_fps",
+        "drops",
+    } <= told_of
     with ClipReader(out) as reader:
         assert reader.size_wh == (480, 270)
         assert "synthetic" in reader.metadata["comment"].lower()

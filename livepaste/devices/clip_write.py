@@ -28,7 +28,7 @@ from jaxtyping import UInt8
 from livepaste.devices.disclose import append_xmp, synthetic_tags
 from livepaste.devices.video_color import Painter
 from livepaste.devices.video_read import ClipReader, open_container
-from livepaste.devices.video_write import CODECS, FORMATS, format_of, settle, video_stream
+from livepaste.devices.video_write import CODECS, ENCODERS, FORMATS, format_of, settle, video_stream
 from livepaste.errors import ClipError
 from livepaste.options import one_of
 
@@ -155,15 +155,15 @@ class ClipWriter:
         """The finished segments of an earlier run, in order, if they are wanted and belong to this work."""
         stat = self._like.path.stat()
         work = {"input": [self._like.path.name, stat.st_size, stat.st_mtime_ns], "codec": self._codec,
-                "crf": self._crf, "segment": self._segment, "key": key}  # fmt: skip
+                "encoder": ENCODERS[self._codec], "crf": self._crf, "segment": self._segment, "key": key}  # fmt: skip
         note = self.folder / "work.json"
         found = {int(p.stem.split("-")[0]): p for p in self.folder.glob("[0-9]*-[0-9]*.nut")}
         if resume and note.exists() and note.read_text("utf-8") == json.dumps(work):
             return [found[i] for i in range(len(found)) if i in found]
         if resume and found:
             raise ClipError(
-                f"{self.path}: was begun with another input, model or options, so it cannot be gone on with; give those again, "
-                "or start from the beginning without --resume"
+                f"{self.path}: was begun with another input, model, options or version of livepaste, so it cannot be gone on with; "
+                "give those again, or start from the beginning without --resume"
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()

@@ -12,7 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from livepaste.devices.video_color import Developer
+from livepaste.devices.video_color import Color, Developer
 from livepaste.errors import DeviceError
 from livepaste.types import Frame
 
@@ -94,7 +94,7 @@ class UrlSource:
                 self._closed.wait(max(0.0, began_s + frame.time - now))
             if self._closed.is_set():
                 return
-            if develop is None or develop.size_wh != (frame.width, frame.height):
+            if develop is None or (develop.size_wh, develop.color) != ((frame.width, frame.height), Color.of(frame)):
                 develop = Developer(frame, container.streams.video[0].codec_context.name)
             yield develop(frame)
 

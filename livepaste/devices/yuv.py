@@ -1,6 +1,8 @@
-"""What nearly every clip holds, 8-bit 4:2:0 pictures, to RGB and back: within a grey level of swscale's exact way, in a third of its time.
+"""What nearly every clip holds, 8-bit 4:2:0 pictures, to RGB and back without swscale.
 
-Chroma lies between two lines and on every second pixel of a line, from the first one on (ITU-T H.264, chroma location 0, "left").
+To RGB it takes a third of the time of swscale's exact way, back three fifths. Read pictures differ by 0.4 grey levels on average where there
+is every colour, by 2 at most, from rounding twice. Chroma lies between two lines and on every second pixel of a line, from the first one on
+(ITU-T H.264, chroma location 0, "left"); swscale writes it half a pixel further right.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from av.video.reformatter import Colorspace
 from jaxtyping import UInt8
 
 FORMATS = ("yuv420p", "yuvj420p")
-CODECS = ("h264", "hevc", "mpeg4")  # in which chroma lies so; PyAV does not tell where it lies in a frame
+CODECS = ("h264", "hevc", "mpeg4")  # in which chroma lies so where nothing else is said
 # Matrix as swscale numbers it to the shares of red and blue in luma (ISO/IEC 23091-2, table 4)
 _SHARES = {Colorspace.ITU709: (0.2126, 0.0722), Colorspace.FCC: (0.30, 0.11), Colorspace.ITU601: (0.299, 0.114),
            Colorspace.SMPTE240M: (0.212, 0.087), Colorspace.BT2020: (0.2627, 0.0593)}  # fmt: skip

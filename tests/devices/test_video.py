@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from livepaste.devices import video_write
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, ClipWriter, write_video
 from livepaste.errors import ClipError, OptionError
 
@@ -215,10 +216,21 @@ def test_leftovers_of_other_work_are_neither_taken_up_nor_lost(clip, tmp_path):
         assert writer.resume_at == 0
         for frame in frames[:5]:
             writer.write(frame.image, frame.time)
-        with pytest.raises(ClipError, match="begun with another input, model or options"):
+        with pytest.raises(ClipError, match="begun with another input, model, options or version"):
             ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="b", resume=True)
         assert ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="a", resume=True).resume_at == 4
         assert ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="b").resume_at == 0
+
+
+def test_segments_of_another_encoder_are_not_joined_with_its(clip, tmp_path, monkeypatch):
+    """A version that encodes otherwise would make a clip of which half cannot be decoded."""
+    with ClipReader(clip) as reader:
+        writer = ClipWriter(tmp_path / "out.mp4", reader, segment=2)
+        for frame in list(reader.frames())[:3]:
+            writer.write(frame.image, frame.time)
+        monkeypatch.setitem(video_write.ENCODERS, "h264", ("libx264", {"preset": "fast"}))
+        with pytest.raises(ClipError, match="another input, model, options or version"):
+            ClipWriter(tmp_path / "out.mp4", reader, segment=2, resume=True)
 
 
 def test_a_sound_track_of_an_unknown_codec_is_left_out_and_said(clip, tmp_path):
