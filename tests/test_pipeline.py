@@ -1,3 +1,5 @@
+import queue
+import threading
 from dataclasses import replace
 from fractions import Fraction
 
@@ -170,6 +172,33 @@ def test_a_frame_is_blended_with_what_it_was_drawn_with() -> None:
             image = pipeline.blend(drawn).image
         made.append(image)
     np.testing.assert_array_equal(made[0], made[1])
+
+
+def test_models_and_settings_change_while_two_threads_draw_and_blend() -> None:
+    """Every picture is wholly of one model, and each model is seen."""
+    levels = (0.2, 0.8)
+    pipeline = Pipeline(Painted(levels[0]), BlendOptions(mask="hull", color="none"), smooth=False)
+    waiting: queue.Queue[object] = queue.Queue(2)
+
+    def draws() -> None:
+        for i in range(60):
+            if i % 3 == 2:
+                pipeline.exchange(Painted(levels[i // 3 % 2]))
+            if i % 7 == 6:
+                pipeline.reset()
+                pipeline.options = BlendOptions(mask="hull", color="none", feather=0.02 + 0.01 * (i % 2))
+            waiting.put(pipeline.draw(Frame(np.zeros_like(picture()), Fraction(i, 30), i), (Face(POINTS),)))
+        waiting.put(None)
+
+    thread = threading.Thread(target=draws)
+    thread.start()
+    x, y = POINTS[1, :2].astype(int)
+    seen = set()
+    while (drawn := waiting.get()) is not None:
+        image = pipeline.blend(drawn).image[y - 6 : y + 6, x - 6 : x + 6]
+        seen |= {int(level) for level in np.unique(image)}
+    thread.join()
+    assert seen == {round(255 * level) for level in levels}
 
 
 def test_one_of_two_faces_missed_makes_the_frame_unsafe() -> None:
