@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 from livepaste.actors import MAKER_VERSION
@@ -38,15 +39,15 @@ def livepaste(_: str, *words: object) -> None:
 class Pair:
     """Two actors, their truth folder and their face sets, made once."""
 
-    def __init__(self, name: str, folder: Path, number: int) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         photos = name.split(",")
         kind, _, seed = name.partition(":")
         if kind == "drawn" and seed.isdigit():
             self.label, actors = name, ["--seed", seed]
         elif len(photos) == 2:
-            # another performance for each
             self.label = "-".join(Path(photo).stem for photo in photos)
-            actors = ["--photos", *photos, "--seed", str(9100 + number)]
+            # another performance for each, the same whatever else is measured with it
+            actors = ["--photos", *photos, "--seed", str(9100 + zlib.crc32(self.label.encode()) % 800)]
         else:
             raise SystemExit(f"{name!r} is no pair; give drawn:SEED or PERSONA.jpg,WEARER.jpg")
         self.folder = folder / self.label.replace(":", "-")
@@ -111,7 +112,7 @@ def main() -> None:
     args.to.mkdir(parents=True, exist_ok=True)
     log = args.to / "swaps.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
-    pairs = [Pair(name, args.to, number) for number, name in enumerate(args.pairs)]
+    pairs = [Pair(name, args.to) for name in args.pairs]
     mine = {"maker": {MAKER_VERSION}, "recipe": {args.recipe}, "pair": {pair.label for pair in pairs},
             "for": set(args.times.split(","))}  # fmt: skip
     records = [r for r in map(json.loads, lines) if all(r.get(key) in known for key, known in mine.items())]

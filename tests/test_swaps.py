@@ -23,4 +23,4 @@ def test_the_table_has_every_run_and_means_by_time_and_kind(benchmark_script) ->
 @pytest.mark.parametrize("name", ["drawn:x", "a.jpg", "a,b,c"])
 def test_what_is_no_pair_is_said(benchmark_script, tmp_path: Path, name: str) -> None:
     with pytest.raises(SystemExit, match="is no pair"):
-        benchmark_script("swaps").Pair(name, tmp_path, 0)
+        benchmark_script("swaps").Pair(name, tmp_path)
