@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from livepaste.edge import spread, weighted
 from livepaste.registry import resolve
 
 COLOR_MATCHES = {
@@ -126,11 +127,10 @@ def skin(
     weight = cv2.resize(kept, half, interpolation=cv2.INTER_AREA)
     if not weight.any():
         return patch
-    differs = cv2.resize((target - patch) * cv2.merge([kept] * 3), half, interpolation=cv2.INTER_AREA)
-    both = cv2.merge([*cv2.split(differs), weight])
-    *spread, near = cv2.split(cv2.GaussianBlur(both, (0, 0), CARRIED * w / 2, borderType=cv2.BORDER_CONSTANT))
+    differs = cv2.resize(weighted(target - patch, kept), half, interpolation=cv2.INTER_AREA)
+    planes, near = spread(differs, weight, CARRIED * w / 2, cv2.BORDER_CONSTANT)
     near += np.float32(SURE)
-    carried = cv2.merge([plane / near for plane in spread])
+    carried = cv2.merge([plane / near for plane in planes])
     return np.clip(patch + cv2.resize(carried, (w, h), interpolation=cv2.INTER_LINEAR), 0, 1)
 
 

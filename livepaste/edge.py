@@ -24,11 +24,24 @@ def ramp(mask: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip((mask - low) / (high - low), 0, 1)
 
 
+def weighted(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Each channel of (h, w, 3) times (h, w); numpy's own way of stretching a weight over channels takes five times as long."""
+    return image * cv2.merge([weight] * 3)
+
+
+def spread(
+    image: np.ndarray, weight: np.ndarray, sigma: float, border: int = cv2.BORDER_DEFAULT
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The blurred planes of a :func:`weighted` image, and its weight blurred with them: their quotient is the mean of what was weighed."""
+    *planes, near = cv2.split(
+        cv2.GaussianBlur(cv2.merge([*cv2.split(image), weight]), (0, 0), sigma, borderType=border)
+    )
+    return planes, near
+
+
 def _from(image: np.ndarray, weight: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """What is under ``weight`` spread over what lies beside it, and how much of it came there (normalized convolution, Knutsson and Westin 1993)."""
-    # plane by plane: numpy's way of stretching a weight over three channels takes five times as long
-    planes = [plane * weight for plane in cv2.split(image)]
-    *planes, near = cv2.split(cv2.GaussianBlur(cv2.merge([*planes, weight]), (0, 0), sigma))
+    planes, near = spread(weighted(image, weight), weight, sigma)
     least = np.maximum(near, 1e-3)
     return cv2.merge([plane / least for plane in planes]), near
 
@@ -46,7 +59,7 @@ def carry_on(swap: Swap) -> Float32[np.ndarray, "s s 3"]:
     carried, near = _from(swap.image, skin, REACH * side)
     # far from all skin there is nothing to carry on, and no mask either
     own = np.maximum(skin, 1 - np.minimum(near / 0.02, 1)).astype(np.float32)
-    return carried + cv2.merge([own] * 3) * (swap.image - carried)
+    return carried + weighted(swap.image - carried, own)
 
 
 def _hair(image: np.ndarray, skin: np.ndarray, side: int) -> np.ndarray:

@@ -262,9 +262,10 @@ def detect_in_tile(
         part = cv2.copyMakeBorder(part, *(beyond // step).tolist(), cv2.BORDER_CONSTANT, value=(110, 110, 110))
     found = []
     for d in detect(part):
-        bx, by = ((v + 0.5) * step - 0.5 for v in d.box_xywh[:2])
-        eyes = (d.eyes_xy + np.float32(0.5)) * np.float32(step) + np.float32([x - 0.5, y - 0.5])
-        found.append(Detection((bx + x, by + y, d.box_xywh[2] * step, d.box_xywh[3] * step), eyes, d.score))
+        bx, by, bw, bh = d.box_xywh
+        box_xywh = ((bx + 0.5) * step - 0.5 + x, (by + 0.5) * step - 0.5 + y, bw * step, bh * step)
+        eyes = (d.eyes_xy + np.float32(0.5)) * np.float32(step) - np.float32(0.5) + np.float32([x, y])
+        found.append(Detection(box_xywh, eyes, d.score))
     return found
 
 

@@ -22,16 +22,21 @@ def colourful(seed=3):
     return np.clip((cv2.GaussianBlur(noise, (0, 0), 3) - 128) * 8 + 128, 0, 255).astype(np.uint8)
 
 
+def exactly(frame, matrix, color_range):
+    """What swscale makes of a decoded frame."""
+    converted = VideoReformatter().reformat(
+        frame, format="rgb24", src_colorspace=matrix, src_color_range=color_range, interpolation=EXACT
+    )
+    return converted.to_ndarray()
+
+
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", [Colorspace.ITU709, Colorspace.ITU601, Colorspace.BT2020, Colorspace.SMPTE240M])
 def test_a_decoded_frame_is_read_as_swscale_reads_it(tmp_path, matrix, full):
     write_video(tmp_path / "a.mp4", [colourful()], Fraction(25), SIZE)
     with av.open(str(tmp_path / "a.mp4")) as container:
         frame = next(container.decode(video=0))
-    wanted = VideoReformatter().reformat(
-        frame, format="rgb24", src_colorspace=matrix, src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        interpolation=EXACT,
-    ).to_ndarray()  # fmt: skip
+    wanted = exactly(frame, matrix, ColorRange.JPEG if full else ColorRange.MPEG)
     difference = yuv.to_rgb(frame, matrix, full_range=full).astype(int) - wanted
     assert np.abs(difference).max() <= 3
     assert np.abs(difference).mean() < 0.6  # chroma that lies elsewhere: 2.5
@@ -76,15 +81,8 @@ def test_chroma_that_lies_elsewhere_is_read_the_exact_way(tmp_path, location):
         for image in [grey, grey, *[colourful()] * 3]:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         out.mux(stream.encode(None))
-    exact = []
     with av.open(str(tmp_path / "a.mp4")) as container:
-        for frame in container.decode(video=0):
-            exact.append(
-                VideoReformatter().reformat(
-                    frame, format="rgb24", src_colorspace=Colorspace.ITU601, src_color_range=ColorRange.MPEG,
-                    interpolation=EXACT,
-                ).to_ndarray()
-            )  # fmt: skip
+        exact = [exactly(frame, Colorspace.ITU601, ColorRange.MPEG) for frame in container.decode(video=0)]
     with ClipReader(tmp_path / "a.mp4") as reader:
         got = [frame.image.astype(int) for frame in reader]
     off = [float(np.abs(a - b).mean()) for a, b in zip(got, exact, strict=True)]
