@@ -16,7 +16,7 @@ for path in sorted(p for p in source.iterdir() if p.suffix.lower() in (".jpg", "
         continue
     swapper = livepaste.load(checkpoint)  # a new one for each photo: they are no film
     image = bgr[..., ::-1]
-    out = swapper(image)
+    made = swapper.swap(image)
     swapper.close()
-    cv2.imwrite(str(target / path.name), out[..., ::-1])
-    print(path.name, "swapped" if (out != image).any() else "no face found")
+    cv2.imwrite(str(target / path.name), made.image[..., ::-1])
+    print(path.name, "swapped" if made.safe else "no face found")

@@ -144,6 +144,16 @@ def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([xy, z], axis=1).astype(points.dtype)
 
 
+def width(points: np.ndarray) -> float:
+    """Longer side of the points' bounding box, pixels: a turned head is narrow but not small."""
+    return float(np.ptp(points[:, :2], axis=0).max())
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between two faces' centres, in units of the larger one's size."""
+    return float(np.linalg.norm(a[:, :2].mean(0) - b[:, :2].mean(0))) / max(width(a), width(b), 1e-6)
+
+
 def pose_rotation(points_xyz: np.ndarray) -> np.ndarray:
     """How the mesh is turned against the mean face by its own depth, float64 (3, 3): mean to mesh.
 

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from livepaste.checkpoint import newest_generation
+from livepaste.checkpoint import Generation, newest_generation
+from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
-from livepaste.pipeline import Pipeline
+from livepaste.pipeline import Pipeline, Swapped
+from livepaste.runtime import accelerated
 from livepaste.swapper import Swapper
 from livepaste.types import Face, Frame
 
@@ -44,7 +46,19 @@ def shipped(name: str) -> Path:
 def load_swapper(model: str | Path | None, *, threads: int = 1, provider: str = "auto") -> Swapper:
     """The newest whole generation of a checkpoint, or the persona that comes with livepaste."""
     path = Path(model) if model is not None else shipped("persona")
-    return Swapper(newest_generation(path), threads=threads, provider=provider)
+    return swapper_of(newest_generation(path), threads=threads, provider=provider)
+
+
+def swapper_of(generation: Generation, *, threads: int = 1, provider: str = "auto") -> Swapper:
+    """A generation's swapper. Where an accelerator computes something else, the processor does it (``auto``)."""
+    try:
+        return Swapper(generation, threads=threads, provider=provider)
+    except CheckpointError as error:
+        if provider != "auto" or not accelerated():
+            raise
+        swapper = Swapper(generation, threads=threads, provider="cpu")
+        logger.warning("%s; going on without that", error)
+        return swapper
 
 
 def make_finder(face: str, seen: Callable[[], list[Detection]] | None = None) -> Finder:
@@ -57,6 +71,13 @@ def chooser(face: str) -> tuple[Choose, Choose]:
     if face == "all":
         return (lambda faces: faces), (lambda faces: ())
     return (lambda faces: tuple(f for f in faces if f.chosen)), (lambda faces: tuple(f for f in faces if not f.chosen))
+
+
+def hidden(face: str, others: str) -> Callable[[Found], tuple[Face, ...]]:
+    """Which faces of a clip's frame must not be seen: with ``all``, nobody's is left bare who was lost for a moment."""
+    rest = chooser(face)[1] if others == "blur" else (lambda faces: ())
+    lost = still_gone if face == "all" or others == "blur" else (lambda item: ())
+    return lambda item: (*rest(item.faces), *lost(item))
 
 
 def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
@@ -89,9 +110,13 @@ class FrameSwapper:
         self, frame_rgb: UInt8[np.ndarray, "h w 3"], time: Fraction | None = None
     ) -> UInt8[np.ndarray, "h w 3"]:
         """The frame with the persona over the face; the same pixels when no face is found. ``time`` in seconds, default 30 a second."""
+        return self.swap(frame_rgb, time).image
+
+    def swap(self, frame_rgb: UInt8[np.ndarray, "h w 3"], time: Fraction | None = None) -> Swapped:
+        """The same with what became of it: ``safe`` says whether the command line would let it leave."""
         frame = Frame(frame_rgb, Fraction(self._index, 30) if time is None else time, self._index)
         self._index += 1
-        return self._pipeline(frame, self._finder(frame)).image
+        return self._pipeline(frame, self._finder(frame))
 
     def encode(self, crop: np.ndarray) -> np.ndarray:
         """The code of one aligned crop, float32 (s, s, 3) in [0, 1]."""

@@ -23,7 +23,7 @@ from livepaste.guard import hide_faces
 from livepaste.masks import build_mask
 from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped
-from livepaste.registry import resolve
+from livepaste.registry import known_in, resolve
 from livepaste.stream import Sink, Stage
 from livepaste.swapper import Swapper
 from livepaste.trouble import AGAIN_S, Trouble
@@ -80,15 +80,23 @@ def open_sinks(options: LiveOptions, size: tuple[int, int], fps: float) -> tuple
     sinks: list[Sink] = []
     try:
         for spec in options.sink:
-            name, _, argument = spec.partition(":")
-            known = name if name in SINKS else spec
-            sinks.append(resolve("sink", known, SINKS, group="livepaste.sinks")(argument, size, fps))
+            name, argument = _sink(spec)
+            sinks.append(resolve("sink", name, SINKS, group="livepaste.sinks")(argument, size, fps))
     except BaseException:
         for sink in sinks:
             with suppress(Exception):  # what is wrong is the sink that could not be opened
                 sink.close()
         raise
     return tuple(sinks)
+
+
+def _sink(spec: str) -> tuple[str, str]:
+    """Name and argument of ``name:argument``, of which a name that is a class in a module, ``pkg.mod:Name``, holds a colon itself."""
+    name, _, argument = spec.partition(":")
+    if name in SINKS or name in known_in("livepaste.sinks"):
+        return name, argument
+    attribute, _, argument = argument.partition(":")
+    return f"{name}:{attribute}" if attribute else name, argument
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,7 @@ class Changes:
         newest = self._newest_name() if self._options.follow else self._generation
         if newest != self._generation:
             self._generation = newest
-            swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
+            swapper = build.swapper_of(newest_generation(self._checkpoint), threads=self._options.threads)
             with self._lock:
                 self._swapper = swapper
             logger.info("generation %d taken up", swapper.generation.number)
@@ -259,7 +267,7 @@ class LiveStages:
 
     def _start(self) -> Pipeline:
         try:
-            swapper = Swapper(newest_generation(self._checkpoint), threads=self._options.threads)
+            swapper = build.swapper_of(newest_generation(self._checkpoint), threads=self._options.threads)
             pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
                                 want_mask="window" in self._options.sink)  # fmt: skip
         except LivepasteError:

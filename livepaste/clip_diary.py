@@ -29,9 +29,12 @@ class Summary:
     marks: dict[str, int] = field(default_factory=lambda: {m.value: 0 for m in Mark})
     # covered: from, to (when the next frame is shown, or the last one of all), why
     spans: list[tuple[Fraction, Fraction, str]] = field(default_factory=list)
+    others: list[Fraction] = field(default_factory=list)  # from when on another face was the chosen one
 
-    def add(self, mark: Mark, time: Fraction, why: str) -> None:
-        """Count a frame that left; ``why`` it was not swapped."""
+    def add(self, mark: Mark, time: Fraction, why: str, other: bool = False) -> None:
+        """Count a frame that left; ``why`` it was not swapped, and whether another face than before is the chosen one."""
+        if other:
+            self.others.append(time)
         self.frames += 1
         self.marks[mark.value] += 1
         covered = mark is Mark.COVER
@@ -50,14 +53,16 @@ class _Line:
     time: Fraction
     place: tuple[float, ...]  # of the chosen face, see _place; empty when there was none
     why: str
+    other: bool
 
     def __str__(self) -> str:
-        return "\t".join((self.mark.value, str(self.time), " ".join(f"{v:.1f}" for v in self.place), self.why))
+        place = " ".join(f"{v:.1f}" for v in self.place)
+        return "\t".join((self.mark.value, str(self.time), place, self.why, str(int(self.other))))
 
     @classmethod
     def read(cls, text: str) -> _Line:
-        mark, time, place, why = text.split("\t")
-        return cls(Mark(mark), Fraction(time), tuple(float(v) for v in place.split()), why)
+        mark, time, place, why, other = text.split("\t")
+        return cls(Mark(mark), Fraction(time), tuple(float(v) for v in place.split()), why, other == "1")
 
 
 class Diary:
@@ -79,15 +84,15 @@ class Diary:
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def _take(self, number: int, line: _Line) -> None:
-        self.summary.add(line.mark, line.time, line.why)
+        self.summary.add(line.mark, line.time, line.why, line.other)
         self._lately.append((number, line))
         while line.time - self._lately[0][1].time > _LATELY:
             self._lately.popleft()
 
     def add(self, made: Made) -> None:
         """The next frame; to be called before the frame is handed to whoever keeps it."""
-        self._file.write(f"{_Line(made.mark, made.frame.time, _place(made.face), made.why)}\n")
-        self.summary.add(made.mark, made.frame.time, made.why)
+        self._file.write(f"{_Line(made.mark, made.frame.time, _place(made.face), made.why, made.other)}\n")
+        self.summary.add(made.mark, made.frame.time, made.why, made.other)
 
     def last_face(self, before: int) -> tuple[np.ndarray, Fraction] | None:
         """Of the kept frames up to number ``before``, one of the last three seconds: where the chosen face was last, roughly, as 478

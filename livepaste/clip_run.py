@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from livepaste.align import distance
 from livepaste.cuts import Cuts
 from livepaste.errors import LivepasteError
 from livepaste.guard import Guard, hide_faces
@@ -70,19 +71,23 @@ class Found:
     faces: tuple[Face, ...]
     cut: bool = False  # nothing carries over from the frame before
     failed: bool = False
+    gone: tuple[Face, ...] = ()  # who was followed until a moment ago, where they were
 
 
 def find(
-    frames: Iterable[Frame], finder: Callable[[Frame], tuple[Face, ...]], reset: Callable[[], None]
+    frames: Iterable[Frame],
+    finder: Callable[[Frame], tuple[Face, ...]],
+    reset: Callable[[], None],
+    gone: Callable[[], tuple[Face, ...]] = tuple,
 ) -> Iterator[Found]:
-    """Find faces in every frame; a hard cut resets the finder."""
+    """Find faces in every frame; a hard cut resets the finder. ``gone`` says who was lost lately, and where."""
     is_cut, trouble = Cuts(), Trouble()
     for frame in frames:
         cut = is_cut(frame.image)
         if cut:
             reset()
         try:
-            item = Found(frame, finder(frame), cut)
+            item = Found(frame, finder(frame), cut, gone=gone())
         except LivepasteError:
             raise
         except Exception as error:  # this frame's own: the guard answers it
@@ -147,6 +152,7 @@ class Made:
     mask: np.ndarray | None  # that ``image`` was blended with, when wanted
     why: str = ""  # it was not swapped
     face: Face | None = None  # the chosen one
+    other: bool = False  # and not the one that was chosen before
 
 
 NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "a step failed there"
@@ -162,8 +168,8 @@ class Half:
 
 
 def draw(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], Any], reset: Callable[[], None],
-         others: Callable[[tuple[Face, ...]], tuple[Face, ...]]) -> Iterator[Half]:  # fmt: skip
-    """Draw the chosen face of every frame. ``others`` names the faces to hide."""
+         hide: Callable[[Found], tuple[Face, ...]]) -> Iterator[Half]:  # fmt: skip
+    """Draw the chosen face of every frame. ``hide`` names the faces that must not be seen."""
     trouble = Trouble()
     for item in found:
         if item.cut:
@@ -171,7 +177,7 @@ def draw(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], A
         frame, drawn, why = item.frame, None, FAILED if item.failed else NO_FACE
         if not item.failed and item.faces:
             try:
-                hidden = others(item.faces)
+                hidden = hide(item)
                 clean = Frame(hide_faces(frame.image, hidden), frame.time, frame.index) if hidden else frame
                 drawn = pipeline(clean, item.faces)
             except LivepasteError:
@@ -181,10 +187,23 @@ def draw(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], A
         yield Half(item, drawn, why)
 
 
+def still_gone(item: Found) -> tuple[Face, ...]:
+    """Who was lost and is not known by now, another face in the same place included: bridging puts some back."""
+    tracks = {face.track for face in item.faces}
+    return tuple(
+        lost for lost in item.gone if lost.track not in tracks and not any(_near(lost, face) for face in item.faces)
+    )
+
+
+def _near(a: Face, b: Face) -> bool:
+    return distance(a.points_xyz, b.points_xyz) < 0.7
+
+
 def blend(halves: Iterable[Half], pipeline: Callable[[Any], Swapped], guard: Guard) -> Iterator[Made]:
     """Finish every frame and let the guard decide what leaves."""
     trouble = Trouble()
     mask: np.ndarray | None = None  # of the last swapped frame: a held picture is that frame
+    track: int | None = None  # of the last chosen face
     for half in halves:
         item, why, result = half.found, half.why, None
         frame = item.frame
@@ -205,7 +224,9 @@ def blend(halves: Iterable[Half], pipeline: Callable[[Any], Swapped], guard: Gua
         if result is not None and mark is Mark.SWAPPED:
             mask = result.mask
         face = next((face for face in item.faces if face.chosen), None)
-        yield Made(frame, image, mark, mask if mark in (Mark.SWAPPED, Mark.HELD) else None, why, face)
+        other = face is not None and track not in (None, face.track)
+        track = face.track if face is not None else track
+        yield Made(frame, image, mark, mask if mark in (Mark.SWAPPED, Mark.HELD) else None, why, face, other)
 
 
 def _failed(trouble: Trouble, frame: Frame, error: Exception) -> str:

@@ -24,6 +24,7 @@ from livepaste.align import OUTLINE, STORED_COVERAGE, align, crop, mean_mesh, po
 from livepaste.coverage import expression
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.faceset import FaceRow, FaceSetInfo, append_face, read_faceset, read_info, write_info
+from livepaste.pictures import read_picture
 from livepaste.types import Face, Frame
 
 _SAVE_EVERY = 100  # frames between two notes of how far a source has been read
@@ -46,6 +47,7 @@ class Tally:
     faces: int = 0  # seen, whether kept or not
     kept: int = 0
     cuts: int = 0  # after which nobody continues, and the largest face is taken
+    anew: int = 0  # times that a face was taken up which does not continue from the one before, without a cut
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> frames or faces
     done: bool = False
     bytes: int = 0  # of the file
@@ -341,7 +343,7 @@ def masks_from(folder: Path | str) -> Callable[[Frame], UInt8[np.ndarray, "h w"]
 
     def mask_of(frame: Frame) -> np.ndarray:
         path = folder / f"{frame.index:06d}.png"
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        mask = read_picture(path, cv2.IMREAD_GRAYSCALE)
         if mask is None:
             raise ClipError(f"{path}: no mask for frame {frame.index}; the masks must be of this clip, one a frame")
         if mask.shape != frame.image.shape[:2]:
@@ -355,11 +357,10 @@ def read_photo(path: Path) -> Frame:
     """A photo as a frame, turned upright as its camera noted. Raises ClipError when it cannot be read."""
     if not path.exists():
         raise ClipError(f"{path}: no such file")
-    data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every name on Windows
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        image = read_picture(path)
     except cv2.error as error:
         raise ClipError(f"{path}: too large; make it smaller than 2^30 pixels") from error
     if image is None:
-        raise ClipError(f"{path}: {'empty file' if not data.size else 'not a picture that can be read'}")
+        raise ClipError(f"{path}: {'not a picture that can be read' if path.stat().st_size else 'empty file'}")
     return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), Fraction(0), 0)

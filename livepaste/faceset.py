@@ -22,6 +22,7 @@ import numpy as np
 from livepaste.align import CENTER, STORED_COVERAGE, TEMPLATE, transform
 from livepaste.errors import FaceSetError
 from livepaste.options import CONSENT
+from livepaste.pictures import read_picture, write_png
 
 FORMAT = 1
 DELETED = "picture deleted"  # how a reason for leaving out a row ends when its user wanted it so
@@ -106,7 +107,7 @@ class FaceSet:
     def image(self, row: FaceRow) -> np.ndarray:
         """The stored crop, uint8 (size, size, 3) RGB."""
         path = picture_path(self.path, row.name)
-        image = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR)
+        image = None if path is None else read_picture(path)
         if image is None or image.shape[:2] != (self.info.size, self.info.size):
             raise FaceSetError(
                 f"{self.path / 'faces' / row.name}: not a {self.info.size} px picture; delete it or extract again"
@@ -118,7 +119,7 @@ class FaceSet:
         path = self.path / "masks" / f"{row.name}.png"
         if not path.exists():
             return None
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        mask = read_picture(path, cv2.IMREAD_GRAYSCALE)
         if mask is None or mask.shape != (self.info.size, self.info.size):
             raise FaceSetError(f"{path}: not a {self.info.size} px mask; delete it or extract again")
         return mask
@@ -200,16 +201,6 @@ def append_face(path: Path, row: FaceRow, image: np.ndarray, mask: np.ndarray | 
         if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             file.write(b"\n")  # a kill cut the last line short: only that one is lost
         file.write(row.to_json().encode() + b"\n")
-
-
-def write_png(path: Path, image: np.ndarray, compression: int = 2) -> None:
-    """Write a picture, OpenCV's order of colours; it appears when it is complete. Raises OSError, on a full disk too."""
-    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
-    if not ok:
-        raise ValueError(f"cannot encode {path.name}")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(data.tobytes())  # raises OSError on a full disk, which cv2.imwrite would swallow
-    os.replace(temporary, path)
 
 
 def _lines(path: Path) -> Iterator[str]:

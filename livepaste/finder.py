@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from livepaste.align import distance, width
 from livepaste.mediapipe_graphs import Detection, DetectionGraph, MeshGraph, Square
 from livepaste.options import FACE_CHOICES, one_of
 from livepaste.types import Face, Frame
@@ -31,6 +32,10 @@ _TILE = 640  # pixels; a 60 px face is 18 of the detector's 192 input pixels in 
 # of it. Both at once made every eighth frame 20 ms late.
 _DISCOVER_EVERY = 4
 _REMEMBER = Fraction(1)  # seconds a lost track may still be taken up again
+_WAIT = Fraction(
+    10
+)  # seconds until somebody who was there beside the chosen one, so is somebody else, may be chosen instead
+_CLEARLY = 1.2  # times wider: who is the largest does not change with every breath
 _MAX_FACES = 8  # never more than this many meshes a frame: crowds are not what this is for
 _MIN_PRESENCE = 0.5
 
@@ -47,10 +52,11 @@ class _Track:
 class Finder:
     """Call it with each frame in order; ``face`` says which one comes first in the answer.
 
-    auto: the one that continues (at first, and after it was gone for a second, the largest). largest, left, right: by
-    size or place in this frame, as seen in the picture. all: largest first. With ``max_faces`` = 1 the answer
-    holds that one only. One finder belongs to one clip or camera and one thread. ``seen``: who looks for
-    newcomers beside it, and what was seen lately; without it the finder looks itself while it follows others.
+    auto: the one that continues, at first the largest. largest, left, right: by size or place in this frame, as seen in the picture.
+    all: largest first. When the chosen one is lost nobody else is chosen for a second, nor for ten whoever stood beside it: the mesh
+    loses everybody who turns away. With ``max_faces`` = 1 the answer holds the chosen one only. One finder belongs to one clip or
+    camera and one thread. ``seen``: who looks for newcomers beside it, and what was seen lately; without it the finder looks itself
+    while it follows others.
     """
 
     max_faces: int = 1
@@ -61,7 +67,9 @@ class Finder:
     _numbers: int = field(default=0, init=False)
     _calls: int = field(default=0, init=False)
     _looks: int = field(default=0, init=False)  # at squares of frames, each in its turn
-    _main: int | None = field(default=None, init=False)  # track that `auto` follows
+    _main: int | None = field(default=None, init=False)  # track of the chosen one
+    _main_seen: Fraction = field(default=Fraction(0), init=False)
+    _beside: set[int] = field(default_factory=set, init=False)  # tracks seen together with it: other people
 
     def __post_init__(self) -> None:
         one_of("face", self.face, FACE_CHOICES)
@@ -72,10 +80,7 @@ class Finder:
         self._wanted = 1 if self.face == "auto" and self.max_faces == 1 else max(4, self.max_faces)
 
     def __call__(self, frame: Frame) -> tuple[Face, ...]:
-        """The faces in this frame, the chosen one first.
-
-        None is chosen while the one that `auto` follows is gone, until it is given up.
-        """
+        """The faces in this frame, the chosen one first. None is chosen while the one that was is waited for."""
         image, time = frame.image, frame.time
         before = len(self._tracks)
         self._follow(image, time)
@@ -91,17 +96,23 @@ class Finder:
                 self._discover(image, time, whole=turn == 0, square=turn == 1)
         self._calls += 1
         faces = [Face(t.points, t.score, t.number, chosen=False) for t in self._tracks]
-        return tuple(self._in_order(faces)[: self.max_faces])
+        return tuple(self._in_order(faces, time)[: self.max_faces])
+
+    @property
+    def gone(self) -> tuple[Face, ...]:
+        """Where those were last seen that the last frame lost, or one within the second before it."""
+        return tuple(Face(t.points, t.score, t.number, chosen=False) for t in self._lost)
 
     def expect(self, points: np.ndarray, time: Fraction) -> None:
         """Go on with a face that was there, at ``time``, before this finder was: it is looked for where it was."""
         track = _Track(self._numbers, points, time)
         self._numbers += 1
-        self._tracks, self._main = [track], track.number
+        self._tracks, self._main, self._main_seen = [track], track.number, time
 
     def reset(self) -> None:
         """Forget every track: the next frame has nothing to do with the last."""
         self._tracks, self._lost, self._main = [], [], None
+        self._beside.clear()
 
     def close(self) -> None:
         self._mesh.close()
@@ -170,20 +181,38 @@ class Finder:
         self._numbers += 1
         return self._numbers - 1
 
-    def _in_order(self, faces: list[Face]) -> list[Face]:
-        if not faces:
-            return []
+    def _in_order(self, faces: list[Face], time: Fraction) -> list[Face]:
+        """The chosen one first, then by size."""
         faces.sort(key=lambda f: -width(f.points_xyz))
+        chosen = self._choose(faces, time)
+        if chosen is None:
+            return faces
+        if chosen.track != self._main:
+            self._main = chosen.track
+            self._beside.clear()
+        self._main_seen = time
+        self._beside |= {f.track for f in faces} - {chosen.track}
+        return [replace(chosen, chosen=True), *(f for f in faces if f is not chosen)]
+
+    def _choose(self, faces: list[Face], time: Fraction) -> Face | None:
+        """Of faces by size, the one that is asked for; None while the one that was chosen may come back."""
+        main = next((f for f in faces if f.track == self._main), None)
+        if main is None and self.face != "all":
+            # who alone is wanted and was lost is waited for before anybody is followed, see _admitted
+            if self._wanted > 1 and any(t.number == self._main for t in self._lost):
+                return None
+            if time - self._main_seen <= _WAIT:
+                faces = [f for f in faces if f.track not in self._beside]
+        if not faces:
+            return None
         if self.face in ("left", "right"):
             side = 1 if self.face == "left" else -1
-            faces.sort(key=lambda f: side * float(f.points_xyz[:, 0].mean()))
-        elif self.face == "auto":
-            if self._wanted > 1 and any(t.number == self._main for t in self._lost):
-                return faces
-            if all(f.track != self._main for f in faces):
-                self._main = faces[0].track
-            faces.sort(key=lambda f: f.track != self._main)
-        return [replace(faces[0], chosen=True), *faces[1:]]
+            return min(faces, key=lambda f: side * float(f.points_xyz[:, 0].mean()))
+        if main is None or self.face == "all":
+            return faces[0]
+        if self.face == "largest" and width(faces[0].points_xyz) > _CLEARLY * width(main.points_xyz):
+            return faces[0]
+        return main
 
 
 def choose(faces: tuple[Face, ...], face: str) -> tuple[Face, ...]:
@@ -291,16 +320,6 @@ def square_around(points: Float32[np.ndarray, "478 3"]) -> Square:
     low, high = turned.min(0), turned.max(0)
     x, y = np.array([[c, -s], [s, c]]) @ ((low + high) / 2)
     return Square(float(x), float(y), _ROOM * float((high - low).max()), angle)
-
-
-def width(points: np.ndarray) -> float:
-    """Longer side of the points' bounding box, pixels: a turned head is narrow but not small."""
-    return float(np.ptp(points[:, :2], axis=0).max())
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Between two faces' centres, in units of the larger one's size."""
-    return float(np.linalg.norm(a[:, :2].mean(0) - b[:, :2].mean(0))) / max(width(a), width(b), 1e-6)
 
 
 def _same_place(a: np.ndarray, b: np.ndarray) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,9 +11,11 @@ from jaxtyping import UInt8
 
 from livepaste.errors import ClipError
 from livepaste.options import GuardOptions
+from livepaste.pictures import read_picture
 from livepaste.types import Face, Mark
 
 HOLD_S = 0.3
+RAW_S = 1.0  # for which a picture of the camera may stand, passed or as a cover: what is slower stands still
 CELLS_WH = (24, 14)  # of `--cover blur`: too few to know anybody by
 DARKER = 0.45
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -47,7 +48,7 @@ def make_cover(name: str) -> Cover:
     """``slate``, ``blur``, or a picture file. Raises ClipError when the file is no picture."""
     if name in ("slate", "blur"):
         return slate if name == "slate" else cells
-    picture = cv2.imread(name, cv2.IMREAD_COLOR) if Path(name).is_file() else None
+    picture = read_picture(name)
     if picture is None:
         raise ClipError(f"cover {name!r} is no picture that can be read; give slate, blur or a picture's path")
     rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -103,12 +104,13 @@ class Guard:
         self._good: Picture | None = None
         self._good_at = float("-inf")
         self._raw: Picture | None = None  # only for pass and for a cover that is made of it
+        self._raw_at = float("-inf")
         self._fresh = False
         self._lost = True  # the newest finished frame was not safe
 
     def offer(self, image: Picture | None, now: float, *, safe: bool, raw: Picture | None = None) -> None:
         """A finished frame (``safe`` = swapped and nobody else bare), or a failed one (``image`` None)."""
-        self._raw = raw
+        self._raw, self._raw_at = raw, now
         self._fresh = safe and image is not None
         self._lost = not self._fresh
         if self._fresh:
@@ -122,6 +124,7 @@ class Guard:
         return image, mark
 
     def _decide(self, now: float) -> tuple[Picture, Mark]:
+        fresh = now - self._raw_at <= RAW_S
         if not self.covered:
             if self._fresh and self._good is not None:
                 return self._good, Mark.SWAPPED
@@ -129,9 +132,9 @@ class Guard:
             may_hold = self.options.on_lost == "hold" or not self._lost
             if may_hold and self._good is not None and now - self._good_at <= HOLD_S:
                 return self._good, Mark.HELD
-            if self.options.on_lost == "pass" and self._raw is not None:
+            if self.options.on_lost == "pass" and self._raw is not None and fresh:
                 return self._raw, Mark.PASSED
-        return fit(self.cover(self._raw, self.size_wh), self.size_wh), Mark.COVER
+        return fit(self.cover(self._raw if fresh else None, self.size_wh), self.size_wh), Mark.COVER
 
     def forget(self) -> None:
         """Drop what could be held: after a cut the last frame is another picture's."""

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from livepaste import measures
+from livepaste import measures, pictures
 from livepaste.align import Alignment, align, crop, pose_degrees
 from livepaste.blend import blend
 from livepaste.errors import TruthError
@@ -75,7 +75,7 @@ def open_truth(path: Path) -> Truth:
 
 def read_picture(path: Path, flags: int) -> np.ndarray:
     """A picture of the truth folder, RGB or grey."""
-    image = cv2.imread(str(path), flags)
+    image = pictures.read_picture(path, flags)
     if image is None:
         raise TruthError(f"{path}: missing or damaged")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if flags == cv2.IMREAD_COLOR else image

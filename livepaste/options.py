@@ -67,7 +67,7 @@ class GuardOptions:
         "hold", help="hold (the last frame for 0.3 s, then the cover), cover, or pass (the RAW camera)"
     )
     cover: str = option("slate", help="slate, blur, or a picture file")
-    others: str = option("leave", help="other people's faces: blur or leave")
+    others: str = option("leave", help="other people's faces: leave, or blur those that the mesh finds (see README)")
 
     def __post_init__(self) -> None:
         one_of("on-lost", self.on_lost, ("hold", "cover", "pass"))

@@ -15,6 +15,11 @@ from typing import Any
 from livepaste.errors import OptionError
 
 
+def known_in(group: str) -> set[str]:
+    """The names of an entry-point group."""
+    return {entry.name for entry in entry_points(group=group)}
+
+
 def resolve(what: str, name: str, table: Mapping[str, str], *, group: str | None = None, trusted: bool = True) -> Any:
     """Return the object that ``name`` stands for.
 

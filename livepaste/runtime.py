@@ -55,6 +55,11 @@ class Session:
         return dict(zip(names, self._session.run(names, inputs), strict=True))
 
 
+def accelerated() -> bool:
+    """Whether ``auto`` takes something else than the processor."""
+    return _providers("auto")[0] != PROVIDERS["cpu"]
+
+
 def _providers(name: str) -> list[str]:
     available = ort.get_available_providers()
     if name == "auto":

@@ -26,6 +26,9 @@ WHOLE_EVERY = 4  # looks; those between are at the squares in turn, of a 720p fr
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
 NEW_S = 0.4  # a face has hardly moved since: more than the time between two looks at the whole
 REMEMBERED = 64  # frames: longer than a look takes
+SPEED = 8.0  # of its own sides a second: nobody in front of a camera goes faster
+GROWS = 0.5  # of its side a second: what a face that was seen once may have moved, or moves otherwise than before
+MOVES_S = 0.6  # after which who was not seen again has turned, stopped or left rather than gone on
 ASLEEP_S = 2.0  # without a look for so long nobody knows who else is there
 
 
@@ -41,6 +44,21 @@ class Box:
     @property
     def middle(self) -> tuple[float, float]:
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    @property
+    def side(self) -> float:
+        return max(self.x1 - self.x0, self.y1 - self.y0)
+
+    def reach(self, velocity: tuple[float, float], age_s: float) -> Box:
+        """Everywhere a face can be by now that was here ``age_s`` ago and moved with ``velocity``, in pixels a second."""
+        age_s = min(age_s, MOVES_S)
+        (dx, dy), grown = (v * age_s for v in velocity), GROWS * age_s * self.side
+        return Box(
+            self.x0 + min(0.0, dx) - grown,
+            self.y0 + min(0.0, dy) - grown,
+            self.x1 + max(0.0, dx) + grown,
+            self.y1 + max(0.0, dy) + grown,
+        )
 
     def is_same(self, other: Box) -> bool:
         """Whether both are likely the same face: near each other and of a size."""
@@ -60,12 +78,19 @@ class Box:
 class Seen:
     """A detected face, and once the loop has finished that frame, the track that it belongs to."""
 
-    at_s: float
+    at_s: float  # when the look ended
     index: int  # of the frame
+    shown_s: float  # when the frame was new
     box: Box
     detection: Detection
+    velocity: tuple[float, float]  # pixels a second
     judged: bool = False
     track: int | None = None
+
+    def box_at(self, time_s: float) -> Box:
+        """Where it is at a later time, if it goes on as before."""
+        dx, dy = (v * (time_s - self.shown_s) for v in self.velocity)
+        return Box(self.box.x0 + dx, self.box.y0 + dy, self.box.x1 + dx, self.box.y1 + dy)
 
 
 class Watcher:
@@ -83,15 +108,15 @@ class Watcher:
         self._thread.start()
 
     def show(self, frame: Frame) -> None:
-        self._slot.put(frame)
+        self._slot.put((frame, time.monotonic()))
 
     def strangers(self, index: int, faces: Iterable[Face]) -> tuple[Face, ...]:
         """Faces that were seen lately and are none of ``faces``, which the loop follows itself in frame ``index``.
 
         A box belongs to who was there when it was seen: nobody who moves on leaves a blurred ghost behind, and whoever is
-        followed no more is hidden at once.
+        followed no more is hidden at once. Who walks is hidden ahead of where they were seen.
         """
-        now = tuple(faces)
+        now, time_s = tuple(faces), time.monotonic()
         tracks = {face.track for face in now}
         self._faces.append((index, now))
         # Counted from the last look: while one takes long, what was seen stays hidden until nobody is awake and the cover comes.
@@ -102,7 +127,7 @@ class Watcher:
                 then = min(self._faces, key=lambda entry: abs(entry[0] - seen.index))[1]
                 seen.judged, seen.track = True, next((f.track for f in then if seen.box.is_on(f)), None)
             if seen.at_s >= oldest and seen.track not in tracks and not any(seen.box.is_on(face) for face in now):
-                found.append(seen.box.face)
+                found.append(seen.box.reach(seen.velocity, time_s - seen.shown_s).face)
         return tuple(found)
 
     def newest(self) -> list[Detection]:
@@ -134,15 +159,16 @@ class Watcher:
             trouble.say("looking for other faces cannot start; --others leave goes without", error)
             return
         while not self._closed.is_set():
-            frame = self._slot.take()
-            if frame is None:
+            shown = self._slot.take()
+            if shown is None:
                 break
+            frame, shown_s = shown
             began = time.monotonic()
             try:
                 found = self._look(detect, frame.image)
                 # by its end: a first look at a large picture can take longer than boxes last
                 looked_s = time.monotonic()
-                self._keep(found, looked_s, frame.index)
+                self._keep(found, looked_s, frame.index, shown_s)
                 self._looked_s = looked_s  # only now: what was seen before lasts until it was seen anew
                 self.looks += 1
             except Exception as error:  # says so and tries again; while it lasts it is not awake
@@ -166,12 +192,32 @@ class Watcher:
             return detect(image)
         return detect_in_tile(detect, image, tiles[among % len(tiles)])
 
-    def _keep(self, found: list[Detection], now_s: float, index: int) -> None:
+    def _keep(self, found: list[Detection], now_s: float, index: int, shown_s: float) -> None:
         """Remember; a face seen again replaces its older boxes."""
         boxes = [Box(x, y, x + w, y + h) for x, y, w, h in (d.box_xywh for d in found)]
+        new = [
+            Seen(now_s, index, shown_s, box, d, self._velocity(box, shown_s))
+            for box, d in zip(boxes, found, strict=True)
+        ]
         older = [
             seen
             for seen in self._seen
-            if now_s - seen.at_s <= self._keep_s and not any(seen.box.is_same(box) for box in boxes)
+            if now_s - seen.at_s <= self._keep_s
+            and not any(box.is_same(seen.box) or box.is_same(seen.box_at(shown_s)) for box in boxes)
         ]
-        self._seen = older + [Seen(now_s, index, box, d) for box, d in zip(boxes, found, strict=True)]
+        self._seen = older + new
+
+    def _velocity(self, box: Box, shown_s: float) -> tuple[float, float]:
+        """How a face moves that is here now, by the box before it that it most likely was."""
+        before = [
+            (math.dist(box.middle, seen.box_at(shown_s).middle), seen)
+            for seen in self._seen
+            if seen.shown_s < shown_s
+            and max(seen.box.side, box.side) < 2 * min(seen.box.side, box.side)
+            and math.dist(box.middle, seen.box.middle) < SPEED * box.side * (shown_s - seen.shown_s)
+        ]
+        if not before:
+            return 0.0, 0.0
+        was = min(before, key=lambda pair: pair[0])[1]
+        (x, y), (x0, y0), took_s = box.middle, was.box.middle, shown_s - was.shown_s
+        return (x - x0) / took_s, (y - y0) / took_s

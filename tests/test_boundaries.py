@@ -36,6 +36,7 @@ LAYER = {
             "smooth",
             "measures",
             "faceset",
+            "pictures",
             "checkpoint",
             "actors",
             "masks",

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from livepaste import build
 from livepaste.build import shipped
 from livepaste.checkpoint import (
     Generation,
@@ -186,6 +187,26 @@ def test_a_model_that_does_not_give_the_picture_it_came_with_is_refused(
     (tmp_path / "swap.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(CheckpointError, match=message):
         Swapper(Generation(tmp_path, 1, generation.model))
+
+
+def test_where_an_accelerator_computes_something_else_the_processor_does_it(persona, monkeypatch, caplog) -> None:
+    asked, real = [], Swapper
+
+    def built(generation: Generation, *, threads: int, provider: str) -> Swapper:
+        asked.append(provider)
+        if provider != "cpu":
+            raise CheckpointError("on CoreML the model differs from what was trained by 0.03")
+        return real(generation, threads=threads, provider=provider)
+
+    monkeypatch.setattr(build, "Swapper", built)
+    with pytest.raises(CheckpointError, match="on CoreML"):  # nothing else here computed it: the model is at fault
+        build.swapper_of(persona[0])
+    monkeypatch.setattr(build, "accelerated", lambda: True)
+    assert isinstance(build.swapper_of(persona[0]), real)
+    assert "on CoreML the model differs from what was trained by 0.03; going on without that" in caplog.text
+    assert asked == ["auto", "auto", "cpu"]
+    with pytest.raises(CheckpointError, match="on CoreML"):  # whoever asks for one gets that one
+        build.swapper_of(persona[0], provider="coreml")
 
 
 @pytest.mark.parametrize(

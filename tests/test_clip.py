@@ -194,6 +194,7 @@ def blink(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, face: str) -> None:
             self._finder = real(face)
             self.reset, self.expect = self._finder.reset, self._finder.expect
+            self.gone = ()
 
         def __call__(self, frame: Frame) -> tuple[Face, ...]:
             faces = self._finder(frame)
@@ -278,6 +279,11 @@ def test_load_makes_the_picture_that_the_clip_verb_makes(
     with closing(swapper), ClipReader(two) as reader:
         for frame, image in zip(reader.frames(), made, strict=True):
             np.testing.assert_array_equal(swapper(frame.image, frame.time), image)
+        assert swapper.swap(frame.image).safe
+        empty = np.full_like(frame.image, 90)
+        made = swapper.swap(empty, Fraction(99))
+        assert not made.safe
+        np.testing.assert_array_equal(made.image, empty)
     assert LiveOptions().blend == ClipOptions(source="a", to="b").blend == BlendOptions()
 
 
@@ -382,6 +388,26 @@ def test_each_face_is_bridged_whoever_else_is_there() -> None:
     assert all(len(item.faces) == 1 for item in made[4:])
 
 
+def test_with_all_nobody_is_bare_who_was_lost_for_a_moment_and_who_is_bridged_is_drawn() -> None:
+    a, b = (Face(mean_mesh().points_xyz * 10 + np.float32([x, 60, 0]), 1.0, i) for i, x in enumerate((50, 150)))
+    item = Found(Frame(np.zeros((100, 200, 3), np.uint8), Fraction(0), 0), (a,), gone=(replace(b, chosen=False),))
+    for face, others, hidden in (("all", "leave", 1), ("auto", "leave", 0), ("auto", "blur", 1), ("left", "blur", 1)):
+        assert len(build.hidden(face, others)(item)) == hidden, (face, others)
+    back = replace(item, faces=(a, b))
+    assert build.hidden("all", "leave")(back) == ()
+    other_number = replace(item, faces=(a, replace(b, track=7)))
+    assert build.hidden("all", "leave")(other_number) == ()
+    beside = replace(b, track=7, chosen=False)
+    assert build.hidden("auto", "blur")(replace(item, faces=(a, beside), gone=())) == (beside,)
+
+
+def test_from_when_on_the_persona_is_on_another_face_is_counted() -> None:
+    items = [replace(found(i, True), faces=(Face(np.zeros((478, 3), np.float32), 1.0, i // 3),)) for i in range(7)]
+    items.insert(4, found(7, False))
+    made = swap(items, lambda frame, faces: Swapped(frame.image, 1), Guard(GuardOptions(), (4, 4)))
+    assert [m.frame.index for m in made if m.other] == [3, 6]
+
+
 def test_one_face_that_comes_back_under_another_number_is_bridged() -> None:
     back = Face(np.full((478, 3), 3.0, np.float32), 1.0, 7)
     made = list(bridge([found(0, True), found(1, False), found(2, False), replace(found(3, False), faces=(back,))]))
@@ -433,12 +459,13 @@ def test_a_resumed_clip_counts_what_was_done_before_and_forgets_what_was_not_kep
     def run(done: int, until: int) -> Summary:
         with closing(Diary(tmp_path / "frames.txt", done)) as diary:
             for i in range(done, until):
-                diary.add(Made(Frame(black, Fraction(i, 10), i), black, marks[i], None, NO_FACE))
+                diary.add(Made(Frame(black, Fraction(i, 10), i), black, marks[i], None, NO_FACE, other=i in (1, 3)))
         return diary.summary
 
     run(0, 4)
     resumed, whole = run(2, 5), run(0, 5)
     assert resumed == whole
+    assert resumed.others == [Fraction(1, 10), Fraction(3, 10)]
     assert (resumed.frames, resumed.marks["swapped"], resumed.marks["cover"]) == (5, 2, 2)
     assert resumed.spans == [(Fraction(1, 10), Fraction(3, 10), NO_FACE)]  # until the next one is shown
 

@@ -144,6 +144,58 @@ def test_somebody_else_alone_does_not_take_the_place_of_one_just_lost(shots):
     assert late[0].track == 1  # gone for more than a second: whoever is there now
 
 
+@pytest.mark.parametrize("choice", ["auto", "left", "largest"])
+def test_whoever_stood_beside_the_chosen_one_waits_ten_seconds_before_the_persona_is_theirs(shots, choice):
+    """The chosen one turns away: the mesh loses everybody who does, and the other is known to be somebody else."""
+    grey, (one, other) = np.full_like(shots[0][0].image, 100), (people[0].image for people in shots)
+    both, alone = beside(one, other), beside(grey, other)
+    times = [0, 0.04, 0.08, 0.5, 1.5, 9, 10.5, 10.6]
+    with Finder(max_faces=4, face=choice if choice != "auto" else "left") as find:
+        found = []
+        for i, time in enumerate(times):
+            found.append(find(Frame(both if i < 3 else alone, Fraction(time), i)))
+            find.face = choice  # auto goes on with whoever was taken
+    assert [sum(f.chosen for f in faces) for faces in found] == [1] * 3 + [0] * 3 + [1] * 2
+    assert all(len(faces) == 1 for faces in found[3:])  # seen all the time
+    assert found[2][0].track != found[-1][0].track
+
+
+def test_who_comes_back_where_the_other_never_was_is_chosen_at_once(shots):
+    grey, (one, other) = np.full_like(shots[0][0].image, 100), (people[0].image for people in shots)
+    both, alone = beside(one, other), beside(grey, other)
+    with Finder(max_faces=4, face="left") as find:
+        for i, (image, time) in enumerate([(both, 0), (both, 0.04), (alone, 0.5), (alone, 1.5)]):
+            find(Frame(image, Fraction(time), i))
+        found = [find(Frame(both, 2 + Fraction(i, 25), 4 + i)) for i in range(9)]  # every fourth looks for newcomers
+    assert [f.chosen for f in found[-1]] == [True, False]
+    assert found[-1][0].points_xyz[:, 0].mean() < 360
+
+
+def test_the_largest_stays_the_largest_until_another_is_clearly_larger():
+    def face(track, width):
+        return Face(np.float32([[track * 300, 0, 0], [track * 300 + width, width, 0]]), 1.0, track, chosen=False)
+
+    with Finder(max_faces=4, face="largest") as find:
+        chosen = [
+            next(f.track for f in find._in_order([face(0, a), face(1, b)], Fraction(i)) if f.chosen)
+            for i, (a, b) in enumerate([(100, 90), (100, 110), (100, 95), (100, 125), (105, 125)])
+        ]
+    assert chosen == [0, 0, 0, 1, 1]
+
+
+def test_where_somebody_was_lost_is_known_for_a_second(shots):
+    picture = shots[0][0].image
+    with Finder() as find:
+        (face,) = find(Frame(picture, Fraction(0), 0))
+        assert find.gone == ()
+        for time, known in ((0.1, 1), (0.9, 1), (1.2, 0)):
+            find(Frame(np.full_like(picture, 100), Fraction(time), 1))
+            assert len(find.gone) == known
+            if known:
+                assert find.gone[0].track == face.track
+                np.testing.assert_array_equal(find.gone[0].points_xyz, face.points_xyz)
+
+
 def test_photo_filled_by_a_face(shots):
     points = shots[0][0].points_xyz
     (x0, y0), (x1, y1) = points[:, :2].min(0), points[:, :2].max(0)

@@ -60,6 +60,17 @@ def test_on_lost_cover_covers_at_once_and_pass_is_the_only_way_for_the_raw_frame
         assert np.array_equal(image, camera(5)) == (policy == "pass")
 
 
+@pytest.mark.parametrize("options", [GuardOptions(on_lost="pass"), GuardOptions(cover="blur")])
+def test_an_old_picture_of_the_camera_does_not_stand(options: GuardOptions) -> None:
+    """The camera is gone, or a stage hangs: what it saw last does not leave for ever, not even passed or as a blurred cover."""
+    guard, blank = Guard(options, SIZE), make_cover("slate")(None, SIZE)
+    guard.offer(None, 0.0, safe=False, raw=camera(5))
+    shown = [guard.answer(now)[0] for now in (0.0, 0.9, 1.1, 9.0)]
+    assert [bool(np.array_equal(image, blank)) for image in shown] == [False, False, True, True]
+    guard.offer(None, 9.1, safe=False, raw=camera(6))
+    assert not np.array_equal(guard.answer(9.1)[0], blank)
+
+
 @pytest.mark.parametrize("policy", ["hold", "cover", "pass"])
 def test_between_the_frames_of_a_slow_camera_nothing_is_lost(policy: str) -> None:
     guard = Guard(GuardOptions(on_lost=policy), SIZE)

@@ -20,6 +20,7 @@ from livepaste import build_live
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings, safe
 from livepaste.cli import main
 from livepaste.cli.live import AGAIN_S, _Report, _set_by_signals, share
+from livepaste.devices import pipe
 from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import PENDING, ClipSink
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
@@ -485,6 +486,42 @@ def live_with(monkeypatch: pytest.MonkeyPatch, sinks: tuple, words: list[str], c
     monkeypatch.setattr(build_live, "resolve", lambda *given, **_: lambda *words: Filmed(count))
     monkeypatch.setattr(build_live, "open_sinks", lambda *given: sinks)
     return main(["live", "--model", "unused", "--sink", "memory", *words])
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "argument"),
+    [
+        ("null", "null", ""),
+        ("clip:a:b.mp4", "clip", "a:b.mp4"),
+        ("my_pkg.sinks:Mine", "my_pkg.sinks:Mine", ""),
+        ("my_pkg.sinks:Mine:studio:2", "my_pkg.sinks:Mine", "studio:2"),
+        ("ndi:studio", "ndi", "studio"),
+    ],
+)
+def test_a_sink_of_ones_own_gets_its_own_argument(monkeypatch, spec: str, name: str, argument: str) -> None:
+    opened = []
+
+    def resolve(what: str, name: str, table: dict, group: str):
+        return lambda *given: opened.append((name, *given)) or MemorySink()
+
+    monkeypatch.setattr(build_live, "known_in", lambda group: {"ndi"})
+    monkeypatch.setattr(build_live, "resolve", resolve)
+    build_live.open_sinks(LiveOptions(sink=[spec]), (64, 48), 30.0)
+    assert opened == [(name, argument, (64, 48), 30.0)]
+
+
+def test_on_windows_too_a_reader_who_left_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a pipe without a reader is an invalid argument."""
+
+    class Left:
+        def write(self, data: memoryview) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(pipe, "sys", SimpleNamespace(platform="win32"))
+    sink = object.__new__(pipe.PipeSink)
+    sink._raw, sink._size_wh = Left(), (8, 8)
+    with pytest.raises(BrokenPipeError):
+        sink.send(np.zeros((8, 8, 3), np.uint8), Mark.SWAPPED)
 
 
 @pytest.mark.parametrize("mirror", [False, True])

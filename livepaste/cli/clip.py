@@ -12,6 +12,7 @@ from pathlib import Path
 from livepaste.errors import ClipError
 from livepaste.options import ClipOptions
 
+SHOWN = 5  # times, in the summary
 RUN_IN_S = 1.0  # of what is done already, looked at again by a resumed run: faces, colours and steadiness carry over
 
 
@@ -32,8 +33,8 @@ def run(options: ClipOptions) -> None:
     from livepaste.clip_diary import Diary
     from livepaste.clip_run import blend, bridge, draw, find, threaded
     from livepaste.devices.video import ClipReader, ClipWriter
-    from livepaste.faceset import write_png
     from livepaste.guard import Guard
+    from livepaste.pictures import write_png
     from livepaste.pipeline import Pipeline
 
     cv2.setNumThreads(1)
@@ -45,8 +46,7 @@ def run(options: ClipOptions) -> None:
     console = Console(stderr=True)
     began = time.monotonic()
     masks = Path(options.masks_to) if options.masks_to else None
-    chosen, others = build.chooser(options.face)
-    hidden = others if options.guard.others == "blur" else (lambda faces: ())
+    chosen, _ = build.chooser(options.face)
     with (
         ClipReader(source) as reader,
         build.make_finder(options.face) as finder,
@@ -78,8 +78,8 @@ def run(options: ClipOptions) -> None:
         task = bar.add_task("", total=reader.frames_estimate or None, completed=first)
         # the threads end before what they use is closed
         frames = opened.enter_context(closing(threaded(reader.frames(skip=again), 3)))
-        found = opened.enter_context(closing(threaded(find(frames, finder, finder.reset), 3)))
-        halves = draw(bridge(found), pipeline.draw, pipeline.reset, hidden)
+        found = opened.enter_context(closing(threaded(find(frames, finder, finder.reset, lambda: finder.gone), 3)))
+        halves = draw(bridge(found), pipeline.draw, pipeline.reset, build.hidden(options.face, options.guard.others))
         drawn = opened.enter_context(closing(threaded(halves, 3)))
         made = opened.enter_context(closing(threaded(blend(drawn, pipeline.blend, guard), 3)))
         for item in made:
@@ -105,6 +105,11 @@ def run(options: ClipOptions) -> None:
           f"{summary.marks['cover']} covered, {summary.marks['passed']} passed; real-time factor {length / took:.2f}")  # fmt: skip
     if first:
         print(f"resumed after {first} frames; the real-time factor is that of the rest")
+    if summary.others:
+        at = ", ".join(f"{float(time):.2f}" for time in summary.others[:SHOWN])
+        more = f" and {len(summary.others) - SHOWN} times later" if len(summary.others) > SHOWN else ""
+        print(f"from {at} s{more} the persona is on a face that does not continue from the one before (a cut, a longer loss): see "
+              "whose it is")  # fmt: skip
     if damaged:
         print(f"{damaged} damaged frames of the input were skipped")
     if cut_short:

@@ -19,6 +19,7 @@ import numpy as np
 from livepaste.cli.walk import Walk
 from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import CheckpointError
+from livepaste.pictures import read_picture, write_png
 
 BUDGET_S, QUICK_S = 300.0, 60.0
 MADE = ".made-by-livepaste-demo"
@@ -96,8 +97,10 @@ class Demo:
             def sheets():
                 extra = iter(other.frames()) if other else None
                 for i, (a, b) in enumerate(zip(before.frames(), after.frames(), strict=True)):
-                    picture = cv2.imread(str(truth / "truth" / f"{i:06d}.png"))[..., ::-1]
-                    mask = cv2.cvtColor(cv2.imread(str(self.folder / "masks" / f"{i:06d}.png"), 0), cv2.COLOR_GRAY2RGB)
+                    picture = read_picture(truth / "truth" / f"{i:06d}.png")[..., ::-1]
+                    mask = cv2.cvtColor(
+                        read_picture(self.folder / "masks" / f"{i:06d}.png", cv2.IMREAD_GRAYSCALE), cv2.COLOR_GRAY2RGB
+                    )
                     tiles = [a.image, b.image, picture, mask] + ([next(extra).image] if extra else [])
                     sheet = np.hstack([_labelled(t, label) for t, label in zip(tiles, LABELS, strict=False)])
                     if i in keep:
@@ -109,7 +112,7 @@ class Demo:
             write_video(self.folder / "side_by_side.mp4", sheets(), Fraction(fps), (width, first[1]), crf=20)
             if other:
                 other.close()
-        cv2.imwrite(str(self.folder / "side_by_side.png"), np.vstack(rows)[..., ::-1])
+        write_png(self.folder / "side_by_side.png", np.vstack(rows)[..., ::-1])
         self.steps.append(("side by side", time.monotonic() - began))
 
     def _table(self, numbers: dict[str, float]) -> None:

@@ -137,11 +137,19 @@ def _clip(
 
         is_cut = Cuts()
 
+        track: int | None = None  # of whose faces are taken
+
         def faces_of(frame: Frame) -> tuple[Face, ...]:
+            nonlocal track
             if is_cut(frame.image):
                 find.reset()
                 tally.cuts += 1
-            return find(frame)
+                track = None
+            faces = find(frame)
+            if faces and options.face != "all":
+                tally.anew += track not in (None, faces[0].track)
+                track = faces[0].track
+            return faces
 
         task = bar.add_task(key, total=reader.frames_estimate or None, completed=tally.frames)
         frames = reader.frames(skip=tally.frames)
@@ -248,10 +256,11 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
         print(f"  a face in {100 * (1 - without / looked):.1f} % of the frames looked at")
     for reason, count in reasons.most_common():
         print(f"  left out {count}: {reason}")
-    if cuts := sum(tally.cuts for tally in tallies.values()):
-        print(
-            f"  {cuts} cut{'s' * (cuts > 1)}, after which the largest face was taken: see in contact.png whether all are {faces.info.person}"
-        )
+    cuts, anew = (sum(getattr(tally, name) for tally in tallies.values()) for name in ("cuts", "anew"))
+    told = [f"{cuts} cut{'s' * (cuts > 1)}, after which the largest face was taken"] if cuts else []
+    told += [f"{anew} time{'s' * (anew > 1)} a face was taken up where none continued"] if anew else []
+    if told:
+        print(f"  {'; '.join(told)}: see in contact.png whether all are {faces.info.person}")
     if len(faces):
         for words in missing(*tables(faces.rows, faces.info.size)):
             print(f"  missing: {words}")

@@ -27,7 +27,7 @@ from jaxtyping import UInt8
 
 from livepaste.devices.disclose import append_xmp, synthetic_tags
 from livepaste.devices.video_color import Painter
-from livepaste.devices.video_read import ClipReader, open_container
+from livepaste.devices.video_read import SMALL_STEP, ClipReader, open_container
 from livepaste.devices.video_write import CODECS, ENCODERS, FORMATS, format_of, settle, video_stream
 from livepaste.errors import ClipError
 from livepaste.options import one_of
@@ -251,14 +251,27 @@ def _sound_tracks(source: Any) -> list[Any]:
 
 
 def _sound_packets(source: Any, streams: dict[int, Any]) -> Iterator[tuple[Fraction, int, Any]]:
-    """The original's sound packets with their bytes and times; nothing is decoded, damaged ones are left out."""
+    """The original's sound packets with their bytes and times; nothing is decoded, damaged ones are left out.
+
+    Where a time line starts anew (joined recordings), it goes on from its end, as the pictures do.
+    """
     if not streams:
         return
+    ends: dict[int, int] = {}  # of each track's last packet, as written
+    shifts: dict[int, int] = dict.fromkeys(streams, 0)
     try:
         for packet in source.demux(*_sound_tracks(source)):
             if packet.dts is None or packet.is_corrupt:
                 continue
-            time = packet.dts * Fraction(packet.time_base)
+            track, unit = packet.stream.index, Fraction(packet.time_base)
+            end = ends.get(track)
+            if end is not None and (end - packet.dts - shifts[track]) * unit > SMALL_STEP:
+                shifts[track] = end - packet.dts
+            if shifts[track]:
+                packet.dts += shifts[track]
+                packet.pts = None if packet.pts is None else packet.pts + shifts[track]
+            ends[track] = packet.dts + (packet.duration or 0)
+            time = packet.dts * unit
             packet.stream = streams[packet.stream.index]
             yield time, 1, packet
     except (av.error.FFmpegError, OSError) as error:

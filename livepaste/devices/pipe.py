@@ -5,6 +5,7 @@ Both go past Python's buffers: a thread that waits in one holds its lock, and a 
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Iterator
@@ -51,7 +52,14 @@ class PipeSink:
     def send(self, image: np.ndarray, mark: Mark) -> None:
         left = memoryview(np.ascontiguousarray(fit(image, self._size_wh))).cast("B")
         while left:
-            left = left[self._raw.write(left) :]
+            try:
+                left = left[self._raw.write(left) :]
+            except OSError as error:
+                if (
+                    sys.platform == "win32" and error.errno == errno.EINVAL
+                ):  # what Windows calls a pipe nobody reads any more
+                    raise BrokenPipeError(errno.EPIPE, "nobody reads it any more") from error
+                raise
 
     def close(self) -> None:
         """Nothing to close: standard output is the program's."""

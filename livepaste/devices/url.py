@@ -21,6 +21,7 @@ OPEN_S, READ_S, RETRY_S = 10.0, 3.0, 0.5
 # What comes this way is live: as fast as it is filmed, and an end is a break. The rest (http, file) may be a recording.
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp"})
 LIVE_FORMATS = frozenset({"mpjpeg"})  # what webcams and phones send by http; it has no times, FFmpeg counts 25 a second
+MOST_DAMAGED = 100  # packets in a row: more is no loss on the way
 JUMP_S = 1.0  # times that leap by more are a cut in the stream, not something to wait for
 
 
@@ -86,7 +87,7 @@ class UrlSource:
         """Each picture when it is due."""
         began_s: float | None = None  # monotonic, of the stream's time 0
         develop: Developer | None = None
-        for frame in container.decode(video=0):
+        for frame in self._decoded(container):
             now = time.monotonic()
             if frame.time is not None and not self._live:
                 if began_s is None or abs(began_s + frame.time - now) > JUMP_S:
@@ -97,6 +98,20 @@ class UrlSource:
             if develop is None or (develop.size_wh, develop.color) != ((frame.width, frame.height), Color.of(frame)):
                 develop = Developer(frame, container.streams.video[0].codec_context.name)
             yield develop(frame)
+
+    def _decoded(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
+        """Every picture that can be decoded; what a lossy link damaged is passed over, unless nothing else comes."""
+        failed = 0
+        for packet in container.demux(video=0):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                failed += 1
+                if failed > MOST_DAMAGED:
+                    raise
+                continue
+            failed = 0 if frames else failed
+            yield from frames
 
     def close(self) -> None:
         """No frame after the one being read."""

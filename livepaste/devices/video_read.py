@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _WHOLE = 0.98  # of the frames that an index names: cuts without encoding leave some that are not shown
 _GIVE_UP = 200  # unreadable packets in a row: nothing more is to be had from this file
-_SMALL_STEP = Fraction(1)  # s; a time this far back is a repeated or misplaced frame, further back a new time line
+SMALL_STEP = Fraction(1)  # s; a time this far back is a repeated or misplaced frame, further back a new time line
 
 
 class ClipReader:
@@ -128,7 +128,7 @@ class ClipReader:
         for decoded in self._all():
             time = self._time(decoded, last, shift)
             if last is not None and time <= last:
-                if last - time <= _SMALL_STEP:
+                if last - time <= SMALL_STEP:
                     self.damaged_frames += 1  # twice the same moment: there is no place for it in a time line
                     continue
                 shift += last + 1 / self.rate - time

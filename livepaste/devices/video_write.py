@@ -50,7 +50,7 @@ def write_video(
     failure (a full disk, a kill) can be played: under its name where the failure is noticed here, else as ``.part``.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part: Path | None = path.with_name(path.name + ".part")
     rate = Fraction(fps)
     try:
         with av.open(str(part), "w", format=format_of(path), options=_fragments(path) if keep else {}) as out:
@@ -73,15 +73,18 @@ def write_video(
         if mark and format_of(path) in ("mp4", "mov"):
             append_xmp(part)
         settle(part, path)
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OSError) as error:
         kept = ""
         if keep and part.exists() and part.stat().st_size:
+            kept = f"; what was written before is kept as {part.name}"
             with suppress(OSError):
-                settle(part, path)
+                os.replace(part, path)  # without the wait for the disk, which may be what failed
                 kept = "; what was written before is kept"
+            part = None
         raise ClipError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
 
 
 def _fragments(path: Path) -> dict[str, str]:

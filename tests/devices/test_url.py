@@ -53,6 +53,20 @@ def test_a_recording_behind_a_url_is_played_at_its_own_pace_and_ends(site: str) 
     assert (np.diff([float(frame.time) for frame in frames]) > 0).all()
 
 
+def test_what_a_lossy_link_damaged_is_passed_over(site: str, folder: Path) -> None:
+    """Not taken for the end of the connection, after which a recording would begin again."""
+    path = folder / "clip.mp4"
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = [p for p in container.demux(video=0) if p.dts is not None and p.pos][8]
+    data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+    greys = [round(frame.image.mean() / 10) for frame in UrlSource(f"{site}/clip.mp4", (1, 1), 1.0)]
+    assert FRAMES - 3 <= len(greys) < FRAMES or greys == list(range(FRAMES))
+    assert greys == sorted(greys)
+    assert greys[-1] == FRAMES - 1
+
+
 def test_a_stream_of_720_lines_keeps_its_colours(site: str, folder: Path) -> None:
     red = np.full((720, 1280, 3), (200, 40, 40), np.uint8)
     write_video(folder / "red.mp4", [red] * 2, Fraction(FPS), (1280, 720))
