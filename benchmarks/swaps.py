@@ -1,6 +1,7 @@
 """How good a swap is after so many minutes of training, on people the base has never seen. ``make bench-swaps``.
 
 A pair is two drawn actors (``drawn:SEED``) or two photos (``PERSONA.jpg,WEARER.jpg``), each in a truth folder of its own.
+Figures of another state of the code are not taken for this one's.
 For every pair and time: a training of its own from the base, the clip swapped without colour and with masks, and
 ``livepaste measure``. A line per run goes to ``swaps.jsonl`` in the folder, so that what is there already is not done
 again; the table at the end has each value and the means.
@@ -11,6 +12,7 @@ again; the table at the end has each value and the means.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -25,6 +27,18 @@ from livepaste.cli.walk import Walk
 WANTED = ("swap_psnr_db", "swap_psnr_db_unswapped", "swap_psnr_db_mean_face", "swap_psnr_db_ceiling", "mask_iou", "seam",
           "seam_rectangle", "flicker", "flicker_unswapped", "expression_error", "pose_error_deg")  # fmt: skip
 COLUMNS = ("swap", "mean face", "above", "unswapped", "mask IoU", "seam", "rectangle's")
+
+
+def state_of(recipe: str) -> str:
+    """What changes when anything does that a figure here depends on: recipe, base, training, and all of livepaste but its devices."""
+    root = Path(__file__).resolve().parents[1]
+    own = Path(recipe) if recipe.endswith(".toml") else root / "train" / "recipes" / f"{recipe}.toml"
+    files = [own, *(root / "checkpoints" / "base").iterdir(), *(root / "train" / "livepaste_train").rglob("*.py")]
+    files += [path for path in (root / "livepaste").rglob("*.py") if "devices" not in path.parts]
+    made = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        made.update(path.read_bytes())
+    return made.hexdigest()[:12]
 
 
 def livepaste(_: str, *words: object) -> None:
@@ -69,7 +83,7 @@ class Pair:
         self.walk.swap(made)
         numbers = self.walk.measure(made)
         steps = json.loads((made / "model" / "history.jsonl").read_text().splitlines()[-1])["step"]
-        return {"pair": self.label, "maker": MAKER_VERSION, "for": wanted, "recipe": recipe, "steps": steps, "train_s": round(took_s, 1),
+        return {"pair": self.label, "maker": MAKER_VERSION, "for": wanted, "recipe": recipe, "state": state_of(recipe), "steps": steps, "train_s": round(took_s, 1),
                 **{key: numbers[key] for key in WANTED}}  # fmt: skip
 
 
@@ -113,7 +127,7 @@ def main() -> None:
     log = args.to / "swaps.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     pairs = [Pair(name, args.to) for name in args.pairs]
-    mine = {"maker": {MAKER_VERSION}, "recipe": {args.recipe}, "pair": {pair.label for pair in pairs},
+    mine = {"maker": {MAKER_VERSION}, "recipe": {args.recipe}, "state": {state_of(args.recipe)}, "pair": {pair.label for pair in pairs},
             "for": set(args.times.split(","))}  # fmt: skip
     records = [r for r in map(json.loads, lines) if all(r.get(key) in known for key, known in mine.items())]
     for wanted in args.times.split(","):

@@ -56,16 +56,19 @@ def run(options: TrainOptions) -> None:
 
         with _memory_said():
             trainer = fit.Trainer(options, tell, lambda: stopping)
-            previous = signal.signal(signal.SIGINT, stop)
+            previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
             try:
                 state = trainer.run()
             finally:
-                signal.signal(signal.SIGINT, previous)
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
     v = trainer.validation
     made = f"{options.to}: {int(state.step)} steps in {_clock(trainer.spent_s)}"
     if v:  # not when it was stopped before the first step
+        # the wearer's picture is not learned while the encoder stays as it is
+        wearer = f"{v['wearer_psnr_db']:.1f} dB, " if "wearer_psnr_db" in v else ""
         made += (f"; held-out faces: persona {v['persona_psnr_db']:.1f} dB, mask {v['persona_mask_iou']:.3f}; "
-                 f"wearer {v['wearer_psnr_db']:.1f} dB, mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
+                 f"wearer {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
     print(made)
     sys.stdout.flush()
 

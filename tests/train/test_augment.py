@@ -64,7 +64,9 @@ def test_the_warp_keeps_the_border_and_stays_within_its_bounds() -> None:
 
 
 def test_input_and_target_share_the_affine_and_the_warp_is_the_inputs_alone() -> None:
-    recipe = Recipe(flip=0.5, jitter=0.0, soften=0.0, noise=0.0, surroundings=0.0)
+    recipe = Recipe(
+        flip=0.5, warp=1.0, rotate=8.0, zoom=0.08, shift=0.04, jitter=0.0, soften=0.0, noise=0.0, surroundings=0.0
+    )
     geometry = Geometry(88, 64, 1.9)
     half = faces(1)
     half[:, :, 50:] &= 0xFFFFFF  # of the mask, which is painted in blue too
@@ -147,6 +149,7 @@ def test_held_out_faces_are_whole_seconds_near_the_share_asked() -> None:
         for share in (0.01, 0.02, 0.5):
             for every_s in (0.0, 0.04, 2.0):
                 assert 0 < held_out(rows(count, every_s), share).sum() < count
+    assert held_out(rows(240, 0.1), 0.05).sum() == 30  # 24 s: three of them, or the number would be that of one pose
     photos = [row for i in range(60) for row in rows(1, 0.0, f"{i}.jpg")]
     assert held_out(photos, 0.05).sum() == 3
 

@@ -176,8 +176,11 @@ def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out:
     b = len(index_in)
     k = jax.random.split(key, 4)
     affine = random_affine(k[0], b, recipe)
-    warp = random_warp(k[1], b, geometry.resolution) * (recipe.warp * strength)
-    source = sample(inputs, index_in, affine, geometry, warp)
-    target = sample(targets, index_out, affine, geometry)
+    source = target = sample(targets, index_out, affine, geometry)
+    if recipe.warp:
+        warp = random_warp(k[1], b, geometry.resolution) * (recipe.warp * strength)
+        source = sample(inputs, index_in, affine, geometry, warp)
+    elif inputs is not targets or index_in is not index_out:
+        source = sample(inputs, index_in, affine, geometry)
     shown = exchange_surroundings(k[3], source[..., :3], source[..., 3:], recipe)
     return disturb_color(k[2], shown, recipe), target[..., :3], target[..., 3:]

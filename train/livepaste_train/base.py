@@ -87,7 +87,7 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
         # a flipped face is another identity's mirror image; the rows need not know, faces are nearly symmetric
         who = group * sizes.members + drawn
         picture = model.decoder.picture(code, _OPS, who, _mirror(stage.canvas[who], mirrored))
-        made = model.decoder.mask(code, _OPS, who, _mirror(stage.mask_canvas[who], mirrored))
+        made = model.decoder.mask_logits(code, _OPS, who, _mirror(stage.mask_canvas[who], mirrored))
         target = in_light(target, mask, stage.usual[who])
         terms = losses_of(picture, made, target, mask, recipe)
         told = _told(stage, mirrored, group, frame)

@@ -55,12 +55,13 @@ def perform_cast(job: tuple[Cast, int, Meshes]) -> np.ndarray:
     import cv2
 
     from livepaste.actors.photo import PhotoActor, morph
+    from livepaste.pictures import read_picture
 
     cv2.setNumThreads(1)
     cast, side, meshes = job
 
     def photo(path: str) -> Any:
-        image = cv2.cvtColor(cv2.imread(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        image = cv2.cvtColor(read_picture(path), cv2.COLOR_BGR2RGB)
         return PhotoActor(image, meshes[path], name=Path(path).stem)
 
     performance = played(cast)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from livepaste.errors import FaceSetError
 from livepaste.faceset import DELETED, FaceRow, FaceSet, read_faceset
 from livepaste.masks.hull import hull_mask
 
+logger = logging.getLogger(__name__)
+EMPTY = 0.01  # share of the crop: a mask of less shows no face
 FEWEST = 50  # faces; below, there is nothing to learn poses from
 MARGIN = 1.2  # stored pixels per model pixel: resampling twice at 1:1 would blur
 YAW_BINS = 24
@@ -62,7 +65,8 @@ def held_out(rows: list[FaceRow], share: float) -> np.ndarray:
     """
     seconds = [f"{row.source} {int(row.time_s)}" for row in rows]
     order = sorted(set(seconds), key=lambda second: hashlib.sha256(second.encode()).digest())
-    chosen = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
+    least = max(1, min(3, len(order) // 8))  # of one second, the number would be that of a pose or two
+    chosen = set(order[: min(max(least, round(share * len(order))), len(order) - 1)])
     if not chosen:  # all within one second
         period = min(max(2, round(1 / share)), len(rows))
         return np.arange(len(rows)) % period == period // 2
@@ -78,7 +82,8 @@ def fingerprint(packed: UInt32[np.ndarray, "n s s"], weights: list[np.ndarray]) 
 
 
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
-    """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks."""
+    """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty is never
+    drawn from the set."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
 
     packed = np.empty((len(rows), side, side), np.uint32)
@@ -95,8 +100,17 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(read, range(len(rows))))  # a list, so that errors are raised here
-    yaw = np.array([row.pose[0] for row in rows])
-    return Faces(packed, pose_weights(yaw), np.array([played(row) for row in rows]))
+    weight = pose_weights(np.array([row.pose[0] for row in rows]))
+    empty = (packed >> 24 > 127).mean((1, 2)) < EMPTY
+    if empty.any():
+        logger.warning(
+            "%s: %d of %d masks are empty; those faces are not trained on", faceset.path, empty.sum(), len(rows)
+        )
+        if empty.all():
+            raise FaceSetError(f"{faceset.path}: every mask is empty; extract again, or delete the folder masks")
+        weight = np.where(empty, np.float32(0), weight)
+        weight /= weight.sum()
+    return Faces(packed, weight, np.array([played(row) for row in rows]))
 
 
 def played(row: FaceRow) -> np.ndarray:

@@ -68,7 +68,9 @@ def mask_iou(made: np.ndarray, truth: np.ndarray) -> float:
 class Validator:
     """Holds the held-out faces on the device and the compiled forward pass."""
 
-    def __init__(self, graph: Any, persona: Faces, wearer: Faces, geometry: Geometry, count: int = 48) -> None:
+    def __init__(self, graph: Any, persona: Faces, wearer: Faces, geometry: Geometry, count: int = 48, *,
+                 wearer_picture: bool = True) -> None:  # fmt: skip
+        """``wearer_picture``: whether the wearer's is learned, and so measured."""
         self.persona, self.wearer = (crops(faces, geometry, count) for faces in (persona, wearer))
 
         def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
@@ -81,10 +83,12 @@ class Validator:
                 return in_light(decoder.picture(code), mask, JAX_OPS.tone_under(crops, mask))
 
             mask = model.persona.mask(code)
+            drawn = {"persona": again(model.persona, code, shown, mask)}
+            if wearer_picture:
+                drawn["wearer"] = again(model.wearer, swapped["code"], worn, swapped["wearer_mask"])
             return {
-                "persona": again(model.persona, code, shown, mask),
+                **drawn,
                 "persona_mask": mask,
-                "wearer": again(model.wearer, swapped["code"], worn, swapped["wearer_mask"]),
                 "wearer_mask": swapped["wearer_mask"],
                 "swapped": swapped["image"],
                 "swapped_mask": swapped["persona_mask"],
@@ -98,10 +102,11 @@ class Validator:
         return {name: np.asarray(value) for name, value in made.items()}
 
     def measure(self, made: dict[str, np.ndarray]) -> dict[str, float]:
-        """Reconstruction PSNR (dB) under the visible face and intersection over union of the mask, for both sides."""
+        """Reconstruction PSNR (dB) under the visible face, where it is learned, and intersection over union of the mask, for both sides."""
         out = {}
         for side, (picture, mask) in (("persona", self.persona), ("wearer", self.wearer)):
-            out[f"{side}_psnr_db"] = psnr_db(made[side], np.asarray(picture), np.asarray(mask))
+            if side in made:
+                out[f"{side}_psnr_db"] = psnr_db(made[side], np.asarray(picture), np.asarray(mask))
             out[f"{side}_mask_iou"] = mask_iou(made[f"{side}_mask"], np.asarray(mask))
         return {name: round(value, 4) for name, value in out.items()}
 

@@ -20,7 +20,7 @@ from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 
 from livepaste.errors import TrainingError
-from livepaste_train.ops import EVEN, GAINS, LOWEST_TONE
+from livepaste_train.ops import EVEN, GAINS, LOWEST_TONE, window
 
 OPSET = 17
 PARITY_LIMIT = 1e-4
@@ -118,12 +118,13 @@ class OnnxOps:
         constant = self._weight(np.asarray(by).transpose(2, 0, 1)[None])
         return self._node("Add", [x.name, constant], x.side, x.channels)
 
-    def tone(self, x: Value, window: Any) -> Value:
-        under = self._node("Mul", [x.name, self._tensor(np.asarray(window)[None, None])])
+    def tone(self, x: Value) -> Value:
+        under = self._node("Mul", [x.name, self._tensor(window(x.side)[None, None])])
         color = self._node("ReduceSum", [under.name, self._shape(2, 3)], keepdims=1)
         return self._node("Max", [color.name, self._constant(LOWEST_TONE)])
 
     def tone_under(self, x: Value, mask: Value) -> Value:
+        mask = self._node("Mul", [mask.name, self._tensor(window(x.side)[None, None])])
         color = self._node("ReduceSum", [self._node("Mul", [x.name, mask.name]).name, self._shape(2, 3)], keepdims=1)
         weight = self._node("ReduceSum", [mask.name, self._shape(2, 3)], keepdims=1)
         mean = self._node("Div", [color.name, self._node("Add", [weight.name, self._constant(1e-3)]).name])

@@ -44,7 +44,7 @@ from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pa
 logger = logging.getLogger(__name__)
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
 ROLL_BACKS = 3
-PROBE_DISPATCHES = 3  # after the first, which compiles
+PROBE_DISPATCHES = 1  # after the first, which compiles; the plan is made anew at every preview
 
 
 @dataclass(frozen=True)
@@ -117,28 +117,32 @@ class Trainer:
         model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
         model.start_from(*(means(*crops(train, self.geometry, MEAN_OF)) for train, _ in sides), wearers=len(wearers))
         self.graph, params = nnx.split(model, nnx.Param)
-        self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry)
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
         if self.resumed:
             self.start_note, from_base = "", bool(self.resumed.model.get("from_base"))
         else:
-            weights, self.start_note, from_base = starting_weights(options.from_, facts)
+            weights, self.start_note, from_base = starting_weights(options.from_, facts, self.people)
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
             self.start_note = "; ".join(filter(None, [nothing, self.start_note, damaged([persona, *wearers])]))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
-        loss = pair_loss(self.geometry, self.recipe, compute)
+        frozen = from_base and not self.recipe.encoder_lr  # the encoder
+        drawn = {"wearer_picture": not frozen}
+        self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry, **drawn)
+        loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
         self.offset = Offset(self.graph, sides[0][0], sides[1][0], self.geometry) if self.recipe.meet else None
         offset = self.offset.measure(params) if self.offset else None
-        if from_base and self.recipe.encoder_lr == 0:
+        if frozen:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
         self._noted = -1  # the last step in the history
+        # what the last generation takes; until one was written, with the previews before it
+        self._ending_s = 0.05 * seconds(options.for_) if options.for_ else 0.0
         if self.resumed:
             self._restore(self.resumed)
 
@@ -215,6 +219,7 @@ class Trainer:
 
         Its line in the history comes first: a kill in between leaves a line too many, which a resume cuts off.
         """
+        began = time.monotonic()
         made = self.validator.run(self.state.ema)
         self.validation = self.validator.measure(made)
         step = int(self.state.step)
@@ -247,6 +252,7 @@ class Trainer:
         self._note(losses)
         write_generation(self.checkpoint, step, record, fill)
         write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
+        self._ending_s = time.monotonic() - began
 
     def _note(self, losses: dict[str, float]) -> None:
         if self._noted == int(self.state.step):
@@ -276,6 +282,7 @@ class Trainer:
         losses: dict[str, float] = {}
         saved = done if self.resumed else -1
         timed, timed_from, since, note = 0.0, 0, 0.0, ""
+        planned = False  # by this run's clock
         # said before the first dispatch, which compiles for a while
         self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, self.start_note))
         dispatches = 0
@@ -296,7 +303,8 @@ class Trainer:
                 roll_backs += 1
                 if roll_backs > ROLL_BACKS:
                     raise TrainingError(
-                        f"the loss was not finite {roll_backs} times; lower --lr (now {self.recipe.lr:g}) or look for broken pictures"
+                        f"the loss was not finite {roll_backs} times; go on in another folder with --from {self.checkpoint} and a lower "
+                        f"--lr (now {self.recipe.lr:g}), or look for broken pictures"
                     )
                 self.state = jax.tree.map(jnp.asarray, good)
                 self.state = self.state._replace(rate=jnp.float32(full_rate * 0.5**roll_backs))
@@ -308,13 +316,16 @@ class Trainer:
                 note, losses = "", {}
                 continue
             done = int(self.state.step)
+            replan = planned and (done % show == 0 or done % save == 0)
             if self.options.for_ and not int(self.state.total) and dispatches > PROBE_DISPATCHES:
-                note = self._plan(timed / timed_from)
+                note, planned = self._plan(timed / timed_from), True
             if done % save == 0:
                 self._save(losses)
                 saved, good = done, jax.tree.map(np.asarray, self.state)
-            elif done % show == 0:
+            elif done % show == 0 and done != int(self.state.total):  # at the end a generation follows
                 self._show(losses)
+            if replan:
+                self._plan((time.monotonic() - since) / timed_from)
             rate = self.recipe.batch * timed_from / timed if timed else 0.0
             total = int(self.state.total)
             # previews and generations take their part of the time that is left too
@@ -327,10 +338,10 @@ class Trainer:
 
     def _plan(self, per_step: float) -> str:
         """How many steps fit into the time asked for; the schedules follow the step count from here on."""
-        per = self.recipe.steps_per_dispatch
-        # the rest is for previews and generations, which take a few seconds each
-        left = max(0.0, 0.95 * seconds(self.options.for_ or "1s") - (time.monotonic() - self.began))
-        steps = int(self.state.step) + max(per, int(min(left / per_step, MOST_STEPS)) // per * per)
+        per, done = self.recipe.steps_per_dispatch, int(self.state.step)
+        first = not int(self.state.total)
+        left = max(0.0, seconds(self.options.for_ or "1s") - self._ending_s - (time.monotonic() - self.began))
+        steps = done + max(per * first, int(min(left / per_step, MOST_STEPS)) // per * per)
         self.state = self.state._replace(total=jnp.int32(steps))
         used = "" if left else "; reading the faces and compiling took all of it, give it more"
         return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step{used}"

@@ -31,12 +31,6 @@ def gradient(x: Array, y: Array) -> Array:
     return (dx + dy) / 2
 
 
-def cross_entropy(x: Array, y: Array) -> Array:
-    """Binary cross-entropy of a mask in [0, 1], nats. Unlike a square, it does not fade where the sigmoid saturates."""
-    p = jnp.clip(x, 1e-4, 1 - 1e-4)
-    return -(y * jnp.log(p) + (1 - y) * jnp.log1p(-p))
-
-
 LOSSES = {
     "mae": "livepaste_train.losses:mae",
     "mse": "livepaste_train.losses:mse",
@@ -46,7 +40,7 @@ LOSSES = {
 
 def weighted_mean(error: Array, weight: Array) -> Array:
     """Mean of ``error`` (b, h, w, c) under ``weight`` (b, h, w, 1), so that small faces count like large ones."""
-    return ((error * weight).sum((1, 2)) / weight.sum((1, 2))).mean()
+    return ((error * weight).sum((1, 2)) / jnp.maximum(weight.sum((1, 2)), 1e-6)).mean()
 
 
 @cache

@@ -26,7 +26,7 @@ _MOST = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: a TOML file in ``recipes/`` or one that the user names."""
+    """How to train: a TOML file in ``recipes/`` or one that the user names. What a file does not say is as in ``light``."""
 
     name: str = "light"
     model: str = "light"
@@ -34,17 +34,17 @@ class Recipe:
     coverage: float = 1.9  # side of the model's crop, template units
     batch: int = 16  # faces a step
     persona_share: float = 0.5  # of them, the persona's
-    optimizer: str = "adam"
-    lr: float = 1.5e-3
+    optimizer: str = "muon"
+    lr: float = 1e-3
     warmup: float = 0.02  # share of the steps
     lr_floor: float = 0.03  # share of lr at the end of the cosine
-    encoder_lr: float = 0.3  # share of lr for an encoder that comes from a base; 0 leaves it as it is
+    encoder_lr: float = 0.0  # share of lr for an encoder that comes from a base; 0 leaves it as it is
     clip_norm: float = 1.0
     ema: float = 0.995
-    warp: float = 1.0  # strength of the random warp; falls to 0 in the last fifth
-    rotate: float = 8.0  # degrees
-    zoom: float = 0.08  # share
-    shift: float = 0.04  # share of the crop's side
+    warp: float = 0.0  # strength of the random warp; falls to 0 in the last fifth
+    rotate: float = 2.0  # degrees
+    zoom: float = 0.02  # share
+    shift: float = 0.01  # share of the crop's side
     flip: float = 0.0  # probability; for faces that are alike on both sides
     surroundings: float = 0.5  # probability that what is around the input's face is exchanged
     jitter: float = 0.08  # brightness, contrast and colour of the input: another camera

@@ -29,12 +29,11 @@ from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, means, psnr_db, spread, undistorted, write_picture
 from livepaste_train.export import export
 from livepaste_train.fit import contract
-from livepaste_train.losses import cross_entropy
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.start import apply, rate_scale, starting_weights
-from livepaste_train.step import TrainState, losses_of, make_dispatch, new_state
+from livepaste_train.step import TrainState, losses_of, make_dispatch, mask_loss, new_state
 
 COLUMNS = 3  # of the preview, which comes with the program
 
@@ -60,8 +59,8 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength)[2]
         code = model.encode(source)
         target = in_light(target, mask, model.persona.usual[...])
-        terms = losses_of(model.persona.picture(code), model.persona.mask(code), target, mask, recipe)
-        terms["wearer_mask"] = recipe.mask * cross_entropy(model.wearer.mask(code), own_mask).mean()
+        terms = losses_of(model.persona.picture(code), model.persona.mask_logits(code), target, mask, recipe)
+        terms["wearer_mask"] = mask_loss(model.wearer.mask_logits(code), own_mask, recipe)
         return sum(terms.values()), terms
 
     return loss

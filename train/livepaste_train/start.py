@@ -10,6 +10,7 @@ import jax
 
 from livepaste.checkpoint import newest_generation
 from livepaste.errors import CheckpointError
+from livepaste_train.models.light import PICTURE
 from livepaste_train.state import load_weights, name_of, named, with_weights
 
 
@@ -41,11 +42,12 @@ def is_own(name: str) -> bool:
     return is_fact(name) or name.rpartition("/")[2] in ("canvas", "mask_canvas")
 
 
-def starting_weights(start: str, facts: dict[str, Any]) -> Start:
+def starting_weights(start: str, facts: dict[str, Any], people: dict[str, Any] | None = None) -> Start:
     """What ``--from`` names.
 
     ``facts`` are this training's model and resolution; a base of another kind is not used, which the line says. A
-    checkpoint that the user names must fit: CheckpointError otherwise.
+    checkpoint that the user names must fit: CheckpointError otherwise. ``people`` are who is trained on, ``persona`` and ``wearers``
+    as in ``model.json``: another person's mean face is not taken over.
     """
     if start == "none":
         return Start(None, "starting from nothing", False)
@@ -73,15 +75,26 @@ def starting_weights(start: str, facts: dict[str, Any]) -> Start:
                 continue
             both |= {f"persona/{rest}": value, f"wearer/{rest}": value} if head == "decoder" else {name: value}
         weights, from_base = both, True
+    for side, decoder in (("persona", "persona"), ("wearers", "wearer")):
+        if people is not None and generation.model.get(side) != people[side]:
+            weights = {
+                name: value for name, value in weights.items() if not (name.startswith(f"{decoder}/") and is_own(name))
+            }
     return Start(weights, f"starting from {path.name}", from_base)
 
 
 def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
-    """Factor on the learning rate of each parameter: a base's encoder already knows what faces do."""
+    """Factor on the learning rate of each parameter: a base's encoder already knows what faces do.
+
+    Where that stays as it is, so does what draws the wearer: a swap does not need it, see ``step.pair_loss``.
+    """
+    frozen = from_base and not encoder_rate
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
         name = name_of(path)
         if is_fact(name):
+            return 0.0
+        if frozen and name.startswith("wearer/") and name.split("/")[1] in PICTURE:
             return 0.0
         return encoder_rate if from_base and name.startswith("encoder/") else 1.0
 

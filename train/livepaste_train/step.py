@@ -14,13 +14,13 @@ from flax import nnx
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose, in_light
 from livepaste_train.compiling import compiled
-from livepaste_train.losses import LOSSES, cross_entropy, features, weighted_mean
+from livepaste_train.losses import LOSSES, features, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
 
 Array = jax.Array
 Tree = Any
-WARM_STEPS = 20  # of the warm-up while nobody knows how many steps there will be
+WARM_STEPS = 10  # of the warm-up while nobody knows how many steps there will be
 
 
 class TrainState(NamedTuple):
@@ -66,8 +66,16 @@ def warp_at(done: Array) -> Array:
     return jnp.clip((1.0 - done) / 0.2, 0.0, 1.0)
 
 
-def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, recipe: Recipe) -> dict[str, Array]:
+def mask_loss(logits: Array, target_mask: Array, recipe: Recipe) -> Array:
+    """Binary cross-entropy, which unlike a square does not fade where the sigmoid saturates."""
+    return recipe.mask * optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), target_mask).mean()
+
+
+def losses_of(
+    picture: Array, mask_logits: Array, target: Array, target_mask: Array, recipe: Recipe
+) -> dict[str, Array]:
     """Each loss, weighted by the recipe: pictures under the visible face, eyes and mouth above all; masks everywhere."""
+    picture = picture.astype(jnp.float32)
     weight = recipe.outside + (1 - recipe.outside) * target_mask
     weight *= 1 + recipe.features * features(target.shape[1], recipe.coverage)
     terms = {}
@@ -75,16 +83,21 @@ def losses_of(picture: Array, mask: Array, target: Array, target_mask: Array, re
         if amount := getattr(recipe, name):
             function = resolve("loss", name, LOSSES, trusted=False)
             terms[name] = amount * weighted_mean(function(picture, target), weight)
-    terms["mask"] = recipe.mask * cross_entropy(mask, target_mask).mean()
+    terms["mask"] = mask_loss(mask_logits, target_mask, recipe)
     return terms
 
 
-def pair_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[..., tuple[Array, dict[str, Array]]]:
+def pair_loss(
+    geometry: Geometry, recipe: Recipe, compute: Any, *, wearer_picture: bool = True
+) -> Callable[..., tuple[Array, dict[str, Array]]]:
     """Loss of the two-decoder autoencoder on one batch: the persona's faces first, then the wearers'.
 
     The encoder puts the two sides' codes in two places, and a decoder that has only seen its own side's place draws the
     other side's features when it is given a code from there. So each decoder also sees its own codes moved a random way
     towards the other side's place (``recipe.meet``), and has to draw its own person all the same.
+
+    A swap needs the wearers' decoder for its mask only; its picture is there for the encoder to learn by. While the encoder stays as it
+    is, ``wearer_picture`` is False, and a step takes two thirds of the time.
     """
     first = max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
 
@@ -103,12 +116,15 @@ def pair_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[...,
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
         code = code + (way * towards * offset).astype(compute)
         total: dict[str, Array] = {}
-        for decoder, half in ((model.persona, slice(None, first)), (model.wearer, slice(first, None))):
-            mask = masks[half]
-            target = in_light(lit[half], mask, decoder.usual[...])
-            picture, drawn = decoder.picture(code[half]), decoder.mask(code[half])
-            terms = losses_of(picture.astype(jnp.float32), drawn.astype(jnp.float32), target, mask, recipe)
-            total = {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
+        sides_of = (model.persona, slice(None, first), True), (model.wearer, slice(first, None), wearer_picture)
+        for decoder, half, drawn in sides_of:
+            mask, logits = masks[half], decoder.mask_logits(code[half])
+            if drawn:
+                target = in_light(lit[half], mask, decoder.usual[...])
+                terms = losses_of(decoder.picture(code[half]), logits, target, mask, recipe)
+            else:
+                terms = {"mask": mask_loss(logits, mask, recipe)}
+            total |= {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
         return sum(total.values()), total
 
     return loss

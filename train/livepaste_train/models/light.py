@@ -7,11 +7,9 @@ what CPUs run near their peak; depthwise layers save multiplications but not tim
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant
@@ -40,7 +38,6 @@ class Encoder(nnx.Module):
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs) -> None:
         side = o.resolution // 16
-        self.resolution = o.resolution
         self.stem = Conv(48, o.quarter, 3, rngs)
         self.quarter = Residual(o.quarter, rngs)
         self.down8 = Down(o.quarter, o.eighth, rngs)
@@ -50,19 +47,18 @@ class Encoder(nnx.Module):
         self.neck = Conv(o.sixteenth, o.neck, 1, rngs)
         self.code = Dense(side * side * o.neck, o.code, rngs)
 
-    @property
-    def window(self) -> np.ndarray:
-        """Where a face's tone is taken from."""
-        return window(self.resolution)
-
     def __call__(self, x: Any, ops: Any) -> Any:
         # neither the room's light nor the skin's colour reaches the code
-        x = ops.even(x, ops.tone(x, self.window))
+        x = ops.even(x, ops.tone(x))
         x = self.quarter(self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 4), ops), ops)
         x = self.eighth(self.down8(ops.leaky(x), ops), ops)
         x = self.sixteenth(self.down16(ops.leaky(x), ops), ops)
         x = ops.leaky(self.neck(ops.leaky(x), ops))
         return self.code(ops.flatten(x), ops)
+
+
+# Parameters of a decoder that its picture alone needs.
+PICTURE = ("canvas", "widen", "sixteenth", "up8", "eighth", "up4", "quarter", "up2", "half", "picture_head")
 
 
 class Decoder(nnx.Module):
@@ -108,19 +104,15 @@ class Decoder(nnx.Module):
 
     def mask(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
         """(b, code) -> (b, s, s, 1) in [0, 1]."""
+        return ops.sigmoid(self.mask_logits(code, ops, who, canvas))
+
+    def mask_logits(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
+        """The mask before its sigmoid: what it is learned by."""
         x = ops.leaky(self.mask16(self._spread(code, ops, who), ops, who))
         x = self.mask8_mix(self.mask8(x, ops, who), ops, who)
         x = self.mask4_mix(self.mask4(ops.leaky(x), ops, who), ops, who)
         x = ops.depth_to_space(self.mask_head(ops.leaky(x), ops, who), 4)
-        return ops.sigmoid(ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas))
-
-
-@cache
-def window(side: int) -> np.ndarray:
-    """Weights of the middle of a face, float32 (side, side), of sum 1: cheeks and nose, at any turn of the head."""
-    x = (np.arange(side) + 0.5) / side - 0.5
-    bell = np.exp(-0.5 * ((x / 0.15) ** 2)[None] - 0.5 * ((x / 0.17) ** 2)[:, None])
-    return (bell / bell.sum()).astype(np.float32)
+        return ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas)
 
 
 def canvas_of(mean: Any) -> Any:
