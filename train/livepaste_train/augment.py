@@ -150,7 +150,8 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     """Around some of the faces, from a random distance on, what is on another's picture, upside down and in other colours.
 
     ``x`` (b, s, s, 3) and the faces' ``mask`` (b, s, s, 1) -> like ``x``. A film shows one room and one haircut, which
-    would be learned by heart instead of what the face does.
+    would be learned by heart instead of what the face does. From half a batch further on: there are the other side's faces, and their
+    room and hair.
     """
     b, s = x.shape[:2]
     cells = s // 8
@@ -161,7 +162,7 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     near = jnp.einsum("yi,bij,xj->byx", hat, coarse, hat)[..., None]
     edge = 0.05 + 0.45 * u[0]
     keep = jnp.clip((near - edge) / 0.1 + 0.5, 0.0, 1.0)
-    other = jnp.roll(x, 1, 0)[:, ::-1] * (0.3 + 1.2 * jnp.concatenate(list(u[1:4]), -1))
+    other = jnp.roll(x, b // 2, 0)[:, ::-1] * (0.3 + 1.2 * jnp.concatenate(list(u[1:4]), -1))
     there = u[4] < recipe.surroundings
     return jnp.where(there, keep * x + (1 - keep) * other, x)
 
