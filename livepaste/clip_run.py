@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from livepaste.align import distance
+from livepaste.align import distance, width
 from livepaste.cuts import Cuts
 from livepaste.errors import LivepasteError
 from livepaste.guard import Guard, hide_faces
@@ -195,8 +195,10 @@ def still_gone(item: Found) -> tuple[Face, ...]:
     )
 
 
-def _near(a: Face, b: Face) -> bool:
-    return distance(a.points_xyz, b.points_xyz) < 0.7
+def _near(lost: Face, face: Face) -> bool:
+    """Whether a face is where one was lost, and of its size: not a child beside a large head."""
+    sizes = sorted((width(lost.points_xyz), width(face.points_xyz)))
+    return distance(lost.points_xyz, face.points_xyz) * sizes[1] < 0.7 * sizes[0] and sizes[1] < 2 * sizes[0]
 
 
 def blend(halves: Iterable[Half], pipeline: Callable[[Any], Swapped], guard: Guard) -> Iterator[Made]:

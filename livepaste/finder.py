@@ -69,10 +69,15 @@ class Finder:
     _looks: int = field(default=0, init=False)  # at squares of frames, each in its turn
     _main: int | None = field(default=None, init=False)  # track of the chosen one
     _main_seen: Fraction = field(default=Fraction(0), init=False)
-    _beside: set[int] = field(default_factory=set, init=False)  # tracks seen together with it: other people
+    _main_points: np.ndarray = field(default_factory=lambda: np.zeros((478, 3), np.float32), init=False)
+    _beside: dict[int, np.ndarray] = field(
+        default_factory=dict, init=False
+    )  # seen together with it, and where last: other people
+    _asked: str = field(default="", init=False)  # which face was
 
     def __post_init__(self) -> None:
         one_of("face", self.face, FACE_CHOICES)
+        self._asked = self.face
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
         self._mesh, self._detect = MeshGraph(), DetectionGraph()
@@ -107,7 +112,7 @@ class Finder:
         """Go on with a face that was there, at ``time``, before this finder was: it is looked for where it was."""
         track = _Track(self._numbers, points, time)
         self._numbers += 1
-        self._tracks, self._main, self._main_seen = [track], track.number, time
+        self._tracks, self._main, self._main_seen, self._main_points = [track], track.number, time, points
 
     def reset(self) -> None:
         """Forget every track: the next frame has nothing to do with the last."""
@@ -186,23 +191,27 @@ class Finder:
         faces.sort(key=lambda f: -width(f.points_xyz))
         chosen = self._choose(faces, time)
         if chosen is None:
-            return faces
+            return faces if self.max_faces > 1 else []
         if chosen.track != self._main:
             self._main = chosen.track
             self._beside.clear()
-        self._main_seen = time
-        self._beside |= {f.track for f in faces} - {chosen.track}
+        self._main_seen, self._main_points = time, chosen.points_xyz
+        self._beside |= {f.track: f.points_xyz for f in faces if f is not chosen}
         return [replace(chosen, chosen=True), *(f for f in faces if f is not chosen)]
 
     def _choose(self, faces: list[Face], time: Fraction) -> Face | None:
         """Of faces by size, the one that is asked for; None while the one that was chosen may come back."""
+        if self.face != self._asked:  # another wish, in a settings file: nobody waits for whom the last one chose
+            self._asked = self.face
+            self._beside.clear()
+            self._main = self._main if self.face == "auto" else None
         main = next((f for f in faces if f.track == self._main), None)
         if main is None and self.face != "all":
             # who alone is wanted and was lost is waited for before anybody is followed, see _admitted
             if self._wanted > 1 and any(t.number == self._main for t in self._lost):
                 return None
-            if time - self._main_seen <= _WAIT:
-                faces = [f for f in faces if f.track not in self._beside]
+            if abs(time - self._main_seen) <= _WAIT:
+                faces = self._strange(faces)
         if not faces:
             return None
         if self.face in ("left", "right"):
@@ -213,6 +222,21 @@ class Finder:
         if self.face == "largest" and width(faces[0].points_xyz) > _CLEARLY * width(main.points_xyz):
             return faces[0]
         return main
+
+    def _strange(self, faces: list[Face]) -> list[Face]:
+        """Those who are not known to be somebody else than the chosen one. Who was beside it, was lost and comes back under another
+        number is known by where that was, if it was nearer than the chosen one."""
+        followed = {f.track for f in faces}
+        for face in faces:
+            if face.track in self._beside:
+                self._beside[face.track] = face.points_xyz
+                continue
+            away = {t: distance(face.points_xyz, points) for t, points in self._beside.items() if t not in followed}
+            nearest = min(away, key=away.__getitem__, default=None)
+            if nearest is not None and away[nearest] < distance(face.points_xyz, self._main_points):
+                del self._beside[nearest]
+                self._beside[face.track] = face.points_xyz
+        return [f for f in faces if f.track not in self._beside]
 
 
 def choose(faces: tuple[Face, ...], face: str) -> tuple[Face, ...]:

@@ -48,7 +48,10 @@ def make_cover(name: str) -> Cover:
     """``slate``, ``blur``, or a picture file. Raises ClipError when the file is no picture."""
     if name in ("slate", "blur"):
         return slate if name == "slate" else cells
-    picture = read_picture(name)
+    try:
+        picture = read_picture(name)
+    except OSError:
+        picture = None
     if picture is None:
         raise ClipError(f"cover {name!r} is no picture that can be read; give slate, blur or a picture's path")
     rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -108,9 +111,11 @@ class Guard:
         self._fresh = False
         self._lost = True  # the newest finished frame was not safe
 
-    def offer(self, image: Picture | None, now: float, *, safe: bool, raw: Picture | None = None) -> None:
-        """A finished frame (``safe`` = swapped and nobody else bare), or a failed one (``image`` None)."""
-        self._raw, self._raw_at = raw, now
+    def offer(
+        self, image: Picture | None, now: float, *, safe: bool, raw: Picture | None = None, raw_at: float | None = None
+    ) -> None:
+        """A finished frame (``safe`` = swapped and nobody else bare), or a failed one (``image`` None); ``raw`` was taken at ``raw_at``."""
+        self._raw, self._raw_at = raw, now if raw_at is None else raw_at
         self._fresh = safe and image is not None
         self._lost = not self._fresh
         if self._fresh:

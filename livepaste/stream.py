@@ -206,7 +206,7 @@ def _output(live: Live, guard: Guard, fps: float, ended: threading.Event, outlet
         now = time.monotonic()
         if item is not None:
             image = _safe_picture(item, safe, picture, trouble)
-            guard.offer(image, now, safe=image is not None, raw=item.frame.image)
+            guard.offer(image, now, safe=image is not None, raw=item.frame.image, raw_at=item.captured_s)
         elif live.slots[-1].closed and ended.is_set():
             break
         shown, mark = guard.answer(now)

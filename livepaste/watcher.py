@@ -26,7 +26,9 @@ WHOLE_EVERY = 4  # looks; those between are at the squares in turn, of a 720p fr
 KEEP_S = 1.2  # a box lasts for so long, and in large pictures until every part was looked at twice
 NEW_S = 0.4  # a face has hardly moved since: more than the time between two looks at the whole
 REMEMBERED = 64  # frames: longer than a look takes
-SPEED = 8.0  # of its own sides a second: nobody in front of a camera goes faster
+# How two boxes tell that somebody walks: so many seconds apart at least, so many sides at most from where they were expected, and what
+# they are apart beyond the detector's own scatter, which is up to a quarter of a side between a part of the picture and the whole.
+APART_S, NEAR_SIDES, SCATTER_SIDES = 0.2, 2.0, 0.25
 GROWS = 0.5  # of its side a second: what a face that was seen once may have moved, or moves otherwise than before
 MOVES_S = 0.6  # after which who was not seen again has turned, stopped or left rather than gone on
 ASLEEP_S = 2.0  # without a look for so long nobody knows who else is there
@@ -99,6 +101,7 @@ class Watcher:
     def __init__(self) -> None:
         self._slot = Slot()
         self._seen: list[Seen] = []
+        self._history: list[Seen] = []  # those that were replaced, too: by which it is known who moves
         self._faces: deque[tuple[int, tuple[Face, ...]]] = deque(maxlen=REMEMBERED)  # by frame index
         self._closed = threading.Event()
         self.looks = 0
@@ -205,19 +208,22 @@ class Watcher:
             if now_s - seen.at_s <= self._keep_s
             and not any(box.is_same(seen.box) or box.is_same(seen.box_at(shown_s)) for box in boxes)
         ]
+        self._history = [seen for seen in self._history if shown_s - seen.shown_s <= KEEP_S] + new
         self._seen = older + new
 
     def _velocity(self, box: Box, shown_s: float) -> tuple[float, float]:
         """How a face moves that is here now, by the box before it that it most likely was."""
         before = [
-            (math.dist(box.middle, seen.box_at(shown_s).middle), seen)
-            for seen in self._seen
-            if seen.shown_s < shown_s
+            (off, seen)
+            for seen in self._history
+            if shown_s - seen.shown_s >= APART_S
             and max(seen.box.side, box.side) < 2 * min(seen.box.side, box.side)
-            and math.dist(box.middle, seen.box.middle) < SPEED * box.side * (shown_s - seen.shown_s)
+            and (off := math.dist(box.middle, seen.box_at(shown_s).middle)) < NEAR_SIDES * box.side
         ]
         if not before:
             return 0.0, 0.0
         was = min(before, key=lambda pair: pair[0])[1]
-        (x, y), (x0, y0), took_s = box.middle, was.box.middle, shown_s - was.shown_s
-        return (x - x0) / took_s, (y - y0) / took_s
+        (x, y), (x0, y0) = box.middle, was.box.middle
+        far = math.dist((x, y), (x0, y0))
+        share = max(0.0, far - SCATTER_SIDES * box.side) / max(far, 1e-6) / (shown_s - was.shown_s)
+        return (x - x0) * share, (y - y0) * share

@@ -395,6 +395,8 @@ def test_with_all_nobody_is_bare_who_was_lost_for_a_moment_and_who_is_bridged_is
         assert len(build.hidden(face, others)(item)) == hidden, (face, others)
     back = replace(item, faces=(a, b))
     assert build.hidden("all", "leave")(back) == ()
+    child = replace(b, points_xyz=(mean_mesh().points_xyz * 3 + np.float32([56, 62, 0])).astype(np.float32))
+    assert len(build.hidden("all", "leave")(replace(item, gone=(child,)))) == 1  # beside a large head, and not it
     other_number = replace(item, faces=(a, replace(b, track=7)))
     assert build.hidden("all", "leave")(other_number) == ()
     beside = replace(b, track=7, chosen=False)

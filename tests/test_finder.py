@@ -160,6 +160,41 @@ def test_whoever_stood_beside_the_chosen_one_waits_ten_seconds_before_the_person
     assert found[2][0].track != found[-1][0].track
 
 
+def test_one_who_was_beside_is_known_again_after_being_lost_too(shots):
+    """Both turn away, and the other is the first to come back."""
+    grey, (one, other) = np.full_like(shots[0][0].image, 100), (people[0].image for people in shots)
+    both, nobody, alone = beside(one, other), beside(grey, grey), beside(grey, other)
+    with Finder(max_faces=4, face="left") as find:
+        shown = [(both, 0), (both, 0.04), (nobody, 0.5), (nobody, 2), (alone, 2.5), (alone, 2.6), (alone, 3)]
+        found = [find(Frame(image, Fraction(time), i)) for i, (image, time) in enumerate(shown)]
+        assert [sum(f.chosen for f in faces) for faces in found] == [1, 1, 0, 0, 0, 0, 0]
+        assert len(found[-1]) == 1
+        back = [find(Frame(both, 4 + Fraction(i, 25), 9 + i)) for i in range(9)]
+    assert back[-1][0].chosen
+    assert back[-1][0].points_xyz[:, 0].mean() < 360
+
+
+def test_a_single_face_is_nobodys_while_the_chosen_one_is_waited_for(shots):
+    """A face set is one person's, also by --face left."""
+    grey, (one, other) = np.full_like(shots[0][0].image, 100), (people[0].image for people in shots)
+    both, alone = beside(one, other), beside(grey, other)
+    with Finder(face="left") as find:
+        found = [
+            find(Frame(image, Fraction(t), i)) for i, (image, t) in enumerate([(both, 0), (alone, 0.5), (alone, 2)])
+        ]
+    assert [len(faces) for faces in found] == [1, 0, 0]
+
+
+def test_another_wish_does_not_wait_for_whom_the_last_one_chose(shots):
+    grey, (one, other) = np.full_like(shots[0][0].image, 100), (people[0].image for people in shots)
+    both, alone = beside(one, other), beside(grey, other)
+    with Finder(max_faces=4, face="left") as find:
+        for i, (image, t) in enumerate([(both, 0), (both, 0.04), (alone, 1.5)]):
+            assert find(Frame(image, Fraction(t), i))[0].chosen == (i < 2)
+        find.face = "right"
+        assert find(Frame(alone, Fraction(1.6), 3))[0].chosen
+
+
 def test_who_comes_back_where_the_other_never_was_is_chosen_at_once(shots):
     grey, (one, other) = np.full_like(shots[0][0].image, 100), (people[0].image for people in shots)
     both, alone = beside(one, other), beside(grey, other)

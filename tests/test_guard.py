@@ -69,6 +69,8 @@ def test_an_old_picture_of_the_camera_does_not_stand(options: GuardOptions) -> N
     assert [bool(np.array_equal(image, blank)) for image in shown] == [False, False, True, True]
     guard.offer(None, 9.1, safe=False, raw=camera(6))
     assert not np.array_equal(guard.answer(9.1)[0], blank)
+    guard.offer(None, 20.0, safe=False, raw=camera(7), raw_at=15.0)  # of a stage that hung for five seconds
+    assert np.array_equal(guard.answer(20.0)[0], blank)
 
 
 @pytest.mark.parametrize("policy", ["hold", "cover", "pass"])

@@ -303,14 +303,13 @@ def test_who_stands_still_is_hidden_where_they_stand(told, monkeypatch: pytest.M
     watching, answers = told
     now = [100.0]
     monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    rng = np.random.default_rng(0)
-    for i in range(20):
-        answers[:] = [detection(400 + rng.normal(0, 2), 100 + rng.normal(0, 2), 100)]
+    for i in range(60):  # a look at the whole, and one at a part, which see the box a fifth of a side apart
+        answers[:] = [detection(400 + 20 * (i % 4 == 0), 100, 100)]
         look(watching, i)
-        now[0] += 0.25
+        now[0] += 1 / 16
         (stranger,) = watching.strangers(i, [])
         assert covers(stranger, 405, 105, 90)
-        assert np.ptp(stranger.points_xyz[:, 0]) < 150
+        assert np.ptp(stranger.points_xyz[:, 0]) < 120
 
 
 def covers(face: Face, x: float, y: float, side: float) -> bool:

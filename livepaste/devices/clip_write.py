@@ -206,7 +206,7 @@ class ClipWriter:
                 sound[track.index].disposition = track.disposition
             out.set_chapters(source.chapters())
             # By time, so that players find sound and picture side by side; one packet of each in memory.
-            streams = [self._pictures(video), _sound_packets(source, sound)]
+            streams = [self._pictures(video), _sound_packets(source, sound, self._like.shifts)]
             for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
                 out.mux_one(packet)
         if self._mark and self._format in ("mp4", "mov"):
@@ -250,26 +250,31 @@ def _sound_tracks(source: Any) -> list[Any]:
     return [track for track in source.streams.audio if track.codec_context is not None]
 
 
-def _sound_packets(source: Any, streams: dict[int, Any]) -> Iterator[tuple[Fraction, int, Any]]:
+def _sound_packets(source: Any, streams: dict[int, Any], shifts: list[Fraction]) -> Iterator[tuple[Fraction, int, Any]]:
     """The original's sound packets with their bytes and times; nothing is decoded, damaged ones are left out.
 
-    Where a time line starts anew (joined recordings), it goes on from its end, as the pictures do.
+    ``shifts`` are the reader's: where the pictures' time line starts anew (joined recordings), the sound is moved by as much, at least
+    to its own end. A packet that lies back alone is left out.
     """
     if not streams:
         return
     ends: dict[int, int] = {}  # of each track's last packet, as written
-    shifts: dict[int, int] = dict.fromkeys(streams, 0)
+    begun: dict[int, int] = dict.fromkeys(streams, 0)  # time lines
+    moved: dict[int, int] = dict.fromkeys(streams, 0)
     try:
         for packet in source.demux(*_sound_tracks(source)):
             if packet.dts is None or packet.is_corrupt:
                 continue
             track, unit = packet.stream.index, Fraction(packet.time_base)
             end = ends.get(track)
-            if end is not None and (end - packet.dts - shifts[track]) * unit > SMALL_STEP:
-                shifts[track] = end - packet.dts
-            if shifts[track]:
-                packet.dts += shifts[track]
-                packet.pts = None if packet.pts is None else packet.pts + shifts[track]
+            if end is not None and (end - packet.dts - moved[track]) * unit > SMALL_STEP:
+                if begun[track] == len(shifts):
+                    continue
+                moved[track] = max(round(shifts[begun[track]] / unit), end - packet.dts)
+                begun[track] += 1
+            if moved[track]:
+                packet.dts += moved[track]
+                packet.pts = None if packet.pts is None else packet.pts + moved[track]
             ends[track] = packet.dts + (packet.duration or 0)
             time = packet.dts * unit
             packet.stream = streams[packet.stream.index]

@@ -40,6 +40,7 @@ class ClipReader:
         self.damaged_frames = 0
         self._given = 0  # frames, those skipped on request included
         self._end = Fraction(0)  # time of the last one
+        self.shifts: list[Fraction] = []  # for each time line that began anew, what its times are moved by, seconds
         self._container = open_container(self.path)
         try:
             self._stream = _picture_track(self._container, self.path)
@@ -133,6 +134,7 @@ class ClipReader:
                     continue
                 shift += last + 1 / self.rate - time
                 time = last + 1 / self.rate
+                self.shifts.append(shift)
             last = time
             if index >= skip:
                 yield Frame(self._upright(decoded), time, index)

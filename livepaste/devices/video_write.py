@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 
 from livepaste.devices.disclose import append_xmp, synthetic_tags
 from livepaste.devices.video_color import Color, Painter
-from livepaste.errors import ClipError
+from livepaste.errors import ClipError, LivepasteError
 
 # File ending to FFmpeg's format. Only containers that keep a time with every frame.
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".nut": "nut"}
@@ -73,14 +73,15 @@ def write_video(
         if mark and format_of(path) in ("mp4", "mov"):
             append_xmp(part)
         settle(part, path)
+    except LivepasteError:  # of where the frames come from
+        raise
     except (av.error.FFmpegError, OSError) as error:
         kept = ""
-        if keep and part.exists() and part.stat().st_size:
-            kept = f"; what was written before is kept as {part.name}"
-            with suppress(OSError):
-                os.replace(part, path)  # without the wait for the disk, which may be what failed
+        with suppress(OSError):
+            if keep and part.stat().st_size:
+                written, part, kept = part, None, f"; what was written before is kept as {part.name}"
+                os.replace(written, path)  # without the wait for the disk, which may be what failed
                 kept = "; what was written before is kept"
-            part = None
         raise ClipError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
     finally:
         if part is not None:

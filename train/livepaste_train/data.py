@@ -82,8 +82,8 @@ def fingerprint(packed: UInt32[np.ndarray, "n s s"], weights: list[np.ndarray]) 
 
 
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
-    """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty is never
-    drawn from the set."""
+    """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty
+    is left out. Raises FaceSetError when nothing is left."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
 
     packed = np.empty((len(rows), side, side), np.uint32)
@@ -100,17 +100,17 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(read, range(len(rows))))  # a list, so that errors are raised here
-    weight = pose_weights(np.array([row.pose[0] for row in rows]))
-    empty = (packed >> 24 > 127).mean((1, 2)) < EMPTY
-    if empty.any():
-        logger.warning(
-            "%s: %d of %d masks are empty; those faces are not trained on", faceset.path, empty.sum(), len(rows)
+    shown = (packed.view(np.uint8)[..., 3::4] > 127).mean((1, 2)) >= EMPTY  # masks: bytes as ``pack`` lays them
+    if not shown.all():
+        logger.warning("%s: %d masks are empty; those faces are left out", faceset.path, (~shown).sum())
+        packed, rows = packed[shown], [row for row, kept in zip(rows, shown, strict=True) if kept]
+    if not rows:
+        raise FaceSetError(
+            f"{faceset.path}: masks are empty over whole seconds, so that nothing is left to train on or to check with; extract again, or "
+            "delete the folder masks"
         )
-        if empty.all():
-            raise FaceSetError(f"{faceset.path}: every mask is empty; extract again, or delete the folder masks")
-        weight = np.where(empty, np.float32(0), weight)
-        weight /= weight.sum()
-    return Faces(packed, weight, np.array([played(row) for row in rows]))
+    yaw = np.array([row.pose[0] for row in rows])
+    return Faces(packed, pose_weights(yaw), np.array([played(row) for row in rows]))
 
 
 def played(row: FaceRow) -> np.ndarray:

@@ -20,7 +20,7 @@ from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 
 from livepaste.errors import TrainingError
-from livepaste_train.ops import EVEN, GAINS, LOWEST_TONE, window
+from livepaste_train.ops import EVEN, GAINS, HARDLY, LOWEST_TONE, window
 
 OPSET = 17
 PARITY_LIMIT = 1e-4
@@ -127,7 +127,11 @@ class OnnxOps:
         mask = self._node("Mul", [mask.name, self._tensor(window(x.side)[None, None])])
         color = self._node("ReduceSum", [self._node("Mul", [x.name, mask.name]).name, self._shape(2, 3)], keepdims=1)
         weight = self._node("ReduceSum", [mask.name, self._shape(2, 3)], keepdims=1)
-        mean = self._node("Div", [color.name, self._node("Add", [weight.name, self._constant(1e-3)]).name])
+        rest = self._node("Mul", [self.tone(x).name, self._constant(HARDLY)])
+        color, weight = (
+            self._node("Add", pair) for pair in ([color.name, rest.name], [weight.name, self._constant(HARDLY)])
+        )
+        mean = self._node("Div", [color.name, weight.name])
         return self._node("Max", [mean.name, self._constant(LOWEST_TONE)])
 
     def even(self, x: Value, tone: Value) -> Value:

@@ -37,8 +37,8 @@ from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
 from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes, seconds
-from livepaste_train.start import apply, rate_scale, starting_weights
-from livepaste_train.state import load_state, save_state, save_weights
+from livepaste_train.start import apply, is_fact, rate_scale, starting_weights
+from livepaste_train.state import load_state, name_of, save_state, save_weights
 from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,13 @@ def _named(people: Any) -> str:
     """Who, as said in an error."""
     people = people if isinstance(people, list) else [people]
     return ", ".join(str(p.get("person")) if isinstance(p, dict) else str(p) for p in people)
+
+
+def _with_facts(params: Any, of: Any) -> Any:
+    """``params`` with copies of the facts of another tree: a buffer is donated once only."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, p, q: jnp.array(q) if is_fact(name_of(path)) else p, params, of
+    )
 
 
 class Trainer:
@@ -192,7 +199,11 @@ class Trainer:
 
     def _restore(self, generation: Generation) -> None:
         assert generation.state is not None
-        self.state = load_state(generation.state, self.state)
+        fresh, self.state = self.state, load_state(generation.state, self.state)
+        # known of the faces, and measured otherwise by an earlier livepaste
+        self.state = self.state._replace(
+            params=_with_facts(self.state.params, fresh.params), ema=_with_facts(self.state.ema, fresh.params)
+        )
         step, total = int(self.state.step), int(self.state.total)
         self.start_note = f"resumed at step {step}"
         if planned := self._planned():

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 LOWEST_TONE = 0.02  # of 1; a darker picture is not made brighter without end
+HARDLY = 1e-3  # of the middle of a face under its mask: where less of it shows, the tone is that of the crop
 EVEN = 0.45
 GAINS = 0.3, 3.0  # at most so much darker or brighter than usual
 _NHWC = ("NHWC", "HWIO", "NHWC")
@@ -162,8 +163,8 @@ class JaxOps:
         so is off by 0.008 to 0.060 (root mean square of logarithms), under the whole mask by 0.028 to 0.096.
         """
         mask = mask * window(x.shape[1])[:, :, None]
-        weight = mask.sum((1, 2), keepdims=True) + 1e-3
-        return jnp.maximum((x * mask).sum((1, 2), keepdims=True) / weight, LOWEST_TONE)
+        weight = mask.sum((1, 2), keepdims=True) + HARDLY
+        return jnp.maximum(((x * mask).sum((1, 2), keepdims=True) + HARDLY * self.tone(x)) / weight, LOWEST_TONE)
 
     def even(self, x: jax.Array, tone: jax.Array) -> jax.Array:
         """The picture as if its tone were ``EVEN`` in each channel; of its own dtype, which convolutions insist on."""

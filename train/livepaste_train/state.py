@@ -53,7 +53,8 @@ def load_state(path: Path, like: Tree) -> Tree:
             plain = checkpointer.restore(path.absolute(), item=_plain(like), restore_args=arguments)
     except Exception as error:  # damaged arrays raise classes of tensorstore's and orbax's own, which share no base
         raise CheckpointError(
-            f"{path}: training state does not fit this model ({' '.join(str(error).split())[:200]})"
+            f"{path}: training state does not fit this model, as of another livepaste perhaps; start a new training with --from "
+            f"({' '.join(str(error).split())[:200]})"
         ) from error
     leaves = []
     for name, wanted in named(like).items():  # by name: a dict's own order is not the tree's
