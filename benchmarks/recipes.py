@@ -27,7 +27,7 @@ from livepaste_train.evaluate import crops, mask_iou, means, psnr_db, spread, un
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.offset import EVERY, Offset
 from livepaste_train.options import Recipe, read_recipe
-from livepaste_train.start import apply, rate_scale, starting_weights
+from livepaste_train.start import apply, rate_scale, rests, starting_weights
 from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
 
 from livepaste.actors.drawn import DrawnActor
@@ -133,7 +133,7 @@ def main() -> None:
     params = apply(params, weights)
     scale = rate_scale(params, from_base, recipe.encoder_lr)
     offset = Offset(graph, persona, wearer, geometry)
-    loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not from_base or recipe.encoder_lr > 0)
+    loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
     dispatch = make_dispatch(graph, loss, recipe, scale)
     state = new_state(params, recipe, 0, args.steps, scale, offset.measure(params))
     cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (persona, wearer))

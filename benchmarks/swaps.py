@@ -1,10 +1,9 @@
 """How good a swap is after so many minutes of training, on people the base has never seen. ``make bench-swaps``.
 
 A pair is two drawn actors (``drawn:SEED``) or two photos (``PERSONA.jpg,WEARER.jpg``), each in a truth folder of its own.
-Figures of another state of the code are not taken for this one's.
 For every pair and time: a training of its own from the base, the clip swapped without colour and with masks, and
 ``livepaste measure``. A line per run goes to ``swaps.jsonl`` in the folder, so that what is there already is not done
-again; the table at the end has each value and the means.
+again by the same state of the code; the table at the end has each value and the means.
 
 ``python benchmarks/swaps.py PAIR… [--for 1m,2m,5m] [--to DIR] [--recipe light]``
 """

@@ -23,7 +23,7 @@ from livepaste.guard import hide_faces
 from livepaste.masks import build_mask
 from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped
-from livepaste.registry import known_in, resolve
+from livepaste.registry import plugged_in, resolve
 from livepaste.stream import Sink, Stage
 from livepaste.swapper import Swapper
 from livepaste.trouble import AGAIN_S, Trouble
@@ -93,7 +93,7 @@ def open_sinks(options: LiveOptions, size: tuple[int, int], fps: float) -> tuple
 def _sink(spec: str) -> tuple[str, str]:
     """Name and argument of ``name:argument``, of which a name that is a class in a module, ``pkg.mod:Name``, holds a colon itself."""
     name, _, argument = spec.partition(":")
-    if name in SINKS or name in known_in("livepaste.sinks"):
+    if name in SINKS or name in plugged_in("livepaste.sinks"):
         return name, argument
     attribute, _, argument = argument.partition(":")
     return f"{name}:{attribute}" if attribute else name, argument

@@ -32,9 +32,8 @@ _TILE = 640  # pixels; a 60 px face is 18 of the detector's 192 input pixels in 
 # of it. Both at once made every eighth frame 20 ms late.
 _DISCOVER_EVERY = 4
 _REMEMBER = Fraction(1)  # seconds a lost track may still be taken up again
-_WAIT = Fraction(
-    10
-)  # seconds until somebody who was there beside the chosen one, so is somebody else, may be chosen instead
+# seconds until somebody who was there beside the chosen one, so is somebody else, may be chosen instead
+_WAIT = Fraction(10)
 _CLEARLY = 1.2  # times wider: who is the largest does not change with every breath
 _MAX_FACES = 8  # never more than this many meshes a frame: crowds are not what this is for
 _MIN_PRESENCE = 0.5
@@ -70,9 +69,8 @@ class Finder:
     _main: int | None = field(default=None, init=False)  # track of the chosen one
     _main_seen: Fraction = field(default=Fraction(0), init=False)
     _main_points: np.ndarray = field(default_factory=lambda: np.zeros((478, 3), np.float32), init=False)
-    _beside: dict[int, np.ndarray] = field(
-        default_factory=dict, init=False
-    )  # seen together with it, and where last: other people
+    # tracks seen together with it, so other people, and where last
+    _beside: dict[int, np.ndarray] = field(default_factory=dict, init=False)
     _asked: str = field(default="", init=False)  # which face was
 
     def __post_init__(self) -> None:

@@ -129,7 +129,7 @@ class Guard:
         return image, mark
 
     def _decide(self, now: float) -> tuple[Picture, Mark]:
-        fresh = now - self._raw_at <= RAW_S
+        recent = now - self._raw_at <= RAW_S
         if not self.covered:
             if self._fresh and self._good is not None:
                 return self._good, Mark.SWAPPED
@@ -137,9 +137,9 @@ class Guard:
             may_hold = self.options.on_lost == "hold" or not self._lost
             if may_hold and self._good is not None and now - self._good_at <= HOLD_S:
                 return self._good, Mark.HELD
-            if self.options.on_lost == "pass" and self._raw is not None and fresh:
+            if self.options.on_lost == "pass" and self._raw is not None and recent:
                 return self._raw, Mark.PASSED
-        return fit(self.cover(self._raw if fresh else None, self.size_wh), self.size_wh), Mark.COVER
+        return fit(self.cover(self._raw if recent else None, self.size_wh), self.size_wh), Mark.COVER
 
     def forget(self) -> None:
         """Drop what could be held: after a cut the last frame is another picture's."""

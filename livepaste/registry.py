@@ -15,9 +15,9 @@ from typing import Any
 from livepaste.errors import OptionError
 
 
-def known_in(group: str) -> set[str]:
-    """The names of an entry-point group."""
-    return {entry.name for entry in entry_points(group=group)}
+def plugged_in(group: str) -> dict[str, str]:
+    """What an entry-point group adds to a table."""
+    return {entry.name: entry.value for entry in entry_points(group=group)}
 
 
 def resolve(what: str, name: str, table: Mapping[str, str], *, group: str | None = None, trusted: bool = True) -> Any:
@@ -29,7 +29,7 @@ def resolve(what: str, name: str, table: Mapping[str, str], *, group: str | None
     target = table.get(name)
     if target is None and trusted:
         if group is not None:
-            target = next((entry.value for entry in entry_points(group=group) if entry.name == name), None)
+            target = plugged_in(group).get(name)
         if target is None and ":" in name:
             target = name
     if target is None:

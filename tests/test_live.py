@@ -504,7 +504,7 @@ def test_a_sink_of_ones_own_gets_its_own_argument(monkeypatch, spec: str, name: 
     def resolve(what: str, name: str, table: dict, group: str):
         return lambda *given: opened.append((name, *given)) or MemorySink()
 
-    monkeypatch.setattr(build_live, "known_in", lambda group: {"ndi"})
+    monkeypatch.setattr(build_live, "plugged_in", lambda group: {"ndi": "ndi_sink:Ndi"})
     monkeypatch.setattr(build_live, "resolve", resolve)
     build_live.open_sinks(LiveOptions(sink=[spec]), (64, 48), 30.0)
     assert opened == [(name, argument, (64, 48), 30.0)]

@@ -239,12 +239,12 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
 
     from livepaste.coverage import contact_sheet, coverage_picture, missing, tables
     from livepaste.faceset import read_faceset
+    from livepaste.pictures import write_png
 
     faces = read_faceset(collector.path)
     if len(faces):
         for name, picture in (("contact.png", contact_sheet(faces)), ("coverage.png", coverage_picture(faces))):
-            data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-            (collector.path / name).write_bytes(data.tobytes())
+            write_png(collector.path / name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     reasons: Counter[str] = sum((tally.skipped for tally in tallies.values()), Counter())
     frames = sum(tally.frames for tally in tallies.values())
     looked, without = sum(tally.looked for tally in tallies.values()), reasons["no face"]

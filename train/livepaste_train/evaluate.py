@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from livepaste.pictures import write_png
 from livepaste_train.augment import Geometry, in_light, sample
 from livepaste_train.compiling import compiled
 from livepaste_train.data import Faces
@@ -127,7 +128,4 @@ class Validator:
 
 def write_picture(path: Any, image: np.ndarray) -> None:
     """Write RGB as PNG in one step; raises OSError when the disk is full."""
-    data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_png(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

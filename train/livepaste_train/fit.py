@@ -37,7 +37,7 @@ from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
 from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes, seconds
-from livepaste_train.start import apply, is_fact, rate_scale, starting_weights
+from livepaste_train.start import apply, is_fact, rate_scale, rests, starting_weights
 from livepaste_train.state import load_state, name_of, save_state, save_weights
 from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
 
@@ -135,14 +135,14 @@ class Trainer:
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe.encoder_lr)
-        frozen = from_base and not self.recipe.encoder_lr  # the encoder
-        drawn = {"wearer_picture": not frozen}
+        resting = rests(from_base, self.recipe.encoder_lr)
+        drawn = {"wearer_picture": not resting}
         self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry, **drawn)
         loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
         self.offset = Offset(self.graph, sides[0][0], sides[1][0], self.geometry) if self.recipe.meet else None
         offset = self.offset.measure(params) if self.offset else None
-        if frozen:
+        if resting:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
         self.validation: dict[str, float] = {}

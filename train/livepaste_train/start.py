@@ -83,18 +83,20 @@ def starting_weights(start: str, facts: dict[str, Any], people: dict[str, Any] |
     return Start(weights, f"starting from {path.name}", from_base)
 
 
-def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
-    """Factor on the learning rate of each parameter: a base's encoder already knows what faces do.
+def rests(from_base: bool, encoder_rate: float) -> bool:
+    """Whether the encoder stays as it is. What draws the wearer then does too: no swap needs it, see ``step.pair_loss``."""
+    return from_base and not encoder_rate
 
-    Where that stays as it is, so does what draws the wearer: a swap does not need it, see ``step.pair_loss``.
-    """
-    frozen = from_base and not encoder_rate
+
+def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
+    """Factor on the learning rate of each parameter: a base's encoder already knows what faces do, see also ``rests``."""
+    resting = rests(from_base, encoder_rate)
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
         name = name_of(path)
         if is_fact(name):
             return 0.0
-        if frozen and name.startswith("wearer/") and name.split("/")[1] in PICTURE:
+        if resting and name.startswith("wearer/") and name.split("/")[1] in PICTURE:
             return 0.0
         return encoder_rate if from_base and name.startswith("encoder/") else 1.0
 
