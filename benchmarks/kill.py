@@ -33,7 +33,7 @@ def start(folder: Path, name: str, recipe: str, *, resume: bool) -> subprocess.P
     how = ["--recipe", recipe, "--from", "base"] if recipe else ["--recipe", folder / "recipe.toml", "--from", "none"]
     words = ["train", "--persona", folder / "faceset", "--wearer", folder / "other", "--to", folder / name, *how,
              "--steps", STEPS, "--save-every", 2, "--show-every", 6, *(["--resume"] if resume else [])]  # fmt: skip
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "jit"),
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "jit"),
                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}  # fmt: skip
     return subprocess.Popen([sys.executable, "-m", "livepaste", *map(str, words)], stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip

@@ -42,6 +42,7 @@ def test_programs_compile_as_asked_and_as_the_environment_says(monkeypatch) -> N
     monkeypatch.setattr(compiling, "ON_CPU", {"xla_of_another_year": 1, **compiling.ON_CPU})
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     compiling.compiler_options()  # jaxlib is asked once what it knows
+    assert compiling._known("xla_gpu_deterministic_ops", True)
     monkeypatch.setattr(jax, "jit", jit)
     compiling.compiled(abs, donate_argnums=0)
     assert environment()["compiler"] == "xla_backend_optimization_level=1 xla_cpu_use_fusion_emitters=False"
@@ -50,9 +51,12 @@ def test_programs_compile_as_asked_and_as_the_environment_says(monkeypatch) -> N
     assert environment()["compiler"] == "xla_cpu_use_fusion_emitters=False"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     compiling.compiled(abs)
-    assert environment()["compiler"] == ""
+    assert environment()["compiler"] == "xla_gpu_deterministic_ops=True"
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    compiling.compiled(abs)
     emitters = {"xla_cpu_use_fusion_emitters": False}
-    assert asked == [{"xla_backend_optimization_level": 1, **emitters, "donate_argnums": 0}, emitters, {}]
+    on_gpu = {"xla_gpu_deterministic_ops": True}
+    assert asked == [{"xla_backend_optimization_level": 1, **emitters, "donate_argnums": 0}, emitters, on_gpu, {}]
 
 
 @pytest.mark.parametrize(("done", "strength"), [(0.0, 1.0), (0.5, 1.0), (0.8, 1.0), (0.9, 0.5), (1.0, 0.0)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ from livepaste.pictures import write_png
 from livepaste_train.augment import Geometry, in_light, sample
 from livepaste_train.compiling import compiled
 from livepaste_train.data import Faces
+from livepaste_train.export import eight_bits
 from livepaste_train.ops import JAX_OPS
 
 COLUMNS = 6
@@ -26,14 +27,18 @@ _STILL = np.array([[[1.0, 0, 0], [0, 1.0, 0]]], np.float32)
 def undistorted(packed: np.ndarray | jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
     """Packed faces as the model's crops without augmentation: pictures (n, s, s, 3) and masks (n, s, s, 1)."""
     parts = [np.asarray(packed[i : i + CHUNK]) for i in range(0, len(packed), CHUNK)]
-    made = [np.asarray(_sampled(np.resize(part, (CHUNK, *part.shape[1:])), geometry))[: len(part)] for part in parts]
+    sampled = _sampler(geometry)
+    made = [np.asarray(sampled(np.resize(part, (CHUNK, *part.shape[1:]))))[: len(part)] for part in parts]
     pictures = jnp.asarray(np.concatenate(made))
     return pictures[..., :3], pictures[..., 3:]
 
 
-@partial(jax.jit, static_argnums=1)
-def _sampled(packed: jax.Array, geometry: Geometry) -> jax.Array:
-    return sample(packed, jnp.arange(CHUNK), jnp.repeat(_STILL, CHUNK, 0), geometry)
+@cache
+def _sampler(geometry: Geometry) -> Callable[[np.ndarray], jax.Array]:
+    def sampled(packed: jax.Array) -> jax.Array:
+        return sample(packed, jnp.arange(CHUNK), jnp.repeat(_STILL, CHUNK, 0), geometry)
+
+    return compiled(sampled)
 
 
 def spread(size: int, count: int) -> np.ndarray:
@@ -48,7 +53,14 @@ def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.
 
 def means(pictures: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mean picture (s, s, 3), mean mask (s, s, 1) and mean colour under the masks (3,) of crops."""
-    return pictures.mean(0), masks.mean(0), JAX_OPS.tone_under(pictures, masks).mean((0, 1, 2))
+    return _means()(pictures, masks)
+
+
+@cache
+def _means() -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    return compiled(
+        lambda pictures, masks: (pictures.mean(0), masks.mean(0), JAX_OPS.tone_under(pictures, masks).mean((0, 1, 2)))
+    )
 
 
 def psnr_db(made: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
@@ -72,7 +84,8 @@ class Validator:
     def __init__(self, graph: Any, persona: Faces, wearer: Faces, geometry: Geometry, count: int = 48, *,
                  wearer_picture: bool = True) -> None:  # fmt: skip
         """``wearer_picture``: whether the wearer's is learned, and so measured."""
-        self.persona, self.wearer = (crops(faces, geometry, count) for faces in (persona, wearer))
+        self.persona, (worn, worn_mask) = (crops(faces, geometry, count) for faces in (persona, wearer))
+        self.wearer = eight_bits(worn), worn_mask  # the first goes into the export as a PNG, with what is made of it
 
         def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
             model = nnx.merge(graph, params)
@@ -99,8 +112,14 @@ class Validator:
 
     def run(self, params: Any) -> dict[str, np.ndarray]:
         """Pictures and masks of the held-out faces."""
-        made = self._run(params, self.persona[0], self.wearer[0])
+        with jax.default_matmul_precision("highest"):  # the export is compared with this
+            made = self._run(params, self.persona[0], self.wearer[0])
         return {name: np.asarray(value) for name, value in made.items()}
+
+    def first(self, made: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The wearer's first crop (s, s, 3) in steps of 1/255, and the swap of it as :func:`~livepaste_train.export.export` wants it."""
+        names = {"image": "swapped", "persona_mask": "swapped_mask", "wearer_mask": "wearer_mask"}
+        return np.asarray(self.wearer[0][0]), {name: made[key][:1] for name, key in names.items()}
 
     def measure(self, made: dict[str, np.ndarray]) -> dict[str, float]:
         """Reconstruction PSNR (dB) under the visible face, where it is learned, and intersection over union of the mask, for both sides."""

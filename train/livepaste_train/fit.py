@@ -36,7 +36,8 @@ from livepaste_train.export import export
 from livepaste_train.models import MODELS
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
-from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes, seconds
+from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes
+from livepaste_train.pace import Pace
 from livepaste_train.start import apply, is_fact, rate_scale, rests, starting_weights
 from livepaste_train.state import load_state, name_of, save_state, save_weights
 from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
@@ -44,7 +45,6 @@ from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pa
 logger = logging.getLogger(__name__)
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
 ROLL_BACKS = 3
-PROBE_DISPATCHES = 1  # after the first, which compiles; the plan is made anew at every preview
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,10 @@ class Trainer:
     def __init__(
         self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self.began = time.monotonic()  # ``--for`` counts from here: reading faces and compiling are the user's time too
+        began = time.monotonic()  # ``--for`` counts from here: reading faces and compiling are the user's time too
         self.options, self.tell, self.stop = options, tell, stop
         self.recipe: Recipe = options.resolved_recipe()
+        self.pace = Pace(options, self.recipe.steps_per_dispatch, began)
         self.checkpoint = Path(options.to)
         # Killed before its first generation, a training has nothing to go on from, and starts again.
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
@@ -148,8 +149,6 @@ class Trainer:
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
         self._noted = -1  # the last step in the history
-        # what the last generation takes; until one was written, with the previews before it
-        self._ending_s = 0.05 * seconds(options.for_) if options.for_ else 0.0
         if self.resumed:
             self._restore(self.resumed)
 
@@ -230,7 +229,6 @@ class Trainer:
 
         Its line in the history comes first: a kill in between leaves a line too many, which a resume cuts off.
         """
-        began = time.monotonic()
         made = self.validator.run(self.state.ema)
         self.validation = self.validator.measure(made)
         step = int(self.state.step)
@@ -257,13 +255,12 @@ class Trainer:
             save_state(folder / "state", self.state)
             save_weights(folder / "weights.npz", self.state.ema)
             model = nnx.merge(self.graph, self.state.ema)
-            export(folder / "swap.onnx", model, facts, np.asarray(self.validator.wearer[0][0]))
+            export(folder / "swap.onnx", model, facts, *self.validator.first(made))
             write_picture(folder / "preview.png", self.validator.preview(made))
 
         self._note(losses)
         write_generation(self.checkpoint, step, record, fill)
         write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
-        self._ending_s = time.monotonic() - began
 
     def _note(self, losses: dict[str, float]) -> None:
         if self._noted == int(self.state.step):
@@ -284,19 +281,16 @@ class Trainer:
             return self._run()
 
     def _run(self) -> TrainState:
-        per = self.recipe.steps_per_dispatch
-        show, save = (math.ceil(n / per) * per for n in (self.options.show_every, self.options.save_every))
         good, roll_backs = jax.tree.map(np.asarray, self.state), 0
         full_rate = float(self.state.rate)
         done = int(self.state.step)
         cut_history(self.checkpoint, done if self.resumed else -1)  # of a killed run
         losses: dict[str, float] = {}
         saved = done if self.resumed else -1
-        timed, timed_from, since, note = 0.0, 0, 0.0, ""
+        pace, per, note = self.pace, self.recipe.steps_per_dispatch, ""
         planned = False  # by this run's clock
         # said before the first dispatch, which compiles for a while
         self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, self.start_note))
-        dispatches = 0
         while not (self.stop() or 0 < int(self.state.total) <= done):
             started = time.monotonic()
             if self.offset and done and done % OFFSET_EVERY < per:
@@ -304,11 +298,7 @@ class Trainer:
             self.state, metrics = self.dispatch(self.state, self.data)
             losses = {name: float(value) for name, value in metrics.items()}
             took = time.monotonic() - started
-            dispatches += 1
-            if dispatches > 1:  # the first one compiles
-                timed, timed_from = timed + took, timed_from + per
-            else:
-                since = time.monotonic()
+            pace.dispatched(took)
             self.spent_s += took
             if not all(math.isfinite(value) for value in losses.values()):
                 roll_backs += 1
@@ -327,32 +317,30 @@ class Trainer:
                 note, losses = "", {}
                 continue
             done = int(self.state.step)
-            replan = planned and (done % show == 0 or done % save == 0)
-            if self.options.for_ and not int(self.state.total) and dispatches > PROBE_DISPATCHES:
-                note, planned = self._plan(timed / timed_from), True
-            if done % save == 0:
-                self._save(losses)
+            replan = planned
+            if not int(self.state.total) and pace.can_plan:
+                note, planned = self._plan(), True
+            if pace.save.at(done):
+                with pace.making(pace.save):
+                    self._save(losses)
                 saved, good = done, jax.tree.map(np.asarray, self.state)
-            elif done % show == 0 and done != int(self.state.total):  # at the end a generation follows
-                self._show(losses)
+            elif pace.show.at(done) and done != int(self.state.total):  # at the end a generation follows
+                with pace.making(pace.show):
+                    self._show(losses)
+            else:
+                replan = False
             if replan:
-                self._plan((time.monotonic() - since) / timed_from)
-            rate = self.recipe.batch * timed_from / timed if timed else 0.0
+                self._plan()
             total = int(self.state.total)
-            # previews and generations take their part of the time that is left too
-            left = (total - done) * (time.monotonic() - since) / timed_from if total and timed_from else None
+            rate, left = self.recipe.batch * pace.steps_per_s, pace.seconds_left(total - done) if total else None
             self.tell(Progress(done, total, rate, left, losses, self.validation, note))
             note = ""
         if done != saved and done:
             self._save(losses)
         return self.state
 
-    def _plan(self, per_step: float) -> str:
+    def _plan(self) -> str:
         """How many steps fit into the time asked for; the schedules follow the step count from here on."""
-        per, done = self.recipe.steps_per_dispatch, int(self.state.step)
-        first = not int(self.state.total)
-        left = max(0.0, seconds(self.options.for_ or "1s") - self._ending_s - (time.monotonic() - self.began))
-        steps = done + max(per * first, int(min(left / per_step, MOST_STEPS)) // per * per)
+        steps, note = self.pace.plan(int(self.state.step), first=not int(self.state.total))
         self.state = self.state._replace(total=jnp.int32(steps))
-        used = "" if left else "; reading the faces and compiling took all of it, give it more"
-        return f"{steps} steps fit into {self.options.for_} at {per_step:.2f} s a step{used}"
+        return note

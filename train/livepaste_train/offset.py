@@ -30,10 +30,15 @@ class Offset:
         played = [side.played[spread(len(side), COUNT)] for side in sides]
         is_persona = np.repeat([1.0, 0.0], [len(rows) for rows in played])
         known = np.column_stack([is_persona, np.ones(len(is_persona)), np.concatenate(played)])
-        weight = jnp.asarray(np.linalg.pinv(known, rcond=1e-6)[0], jnp.float32)  # of each code in the first coefficient
-        shown = jnp.concatenate([crops(side, geometry, COUNT)[0] for side in sides])
+        # of each code in the first coefficient
+        self._weight = jnp.asarray(np.linalg.pinv(known, rcond=1e-6)[0], jnp.float32)
+        self._shown = jnp.concatenate([crops(side, geometry, COUNT)[0] for side in sides])
 
-        def measure(params: Any) -> jax.Array:
+        # pictures and weights as arguments: as constants, XLA would take seconds to fold them
+        def measured(params: Any, weight: jax.Array, shown: jax.Array) -> jax.Array:
             return weight @ nnx.merge(graph, params).encode(shown)
 
-        self.measure = compiled(measure)
+        self._measured = compiled(measured)
+
+    def measure(self, params: Any) -> jax.Array:
+        return self._measured(params, self._weight, self._shown)

@@ -142,8 +142,12 @@ class TrainOptions:
     steps: int | None = option(None, help="train this many steps")
     epochs: float | None = option(None, help="train this many passes over the faces")
     for_: str | None = option(None, flag="--for", help="train about this long: 90s, 10m, 2h")
-    show_every: int = option(50, help="steps between two previews")
-    save_every: int = option(250, help="steps between two generations")
+    show_every: int | None = option(
+        None, help="steps between two previews (default: 50, or as many as keep them to a sixth of the time)"
+    )
+    save_every: int | None = option(
+        None, help="steps between two generations (default: 250, or as many as keep them to a sixth of the time)"
+    )
     from_: str = option("base", flag="--from", help="start from: base, none, or a checkpoint folder")
     resume: bool = option(False, help="go on from the newest whole generation in --to")
 
@@ -162,8 +166,9 @@ class TrainOptions:
         within("seed", self.seed, 0, 2**31 - 1)
         if self.for_ is not None:
             seconds(self.for_)
-        if self.show_every < 1 or self.save_every < 1:
-            raise OptionError("show-every and save-every must be at least 1")
+        for name, every in (("show-every", self.show_every), ("save-every", self.save_every)):
+            if every is not None:
+                within(name, every, 1, MOST_STEPS)
         if not self.wearer:
             raise OptionError("wearer: name at least one face set")
 
