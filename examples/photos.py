@@ -9,6 +9,8 @@ import livepaste
 
 checkpoint, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 target.mkdir(exist_ok=True)
+if target.samefile(source):
+    sys.exit(f"{target}: would write over the photos; name another folder")
 for path in sorted(p for p in source.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")):
     bgr = cv2.imread(str(path))
     if bgr is None:
@@ -18,5 +20,5 @@ for path in sorted(p for p in source.iterdir() if p.suffix.lower() in (".jpg", "
     image = bgr[..., ::-1]
     made = swapper.swap(image)
     swapper.close()
-    cv2.imwrite(str(target / path.name), made.image[..., ::-1])
-    print(path.name, "swapped" if made.safe else "no face found")
+    written = cv2.imwrite(str(target / path.name), made.image[..., ::-1])
+    print(path.name, ("swapped" if made.safe else "no face found") if written else "cannot be written")

@@ -76,8 +76,8 @@ def chooser(face: str) -> tuple[Choose, Choose]:
 def hidden(face: str, others: str) -> Callable[[Found], tuple[Face, ...]]:
     """Which faces of a clip's frame must not be seen: with ``all``, nobody's is left bare who was lost for a moment."""
     rest = chooser(face)[1] if others == "blur" else (lambda faces: ())
-    lost = still_gone if face == "all" or others == "blur" else (lambda item: ())
-    return lambda item: (*rest(item.faces), *lost(item))
+    lost = still_gone if face == "all" or others == "blur" else (lambda faces, gone: ())
+    return lambda item: (*rest(item.faces), *lost(item.faces, item.gone))
 
 
 def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:

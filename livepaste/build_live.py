@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 
 from livepaste import build
-from livepaste.checkpoint import generation_folders, newest_generation
+from livepaste.checkpoint import generation_folders, has_begun, newest_generation
+from livepaste.clip_run import still_gone
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import LivepasteError, OptionError
-from livepaste.guard import hide_faces
+from livepaste.guard import hide_faces, make_cover
 from livepaste.masks import build_mask
 from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped
@@ -32,6 +33,7 @@ from livepaste.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0  # for a changed settings file or a new generation
+TRIES = 5  # to load a new generation
 BEING_WRITTEN_S = 0.1  # a file that was changed and still is after so long is being written
 UNWATCHED_S = 5.0  # of the cover for want of looks: longer than any start takes
 
@@ -141,7 +143,7 @@ class Changes:
 
     def __init__(self, options: LiveOptions, checkpoint: Path, settings: Settings) -> None:
         self._options, self._checkpoint, self._base = options, checkpoint, settings
-        self._generation = self._newest_name()
+        self._generation, self._tries = self._newest_name(), 0
         self._settings = self._settings_time()
         self._lock = threading.Lock()
         self._swapper: Swapper | None = None
@@ -194,8 +196,15 @@ class Changes:
             logger.info("settings read again")
         newest = self._newest_name() if self._options.follow else self._generation
         if newest != self._generation:
-            self._generation = newest
-            swapper = build.swapper_of(newest_generation(self._checkpoint), threads=self._options.threads)
+            self._tries += 1
+            try:
+                swapper = build.swapper_of(newest_generation(self._checkpoint), threads=self._options.threads)
+            except (LivepasteError, OSError):
+                if self._tries < TRIES:  # a network folder may need a moment, and no later generation may come
+                    return
+                self._generation, self._tries = newest, 0
+                raise
+            self._generation, self._tries = newest, 0
             with self._lock:
                 self._swapper = swapper
             logger.info("generation %d taken up", swapper.generation.number)
@@ -212,13 +221,20 @@ class LiveStages:
         if options.settings:
             self._settings = read_settings(Path(options.settings), base)
         self._finder: Any = None
+        self._gone: dict[int, tuple[Face, ...]] = {}  # by frame: the finder is ahead of the swap
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
         self._asleep_s: float | None = None  # since when, monotonic
 
     def check(self) -> None:
-        """Raises what is wrong with model and masks, which are loaded later, beside the running stream."""
-        newest_generation(self._checkpoint)
+        """Raises what is wrong with model, masks and cover, which are loaded later, beside the running stream."""
+        if self._awaited():
+            logger.warning(
+                "%s holds no generation yet: the cover is shown until its training writes one", self._checkpoint
+            )
+        else:
+            newest_generation(self._checkpoint)
+        make_cover(self._options.guard.cover)
         build_mask(self._settings.blend.mask)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -231,13 +247,28 @@ class LiveStages:
         if self._finder is None:
             self._finder = build.make_finder(self._settings.face, self._watcher and self._watcher.newest)
         self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
-        return self._finder(frame)
+        found = self._finder(frame)
+        self._gone[frame.index] = self._finder.gone
+        return found
+
+    def _lost(self, index: int, faces: tuple[Face, ...]) -> tuple[Face, ...]:
+        """With ``all``, who was lost lately: of those who are swapped nobody is left bare for it."""
+        gone = self._gone.get(index, ())
+        for old in list(self._gone):  # frames between were dropped
+            if old <= index:
+                self._gone.pop(old, None)
+        return still_gone(faces, gone) if self._settings.face == "all" else ()
 
     def swap(self, frame: Frame, faces: tuple[Face, ...]) -> Drawn | None:
         """Every other face hidden, and the chosen one drawn; None for a frame that may not leave."""
+        if self._pipeline is None and self._awaited():
+            return None
         pipeline = self._pipeline or self._start()
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
+        gone = self._lost(frame.index, faces)
+        if gone:
+            frame = Frame(hide_faces(frame.image, gone), frame.time, frame.index)
         if self._watcher is not None:
             if not self._watched():  # nobody knows who else is there: no frame is safe
                 return None
@@ -264,6 +295,10 @@ class LiveStages:
             )
             self._asleep_s = now + AGAIN_S - UNWATCHED_S
         return False
+
+    def _awaited(self) -> bool:
+        """Whether the first generation of a training that is followed is still to come."""
+        return self._options.follow and not has_begun(self._checkpoint)
 
     def _start(self) -> Pipeline:
         try:

@@ -13,14 +13,14 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from livepaste.errors import CheckpointError
+from livepaste.lock import alone
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -81,32 +81,19 @@ def foreign(checkpoint: Path) -> str:
 
 @contextmanager
 def held(checkpoint: Path) -> Iterator[None]:
-    """Makes the folder, and keeps every other process from training into it meanwhile; ends with the process, however that ends.
+    """Makes the folder, and keeps every other process from training into it meanwhile.
 
     Raises CheckpointError when another one is at it.
     """
     checkpoint.mkdir(parents=True, exist_ok=True)
-    with (checkpoint / ".lock").open("ab") as file:
+    with ExitStack() as stack:
         try:
-            _lock(file.fileno())
-        except (BlockingIOError, PermissionError) as error:
+            stack.enter_context(alone(checkpoint / ".lock"))
+        except BlockingIOError as error:
             raise CheckpointError(
                 f"{checkpoint}: another training is writing here; wait for its end, or name another folder"
             ) from error
-        except OSError as error:  # some network folders cannot
-            logger.info("%s cannot be locked: %s", checkpoint, error)
         yield
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def has_begun(checkpoint: Path) -> bool:

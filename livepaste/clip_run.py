@@ -121,7 +121,8 @@ def bridge(found: Iterable[Found], gap: Fraction = BRIDGE) -> Iterator[Found]:
         for face in item.faces:
             before = seen.pop(face.track, None)
             if before is None and len(item.faces) == len(seen) == 1:  # one, and one again, under another number
-                before = seen.popitem()[1]
+                (other, left), *_ = seen.items()
+                before = seen.pop(other) if _may_be(left.face, face) else None
             if before is not None:
                 for i in range(before.number + 1 - first, number - first):
                     waiting[i] = _between(before, waiting[i], face, now)
@@ -156,6 +157,7 @@ class Made:
 
 
 NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "a step failed there"
+OTHERS = "only faces that do not continue the chosen one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,7 @@ def draw(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], A
     for item in found:
         if item.cut:
             reset()
-        frame, drawn, why = item.frame, None, FAILED if item.failed else NO_FACE
+        frame, drawn, why = item.frame, None, FAILED if item.failed else _unfound(item)
         if not item.failed and item.faces:
             try:
                 hidden = hide(item)
@@ -187,12 +189,21 @@ def draw(found: Iterable[Found], pipeline: Callable[[Frame, tuple[Face, ...]], A
         yield Half(item, drawn, why)
 
 
-def still_gone(item: Found) -> tuple[Face, ...]:
-    """Who was lost and is not known by now, another face in the same place included: bridging puts some back."""
-    tracks = {face.track for face in item.faces}
-    return tuple(
-        lost for lost in item.gone if lost.track not in tracks and not any(_near(lost, face) for face in item.faces)
-    )
+def _unfound(item: Found) -> str:
+    """Why nobody is swapped in a frame in which nothing failed."""
+    return OTHERS if item.faces and not any(face.chosen for face in item.faces) else NO_FACE
+
+
+def still_gone(faces: tuple[Face, ...], gone: tuple[Face, ...]) -> tuple[Face, ...]:
+    """Who of ``gone`` was lost and is not known by now, another face in the same place included: bridging puts some back."""
+    tracks = {face.track for face in faces}
+    return tuple(lost for lost in gone if lost.track not in tracks and not any(_near(lost, face) for face in faces))
+
+
+def _may_be(before: Face, after: Face) -> bool:
+    """Whether somebody may have moved so within a gap, and not left while another person came."""
+    sizes = sorted((width(before.points_xyz), width(after.points_xyz)))
+    return distance(before.points_xyz, after.points_xyz) < 1.5 and sizes[1] < 1.5 * sizes[0]
 
 
 def _near(lost: Face, face: Face) -> bool:
@@ -214,7 +225,7 @@ def blend(halves: Iterable[Half], pipeline: Callable[[Any], Swapped], guard: Gua
         if half.drawn is not None:
             try:
                 result = pipeline(half.drawn)
-                why = HIDDEN if result.missed else NO_FACE
+                why = HIDDEN if result.missed else _unfound(item)
             except LivepasteError:
                 raise
             except Exception as error:

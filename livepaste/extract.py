@@ -86,11 +86,12 @@ class Collector:
         self.path, self.limits = Path(path), limits
         self.info = self._open(person, consent)
         self._names: set[str] = set()
+        self._deleted: set[str] = set()  # by hand: not wanted again
         self._kept = _Kept()
         self._rows: list[FaceRow] = []  # of earlier runs
         if (self.path / "rows.jsonl").exists():
             known = read_faceset(self.path)
-            self._rows = known.rows
+            self._rows, self._deleted = known.rows, set(known.deleted)
             for row in known.rows:
                 self._names.add(row.name)
                 self._kept.add(_features(row.crop_points(), row.pose, known.image(row), self.info.size))
@@ -104,8 +105,8 @@ class Collector:
         return max(mine, key=lambda row: row.time_s, default=None)
 
     def has(self, name: str) -> bool:
-        """Whether a face of this name is stored."""
-        return name in self._names
+        """Whether a face of this name is stored, or was until its picture was deleted."""
+        return name in self._names or name in self._deleted
 
     def _open(self, person: str, consent: str) -> FaceSetInfo:
         wanted = FaceSetInfo(person=person, consent=consent, size=self.limits.size)
@@ -193,6 +194,9 @@ class Collector:
             name = _name(key, frame.index) + (f"_{number}" if number else "")
             if name in self._names:  # stored by a run that was killed before it could note how far it was
                 tally.kept += 1
+                continue
+            if name in self._deleted:
+                tally.skipped["deleted before"] += 1
                 continue
             alignment = align(face.points_xyz, self.info.size)
             picture = crop(frame.image, alignment)
@@ -357,10 +361,9 @@ def read_photo(path: Path) -> Frame:
     """A photo as a frame, turned upright as its camera noted. Raises ClipError when it cannot be read."""
     if not path.exists():
         raise ClipError(f"{path}: no such file")
-    try:
-        image = read_picture(path)
-    except cv2.error as error:
-        raise ClipError(f"{path}: too large; make it smaller than 2^30 pixels") from error
+    image = read_picture(path)
     if image is None:
-        raise ClipError(f"{path}: {'not a picture that can be read' if path.stat().st_size else 'empty file'}")
+        raise ClipError(
+            f"{path}: {'no picture of less than 2^30 pixels that can be read' if path.stat().st_size else 'empty file'}"
+        )
     return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), Fraction(0), 0)

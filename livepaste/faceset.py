@@ -98,8 +98,10 @@ def _number(value: Any) -> float:
 class FaceSet:
     """A face set on disk, opened for reading."""
 
-    def __init__(self, path: Path, info: FaceSetInfo, rows: list[FaceRow], skipped: list[str]) -> None:
-        self.path, self.info, self.rows, self.skipped = path, info, rows, skipped
+    def __init__(
+        self, path: Path, info: FaceSetInfo, rows: list[FaceRow], skipped: list[str], deleted: list[str] | None = None
+    ) -> None:
+        self.path, self.info, self.rows, self.skipped, self.deleted = path, info, rows, skipped, deleted or []
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,7 +139,7 @@ def read_faceset(path: Path | str) -> FaceSet:
     """
     path = Path(path)
     info = read_info(path)
-    rows, skipped = [], []
+    rows, skipped, deleted = [], [], []
     for number, line in enumerate(_lines(path / "rows.jsonl"), 1):
         try:
             row = FaceRow.from_json(line)
@@ -146,9 +148,10 @@ def read_faceset(path: Path | str) -> FaceSet:
             continue
         if picture_path(path, row.name) is None:
             skipped.append(f"{row.name}: {DELETED}")
+            deleted.append(row.name)
         else:
             rows.append(row)
-    return FaceSet(path, info, rows, skipped)
+    return FaceSet(path, info, rows, skipped, deleted)
 
 
 def read_info(path: Path) -> FaceSetInfo:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from livepaste.errors import ClipError
+from livepaste.errors import ClipError, OptionError
 from livepaste.options import GuardOptions
 from livepaste.pictures import read_picture
 from livepaste.types import Face, Mark
@@ -45,13 +46,16 @@ def cells(raw: Picture | None, size_wh: tuple[int, int]) -> Picture:
 
 
 def make_cover(name: str) -> Cover:
-    """``slate``, ``blur``, or a picture file. Raises ClipError when the file is no picture."""
+    """``slate``, ``blur``, or a picture file. Raises ClipError when the file is no picture, OptionError when there is none and the name
+    is no path."""
     if name in ("slate", "blur"):
         return slate if name == "slate" else cells
     try:
         picture = read_picture(name)
     except OSError:
         picture = None
+    if picture is None and not Path(name).suffix and not Path(name).exists():
+        raise OptionError(f"cover {name!r} is not known; give slate, blur or a picture's path")
     if picture is None:
         raise ClipError(f"cover {name!r} is no picture that can be read; give slate, blur or a picture's path")
     rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -43,7 +43,10 @@ def within(what: str, value: float, low: float, high: float) -> None:
 class BlendOptions:
     """How the persona is laid over the frame; `--settings FILE.toml` may change these while live."""
 
-    mask: str = option("hull+learned", help="masks joined by +, multiplied: hull, learned, rectangle, or pkg.mod:name")
+    mask: str = option(
+        "hull+learned",
+        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, rectangle, or pkg.mod:name",
+    )
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("skin", help="color match: none, mean-std, skin")
     opacity: float = option(1.0, help="0 shows the camera, 1 the persona")
@@ -215,7 +218,7 @@ class LiveOptions:
     )
     size: str = option("1280x720", help="asked of camera and virtual camera, WIDTHxHEIGHT")
     fps: float = option(30.0, help="frames per second asked of camera and virtual camera")
-    mirror: bool = option(False, help="mirror what leaves (the preview window is always mirrored)")
+    mirror: bool | None = option(None, help="mirror what leaves, or nothing at all (default: the preview window only)")
     face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
     settings: str | None = option(
         None, help="TOML file read again whenever it changes: mask, feather, color, opacity, offset, scale, face"

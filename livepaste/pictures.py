@@ -13,13 +13,16 @@ from jaxtyping import UInt8
 def read_picture(path: Path | str, flags: int = cv2.IMREAD_COLOR) -> UInt8[np.ndarray, "h w ..."] | None:
     """A picture in OpenCV's order of colours, or grey, by ``flags``; None when it is missing or cannot be read.
 
-    Raises OSError when it may not be read, and cv2.error when it is larger than OpenCV reads (2^30 pixels).
+    Raises OSError when it may not be read. What claims to be larger than OpenCV reads (2^30 pixels) cannot be read.
     """
     try:
         data = np.fromfile(path, np.uint8)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
-    return cv2.imdecode(data, flags) if data.size else None
+    try:
+        return cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        return None
 
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w ..."], compression: int = 2) -> None:

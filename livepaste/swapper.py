@@ -17,6 +17,7 @@ from livepaste.runtime import Session
 from livepaste.types import Swap
 
 OUTPUTS = ["image", "persona_mask", "wearer_mask"]
+FACTS = ("resolution", "coverage", "center", "template", "persona", "wearers")
 
 
 class Swapper:
@@ -24,6 +25,10 @@ class Swapper:
 
     def __init__(self, generation: Generation, *, threads: int = 1, provider: str = "auto") -> None:
         self.generation, self.model = generation, generation.model
+        if not generation.onnx.exists():
+            raise CheckpointError(
+                f"{generation.path}: holds no swap.onnx, so nothing to swap with; a base or an unusable export is for `train --from` alone"
+            )
         self.session = Session(generation.onnx, threads=threads, provider=provider)
         where = generation.path
         missing = [name for name in OUTPUTS if name not in self.session.outputs]
@@ -38,7 +43,7 @@ class Swapper:
             raise CheckpointError(
                 f"{where}: model.json says resolution {self.model.get('resolution')}, swap.onnx {self.size}; copy it again"
             )
-        if self.model.get("template") != TEMPLATE or tuple(self.model.get("center", ())) != CENTER:
+        if self.model.get("template") != TEMPLATE or self.model.get("center") != list(CENTER):
             raise CheckpointError(
                 f"{where}: aligned to template {self.model.get('template')!r}, this version uses {TEMPLATE!r}; train again"
             )
@@ -48,6 +53,7 @@ class Swapper:
                 f"{where}: coverage {coverage!r} in model.json is not usable; copy the checkpoint again"
             )
         self.coverage = float(coverage)
+        self._check_facts()
         self._check_parity()
 
     def __call__(self, crop: Float32[np.ndarray, "s s 3"]) -> Swap:
@@ -65,6 +71,22 @@ class Swapper:
         if "code" not in self.session.outputs:
             raise CheckpointError(f"{self.generation.path}: this model does not give its code")
         return self.session.run({"crop": np.ascontiguousarray(crop.transpose(2, 0, 1))[None]}, ["code"])["code"][0]
+
+    def _check_facts(self) -> None:
+        """What no hash is of: ``model.json`` says the same as the model that was exported with it."""
+        try:
+            exported = json.loads(self.session.metadata.get("livepaste", "{}"))
+        except ValueError:
+            exported = None
+        if not isinstance(exported, dict):
+            raise CheckpointError(
+                f"{self.generation.onnx}: what it says of itself is damaged; copy the checkpoint again"
+            )
+        for name in FACTS:
+            if name in exported and exported[name] != self.model.get(name):
+                raise CheckpointError(
+                    f"{self.generation.path}: model.json says {name} {self.model.get(name)!r}, swap.onnx {exported[name]!r}; copy it again"
+                )
 
     def _check_parity(self) -> None:
         """Run the picture that came with the model and compare: another runtime or provider may compute something else."""

@@ -25,7 +25,7 @@ HEAVY = (
     "orbax",
 )
 LAYER = {
-    **dict.fromkeys(("errors", "registry", "types", "options", "trouble"), 0),
+    **dict.fromkeys(("errors", "registry", "types", "options", "trouble", "lock"), 0),
     **dict.fromkeys(
         (
             "align",

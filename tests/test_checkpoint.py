@@ -216,12 +216,26 @@ def test_where_an_accelerator_computes_something_else_the_processor_does_it(pers
         ("template", "other", "aligned to template 'other'"),
         ("center", [0.5, 0.5], "aligned to template"),
         ("coverage", None, "coverage None in model.json is not usable"),
+        ("coverage", 1.2, r"model\.json says coverage 1\.2, swap\.onnx 1\.9; copy it again"),
+        ("center", None, "aligned to template"),
+        (
+            "persona",
+            {"person": "Ann", "consent": "given"},
+            r"model\.json says persona .*Ann.*, swap\.onnx .*; copy it again",
+        ),
     ],
 )
 def test_a_model_that_is_aligned_in_another_way_is_refused(persona, fact: str, value: object, message: str) -> None:
     generation, _ = persona
     with pytest.raises(CheckpointError, match=message):
         Swapper(Generation(generation.path, generation.number, {**generation.model, fact: value}))
+
+
+def test_a_base_is_nothing_to_swap_with() -> None:
+    with pytest.raises(
+        CheckpointError, match=r"holds no swap\.onnx, so nothing to swap with; a base .* `train --from` alone"
+    ):
+        Swapper(newest_generation(build.shipped("base")))
 
 
 def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -> None:

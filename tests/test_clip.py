@@ -23,7 +23,7 @@ from livepaste.actors.motion import perform
 from livepaste.align import mean_mesh
 from livepaste.cli import main
 from livepaste.clip_diary import Diary, Summary
-from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, Found, Made, blend, bridge, draw, find, threaded
+from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, OTHERS, Found, Made, blend, bridge, draw, find, threaded
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, ClipWriter, write_video
 from livepaste.errors import CheckpointError
 from livepaste.finder import find_in_photo
@@ -410,10 +410,48 @@ def test_from_when_on_the_persona_is_on_another_face_is_counted() -> None:
     assert [m.frame.index for m in made if m.other] == [3, 6]
 
 
-def test_one_face_that_comes_back_under_another_number_is_bridged() -> None:
-    back = Face(np.full((478, 3), 3.0, np.float32), 1.0, 7)
-    made = list(bridge([found(0, True), found(1, False), found(2, False), replace(found(3, False), faces=(back,))]))
-    assert [float(item.faces[0].points_xyz[0, 0]) for item in made] == pytest.approx(range(4))
+@pytest.mark.parametrize(("way", "size", "bridged"), [(9, 20, True), (90, 20, False), (9, 45, False)])
+def test_one_face_that_comes_back_under_another_number_is_bridged_and_not_another(
+    way: float, size: float, bridged: bool
+) -> None:
+    """Somebody moves on in a gap; another person elsewhere, or much nearer, is another person."""
+
+    def face(x: float, size: float, track: int) -> tuple[Face]:
+        return (Face((mean_mesh().points_xyz * size + [x, 40, 0]).astype(np.float32), 1.0, track),)
+
+    items = [found(i, False) for i in range(4)]
+    items[0], items[3] = replace(items[0], faces=face(50, 20, 1)), replace(items[3], faces=face(50 + way, size, 7))
+    made = list(bridge(items))
+    assert [len(item.faces) for item in made] == ([1, 1, 1, 1] if bridged else [1, 0, 0, 1])
+    if bridged:
+        first = made[0].faces[0].points_xyz[0, 0]
+        assert [float(item.faces[0].points_xyz[0, 0] - first) for item in made] == pytest.approx([0, 3, 6, 9], abs=1e-3)
+
+
+def test_a_face_that_is_not_the_chosen_one_is_no_missing_face() -> None:
+    other = Face(np.zeros((478, 3), np.float32), 1.0, 2, chosen=False)
+    items = [found(0, False), replace(found(1, False), faces=(other,)), replace(found(2, False), failed=True)]
+    made = swap(items, lambda frame, faces: Swapped(frame.image, 0), Guard(GuardOptions(), (4, 4)))
+    assert [m.why for m in made] == [NO_FACE, OTHERS, FAILED]
+
+
+def test_masks_of_something_else_are_not_written_over(clip: Path, checkpoint: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "000000.png").write_bytes(b"the truth")
+    words = [
+        "clip",
+        str(clip),
+        str(tmp_path / "out.mp4"),
+        "--model",
+        str(checkpoint),
+        "--masks-to",
+        str(tmp_path / "m"),
+    ]
+    assert main(words) == 1
+    assert "holds 000000.png and perhaps more; name another folder for --masks-to" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert (tmp_path / "m" / "000000.png").read_bytes() == b"the truth"
 
 
 def test_what_fails_in_a_frame_is_said_once_and_covered_and_a_users_error_ends_the_run(caplog) -> None:

@@ -39,11 +39,16 @@ def test_the_quick_demo_walks_the_whole_way(tmp_path: Path) -> None:
 def test_the_demos_photos_are_the_actors_and_a_step_that_fails_ends_it(tmp_path: Path, monkeypatch) -> None:
     commands: list[list[str]] = []
 
-    def fails(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
-        commands.append(command[3:])
-        return subprocess.CompletedProcess(command, 3, "")
+    class Fails:
+        returncode = 3
 
-    monkeypatch.setattr(demo.subprocess, "run", fails)
+        def __init__(self, command: list[str], **how: object) -> None:
+            commands.append(command[3:])
+
+        def communicate(self) -> tuple[str, None]:
+            return "", None
+
+    monkeypatch.setattr(demo.subprocess, "Popen", Fails)
     to = tmp_path / "demo"
     monkeypatch.setattr(sys, "argv", ["demo", "--quick", "--photos", "ann.png", "bob.png", "--to", str(to)])
     with pytest.raises(SystemExit) as ended:
@@ -52,6 +57,25 @@ def test_the_demos_photos_are_the_actors_and_a_step_that_fails_ends_it(tmp_path:
     (words,) = commands
     assert words[:3] == ["actors", "--to", str(to / "truth")]
     assert words[words.index("--photos") :][:3] == ["--photos", "ann.png", "bob.png"]
+
+
+def test_a_step_that_is_interrupted_may_save_and_ends_the_demo_without_a_trace(tmp_path: Path, monkeypatch) -> None:
+    waits: list[int] = []
+
+    class Saving:
+        def __init__(self, command: list[str], **how: object) -> None:
+            pass
+
+        def communicate(self) -> tuple[str, None]:
+            waits.append(1)
+            if len(waits) == 1:
+                raise KeyboardInterrupt
+            return "saved", None
+
+    monkeypatch.setattr(demo.subprocess, "Popen", Saving)
+    with pytest.raises(SystemExit) as ended:
+        demo.Demo(tmp_path, quick=True).step("train", "train")
+    assert (ended.value.code, len(waits)) == (130, 2)
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:

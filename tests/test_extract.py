@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import sys
 from fractions import Fraction
 
 import cv2
@@ -100,6 +102,29 @@ def test_killed_run_goes_on_without_doubles(tmp_path, actors):
     whole, killed = (read_faceset(tmp_path / name) for name in ("whole", "killed"))
     assert [r.name for r in killed.rows] == [r.name for r in whole.rows]
     assert tally.kept == len(killed.rows) > 100
+
+
+def test_faces_deleted_after_a_kill_do_not_come_back(tmp_path, actors):
+    """What was not noted is read again: what is there is not stored twice, and what was thrown away is not wanted."""
+    performance = perform(3, 60)
+    shots = [actors[0].render(performance, 2 * i, (160, 120), noise_sigma=0.0) for i in range(30)]
+    limits = Limits(size=64, min_width=16, keep_alike=True)
+
+    def run():
+        collector = Collector(tmp_path / "set", "nobody", "synthetic", limits)
+        key, tally = collector.source("a.mp4", 1000)
+        assert tally.frames == 0  # nothing of it was noted
+        for _ in collector.take(key, tally, frames_of(shots), lambda frame: (Face(shots[frame.index].points_xyz),)):
+            pass
+        return tally
+
+    assert run().kept == 30
+    for _ in range(5):
+        next(p for p in sorted((tmp_path / "set" / "faces").iterdir())).unlink()
+    tally = run()
+    assert (tally.kept, tally.skipped["deleted before"]) == (25, 5)
+    faces = read_faceset(tmp_path / "set")
+    assert len(faces.rows) == len({row.name for row in faces.rows}) == 25
 
 
 def stills(collector, faces, images):
@@ -215,6 +240,31 @@ def test_a_limit_counts_what_earlier_runs_kept(tmp_path, actors, film, capsys):
     assert len(read_faceset(to)) == 6
 
 
+def test_the_most_of_many_photos_are_spread_over_them_and_the_rest_is_told(film, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    with ClipReader(film / "film.mp4") as reader:
+        for frame in list(reader)[::5]:
+            cv2.imwrite(str(tmp_path / "photos" / f"{frame.index:02d}.png"), frame.image[..., ::-1])
+    assert extract(tmp_path / "photos", "--to", tmp_path / "set", "--max", 2) == 0
+    assert [row.source for row in read_faceset(tmp_path / "set").rows] == ["15.png", "30.png"]  # of eight
+    assert "left out 6: more than --max, not looked at" in capsys.readouterr().out
+
+
+def test_what_phones_take_is_named(tmp_path, capsys):
+    (tmp_path / "me.HEIC").write_bytes(b"....ftypheic")
+    assert extract(tmp_path / "me.HEIC", "--to", tmp_path / "set") == 1
+    assert ".HEIC photos cannot be read; convert them to JPEG or PNG" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only where names are bytes")
+def test_a_name_in_an_old_encoding_is_no_reason_to_fail(film, tmp_path):
+    path = os.fsencode(tmp_path) + b"/M\xfcller.png"
+    with open(path, "wb") as file:
+        file.write((film / "photo.png").read_bytes())
+    assert extract(os.fsdecode(path), "--to", tmp_path / "set") == 0
+    assert len(read_faceset(tmp_path / "set")) == 1
+
+
 def test_frames_without_a_face_are_a_share_of_those_looked_at(film, tmp_path, capsys):
     write_video(tmp_path / "empty.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 30, Fraction(15), (160, 120))
     extract(tmp_path / "empty.mp4", "--to", tmp_path / "set", "--every", 10)
@@ -257,7 +307,7 @@ def test_bad_source_does_not_cost_the_others(film, tmp_path, capsys):
     assert extract(*bad, film / "photo.png", "--to", tmp_path / "set") == 1
     told = capsys.readouterr().err
     assert "bad.mp4: cannot be read as a clip" in told
-    assert "huge.png: too large" in " ".join(told.split())
+    assert "huge.png: no picture of less than 2^30 pixels that can be read" in " ".join(told.split())
     assert "(3 of 4 sources could not be read)" in " ".join(told.split())
     assert len(read_faceset(tmp_path / "set")) == 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from livepaste import build_live
 from livepaste.align import mean_mesh
-from livepaste.build_live import LiveStages
+from livepaste.build_live import LiveStages, Settings
 from livepaste.errors import LivepasteError
 from livepaste.guard import HOLD_S, Guard, fit, hide_faces, make_cover
 from livepaste.options import BlendOptions, GuardOptions, LiveOptions
@@ -282,6 +282,7 @@ def is_painted(image: np.ndarray) -> bool:
 def assert_steady(sent: list[Sent]) -> None:
     """Something leaves at (nearly) every interval, whatever happens."""
     gaps = np.diff([s.now_s for s in sent])
+    assert len(sent) > 0.7 * FPS * (sent[-1].now_s - sent[0].now_s)
     assert np.median(gaps) < 2 / FPS
     assert gaps.max() < STEADY_S
 
@@ -311,7 +312,7 @@ def test_a_face_that_is_lost_is_held_then_covered_then_swapped_again() -> None:
     assert_steady(sent)
 
 
-@pytest.mark.parametrize("where", ["find", "swap"])
+@pytest.mark.parametrize("where", ["find", "swap", "blend"])
 def test_a_failure_inside_a_stage_is_a_failed_frame_and_the_loop_goes_on(where: str) -> None:
     def failing(work):
         def stage(frame, value):
@@ -321,8 +322,9 @@ def test_a_failure_inside_a_stage_is_a_failed_frame_and_the_loop_goes_on(where: 
 
         return stage
 
-    find = failing(face_found) if where == "find" else face_found
-    sent = run(filmed(40), find, failing(painted) if where == "swap" else painted)
+    works = {"find": face_found, "swap": painted, "blend": lambda frame, made: made}
+    works[where] = failing(works[where])
+    sent = run(filmed(40), *works.values())
     assert sent[-1].mark is Mark.SWAPPED
     assert Mark.COVER in marks_of(sent)[3:]
     assert_guarded(sent, is_painted)
@@ -489,6 +491,31 @@ def test_what_is_held_and_what_covers_does_not_change_when_only_the_camera_does(
         assert SLATE.tobytes() in images
         assert images & common  # something was held
         assert images <= common | {SLATE.tobytes()}
+
+
+def test_with_all_a_wearer_who_was_just_lost_is_hidden_and_not_bare(stages: LiveStages) -> None:
+    """Whoever else is there may be left; those who are swapped are not shown in between."""
+    stages._settings = Settings(EXACT, "all")
+    stages._watcher = None  # --others leave
+    both = (Face(POINTS), Face(SECOND, track=1))
+
+    class Losing:
+        face, gone = "auto", ()
+
+        def __call__(self, frame: Frame) -> tuple[Face, ...]:
+            self.gone = both[1:] if frame.index >= 5 else ()
+            return both[:1] if frame.index >= 5 else both
+
+    stages._finder = Losing()
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        frame = Frame(rng.integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8), Fraction(index, 10), index)
+        faces = stages.find(frame, None)
+        stages.find(Frame(frame.image, frame.time, 100 + index), None)  # the finder is ahead
+        made = stages.blend(frame, stages.swap(frame, faces))
+        assert made.safe
+        bare = (made.image[nose(SECOND)] == frame.image[nose(SECOND)]).all(-1).mean()
+        assert bare < 0.1, index
 
 
 def test_a_swapped_frame_holds_no_camera_pixel_inside_the_mask() -> None:

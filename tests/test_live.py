@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from livepaste import build_live
+from livepaste import build, build_live
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings, safe
 from livepaste.cli import main
 from livepaste.cli.live import AGAIN_S, _Report, _set_by_signals, share
@@ -24,7 +25,7 @@ from livepaste.devices import pipe
 from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import PENDING, ClipSink
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
-from livepaste.errors import ClipError, DeviceError, OptionError
+from livepaste.errors import CheckpointError, ClipError, DeviceError, OptionError
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Swapped
 from livepaste.stream import Item, Live, Sent
@@ -89,6 +90,10 @@ def test_statistics_replace_only_statistics_and_only_of_a_run_that_starts(
     assert main([*words, "--stats", str(clip)]) == 1
     assert "exists and holds something else; name another file" in " ".join(capsys.readouterr().err.split())
     assert clip.read_bytes() == before
+    truth = tmp_path / "truth.json"
+    truth.write_text('{"format": 1, "frames": 20}')
+    assert main([*words, "--stats", str(truth)]) == 1
+    assert truth.read_text() == '{"format": 1, "frames": 20}'
     older = tmp_path / "s.jsonl"
     older.write_text('{"output_fps":30}\n')
     assert main([*words[:2], str(tmp_path / "none.mp4"), *words[3:], "--stats", str(older)]) == 1
@@ -279,6 +284,8 @@ def test_raw_frames_through_a_pipe(checkpoint: Path, frames: list[np.ndarray]) -
         (["--size", "big"], 2, "size must be WIDTHxHEIGHT"),
         (["--on-lost", "hope"], 2, "unknown on-lost 'hope'; known: hold, cover, pass"),
         (["--cover", "none.png"], 1, "no picture that can be read"),
+        (["--cover", "blurr"], 2, "cover 'blurr' is not known; give slate, blur or a picture's path"),
+        (["--camera", "99999999999"], 1, "no camera has the number 99999999999"),
     ],
 )
 def test_bad_input_gets_one_line(clip: Path, checkpoint: Path, capsys, words, code, message) -> None:
@@ -427,6 +434,56 @@ def test_a_running_training_is_followed_while_pictures_go_on(
         stages.close()
 
 
+def test_a_training_is_followed_before_its_first_generation(
+    checkpoint: Path, frames: list[np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tmp_path / "model"
+    options = LiveOptions(model=str(own), follow=True, blend=BlendOptions(mask="hull"))
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        LiveStages(replace(options, follow=False)).check()
+    stages = LiveStages(options)
+    try:
+        stages.check()
+        assert "holds no generation yet: the cover is shown until its training writes one" in caplog.text
+        count = iter(range(10**6))
+        for _ in range(3):
+            assert drive(stages, frames[0], next(count)) is None
+        shutil.copytree(checkpoint, tmp_path / "written")
+        (tmp_path / "written").rename(own)
+        until(lambda: safe(drive(stages, frames[0], next(count))))
+    finally:
+        stages.close()
+
+
+def test_a_generation_that_cannot_be_loaded_yet_is_tried_again(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    own = tmp_path / "model"
+    shutil.copytree(checkpoint, own)
+    monkeypatch.setattr(Changes, "_run", lambda self: None)
+    changes = Changes(LiveOptions(follow=True), own, Settings(BlendOptions()))
+    shutil.copytree(max((own / "generations").iterdir()), own / "generations" / "999999")
+    real, troubles = build.swapper_of, [PermissionError(13, "not now"), CheckpointError("half there")]
+
+    def swapper_of(*words, **more):
+        if troubles:
+            raise troubles.pop()
+        return real(*words, **more)
+
+    monkeypatch.setattr(build, "swapper_of", swapper_of)
+    for _ in range(2):
+        changes._look()
+        assert changes.take() == (None, None)
+    changes._look()
+    assert changes.take()[0].generation.number == 999999
+    shutil.copytree(own / "generations" / "999999", own / "generations" / "1000000")
+    troubles += [CheckpointError("damaged")] * 100
+    for _ in range(build_live.TRIES - 1):
+        changes._look()
+    with pytest.raises(CheckpointError, match="damaged"):  # said once
+        changes._look()
+    changes._look()
+    changes.close()
+
+
 def test_a_setting_that_cannot_be_used_changes_nothing(
     checkpoint: Path, frames: list[np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -560,6 +617,10 @@ def test_keys_cover_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(marks[13:20]) == {Mark.COVER}
     assert Mark.SWAPPED in marks[22:]
     assert sink.flip
+    for words in (["--mirror"], ["--no-mirror"]):  # mirrored already, and not wanted at all
+        sink = Keys()
+        assert live_with(monkeypatch, (sink,), words) == 0
+        assert sink.flip is False
 
 
 def test_the_terminal_shows_rate_and_latency_once_a_second(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -583,7 +644,7 @@ def test_the_terminal_shows_rate_and_latency_once_a_second(monkeypatch: pytest.M
     for i in range(1, 11):
         now[0] = 101 + i / 10
         report.sent(Sent(Mark.PASSED, now[0], None, image))
-    assert capsys.readouterr().err.endswith("\r\x1b[K10.0 fps  0 ms p95  RAW CAMERA IS SHOWN")
+    assert capsys.readouterr().err.endswith("\r\x1b[K10.0 fps  nothing swapped  RAW CAMERA IS SHOWN")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)  # into a file: no line that overwrites itself
     now[0] = 103.0
     report.sent(Sent(Mark.PASSED, now[0], None, image))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_v4l2 import FakeDevices, Sent, build
 
+from livepaste.actors.head import Shot
 from livepaste.actors.motion import perform
 from livepaste.guard import make_cover
 
@@ -18,13 +19,30 @@ SLATE = make_cover("slate")(None, SIZE).astype(int)
 
 
 @pytest.fixture
-def devices(tmp_path_factory: pytest.TempPathFactory, actors) -> FakeDevices:
+def film(actors) -> list[Shot]:
+    """A second of the wearer."""
+    performance = perform(4, 30, Fraction(30))
+    return [actors[1].render(performance, i, SIZE) for i in range(30)]
+
+
+@pytest.fixture
+def devices(tmp_path_factory: pytest.TempPathFactory, film: list[Shot]) -> FakeDevices:
     folder = tmp_path_factory.mktemp("devices")
     devices = FakeDevices(build(folder), folder)
-    performance = perform(4, 30, Fraction(30))
-    devices.plug_camera([actors[1].render(performance, i, SIZE).image for i in range(30)])
+    devices.plug_camera([shot.image for shot in film])
     devices.plug_loopback()
     return devices
+
+
+def assert_nobody_bare(pictures: list[Sent], film: list[Shot]) -> None:
+    """Of what is no cover: where the wearer's face always is, it is not, at whatever moment of the film."""
+    face = np.all([shot.mask > 250 for shot in film], axis=0)
+    assert face.sum() > 1000
+    bare = np.array([shot.image[face] for shot in film], np.int16)
+    assert np.abs(bare - film[3].image[face]).mean((1, 2)).min() == 0  # what would be seen
+    shown = [sent.rgb[face].astype(np.int16) for sent in pictures if not is_cover(sent)]
+    assert shown
+    assert min(float(np.abs(bare - picture).mean((1, 2)).min()) for picture in shown) > 4
 
 
 def is_cover(sent: Sent) -> bool:
@@ -50,7 +68,7 @@ class Call:
 
 
 def test_a_call_sees_the_swap_or_the_cover_whatever_happens_to_the_camera(
-    devices: FakeDevices, checkpoint: Path
+    devices: FakeDevices, film: list[Shot], checkpoint: Path
 ) -> None:
     words = ["--camera", "0", "--size", "512x288", "--fps", "30", "--mask", "hull", "--model", str(checkpoint)]
     process = devices.start("-m", "livepaste", "live", *words)
@@ -89,5 +107,8 @@ def test_a_call_sees_the_swap_or_the_cover_whatever_happens_to_the_camera(
     print(
         f"pixel clock to virtual camera: p50 {np.median(latencies_ms):.0f} ms, p95 {np.percentile(latencies_ms, 95):.0f} ms"
     )
-    for sent in before:
-        assert is_cover(sent) or sent.clock_ms is not None  # the swap, or the cover; nothing in between
+    after = devices.sent(SIZE)  # the loopback plugged in again, to the end
+    for pictures in (before, after):
+        for sent in pictures:
+            assert is_cover(sent) or sent.clock_ms is not None  # the swap, or the cover; nothing in between
+        assert_nobody_bare(pictures, film)

@@ -24,8 +24,8 @@ from livepaste.errors import LivepasteError, OptionError
 
 # what helps when the system refuses
 _HELPS = {
-    errno.ENOSPC: "free some space and run it again",
-    errno.EDQUOT: "free some space and run it again",
+    errno.ENOSPC: "free some space and run it again, with --resume if it has that",
+    errno.EDQUOT: "free some space and run it again, with --resume if it has that",
     errno.EACCES: "name a place that is yours to write, or get its owner's leave",
     errno.EPERM: "name a place that is yours to write, or get its owner's leave",
     errno.EROFS: "name a place that can be written",
@@ -128,6 +128,8 @@ def _app(argv: list[str]) -> App:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    if argv is None:
+        _keep_stderr()
     argv = list(sys.argv[1:] if argv is None else argv)
     verbose = "--verbose" in argv
     argv = [word for word in argv if word != "--verbose"]
@@ -143,22 +145,39 @@ def main(argv: list[str] | None = None) -> int:
     except LivepasteError as error:
         return _fail(error, 1, verbose)
     except KeyboardInterrupt:
+        print("livepaste: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `livepaste … | head`: nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a missing right
         return _fail(error, 1, verbose)
+    except Exception as error:  # nobody foresaw it, which is no reason to show a user a trace
+        _fail(error, 1, verbose, f"unexpected {type(error).__name__}: ")
+        if not verbose:
+            print("livepaste: that is a fault of the program; --verbose shows where, for a report", file=sys.stderr)
+        return 1
     return 0
 
 
-def _fail(error: BaseException, code: int, verbose: bool) -> int:
+def _keep_stderr() -> None:
+    """Lets Python's own errors and logs past those who point the process's standard error elsewhere: mediapipe's graphs are started on
+    threads with it muted, and what is said meanwhile would be lost."""
+    try:
+        sys.stderr = os.fdopen(
+            os.dup(sys.stderr.fileno()), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+        )
+    except (OSError, ValueError, AttributeError):  # there is none
+        return
+
+
+def _fail(error: BaseException, code: int, verbose: bool, before: str = "") -> int:
     if verbose:
         import traceback
 
         traceback.print_exception(error)
     words = _words(error) if isinstance(error, OSError) and error.strerror else str(error)
-    print(f"livepaste: {' '.join(words.split())}", file=sys.stderr)
+    print(f"livepaste: {before}{' '.join(words.split())}", file=sys.stderr)
     return code
 
 

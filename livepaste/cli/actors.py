@@ -19,6 +19,8 @@ def run(options: ActorsOptions) -> None:
     path = Path(options.to)
     if (path / "truth.json").exists():
         raise TruthError(f"{path}: holds a truth folder already; name another folder")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise TruthError(f"{path}: is not empty; name an empty or new folder")
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -59,9 +59,20 @@ def run(options: ClipOptions) -> None:
         guard = Guard(options.guard, reader.size_wh)
         if masks:
             masks.mkdir(parents=True, exist_ok=True)
+            if not (options.resume or options.overwrite) and (old := next(masks.glob("[0-9]*.png"), None)) is not None:
+                raise ClipError(
+                    f"{masks}: holds {old.name} and perhaps more; name another folder for --masks-to, or give --overwrite"
+                )
         writer = opened.enter_context(
             ClipWriter(
-                out, reader, codec=options.codec, crf=options.crf, mark=options.mark, resume=options.resume, key=digest
+                out,
+                reader,
+                codec=options.codec,
+                crf=options.crf,
+                mark=options.mark,
+                resume=options.resume,
+                overwrite=options.overwrite,
+                key=digest,
             )
         )
         if writer.left_out:
@@ -98,6 +109,7 @@ def run(options: ClipOptions) -> None:
             writer.write(item.image, item.frame.time)
             bar.advance(task)
         damaged, cut_short, left_out = reader.damaged_frames, reader.cut_short, writer.left_out
+        repeated = reader.repeated_frames
         summary = diary.summary
         length = (summary.frames - counted) / float(reader.rate)
     took = time.monotonic() - began
@@ -112,6 +124,8 @@ def run(options: ClipOptions) -> None:
               "whose it is")  # fmt: skip
     if damaged:
         print(f"{damaged} damaged frames of the input were skipped")
+    if repeated:
+        print(f"{repeated} frames of the input have the time of the one before and were left out")
     if cut_short:
         print(cut_short)
     if left_out:

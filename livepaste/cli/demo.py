@@ -38,14 +38,19 @@ class Demo:
         """Run ``livepaste …``; its result goes to the terminal, an error ends the demo."""
         print(f"\n$ livepaste {' '.join(map(str, words))}", flush=True)
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "livepaste", *map(str, words)], stdout=subprocess.PIPE, text=True, check=False
+        process = subprocess.Popen(
+            [sys.executable, "-m", "livepaste", *map(str, words)], stdout=subprocess.PIPE, text=True
         )
+        try:
+            said = process.communicate()[0]
+        except KeyboardInterrupt:  # the step was told as well, and may have something to save
+            process.communicate()
+            raise SystemExit(130) from None
         self.steps.append((name, time.monotonic() - began))
-        print(done.stdout, end="", flush=True)
-        if done.returncode:
-            raise SystemExit(done.returncode)
-        return done.stdout
+        print(said, end="", flush=True)
+        if process.returncode:
+            raise SystemExit(process.returncode)
+        return said
 
     def left(self) -> float:
         """Seconds of the budget not used yet."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from livepaste.types import Face, Frame
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+UNREAD = {".heic", ".heif"}  # what phones take; FFmpeg would give one tile of it
 
 
 def run(options: ExtractOptions) -> None:
@@ -48,20 +49,30 @@ def run(options: ExtractOptions) -> None:
     faults: list[OSError] = []
     with Progress(*columns, console=Console(stderr=True)) as bar, closing(_Photos(options.face)) as photos:
         left = sum(not _known(collector, path)[1].done for path in paths)
+        owed = 0.0  # faces of earlier sources' parts that were less than one
         photo_count = sum(map(_is_photo, paths))
         photo_task = bar.add_task("photos", total=photo_count) if photo_count > 1 else None
         for path in paths:
             if photo_task is not None and _is_photo(path):
                 bar.advance(photo_task)
             try:
+                if path.suffix.lower() in UNREAD:
+                    raise ClipError(f"{path}: {path.suffix} photos cannot be read; convert them to JPEG or PNG")
                 key, tally = _known(collector, path)
                 tallies[key] = tally
                 if tally.done and not (options.animate and tally.frames < options.animate):
                     continue
-                share = _share(options.max, len(collector), left, tally.kept)
-                left = max(1, left - 1)
-                if share == tally.kept and options.max:  # no room: another run with a larger --max reads it
-                    continue
+                share = None
+                if options.max:  # so that later sources get their part
+                    room = max(0, options.max - len(collector))
+                    owed += room / left
+                    part = min(room, int(owed + 1e-9))
+                    owed -= part
+                    share = tally.kept + part
+                    left = max(1, left - 1)
+                    if not part:  # no room: another run with a larger --max reads it
+                        tally.skipped["more than --max, not looked at"] += 1
+                        continue
                 if options.animate:
                     _animate(path, key, tally, collector, options, share, photos, bar)
                 elif _is_photo(path):
@@ -105,14 +116,11 @@ def _known(collector: Collector, path: Path) -> tuple[str, Tally]:
     """The name a file goes by in the face set, and what is known of it."""
     from livepaste.extract import content_of
 
+    # a name in another encoding than the system's (an old disk's) holds what no file of this program can
+    name = os.fsencode(path.name).decode("utf-8", "replace")
     if not path.is_file():
-        return collector.source(path.name, 0)
-    return collector.source(path.name, path.stat().st_size, content_of(path))
-
-
-def _share(most: int, have: int, sources_left: int, kept: int) -> int | None:
-    """How many faces the next source, of which ``kept`` are stored, may give, so that the later ones get their part."""
-    return None if not most else kept + max(0, most - have) // sources_left
+        return collector.source(name, 0)
+    return collector.source(name, path.stat().st_size, content_of(path))
 
 
 def _clip(
@@ -127,9 +135,9 @@ def _clip(
     with ClipReader(path) as reader, Finder(4 if options.face == "all" else 1, options.face) as find:
 
         def mask_of(frame: Frame) -> np.ndarray:
-            if reader.damaged_frames:
+            if reader.damaged_frames or reader.repeated_frames:
                 raise ClipError(
-                    f"{path}: a frame before number {frame.index} is damaged, so which mask belongs to which is not known; mend the "
+                    f"{path}: a frame before number {frame.index} is damaged or has no time of its own, so which mask belongs to which is not known; mend the "
                     "clip, or extract it without --truth-masks"
                 )
             assert masks is not None
@@ -156,10 +164,15 @@ def _clip(
         pace = reader.frames_estimate
         if (last := collector.last_face(key, tally.frames)) is not None:  # whose face it was
             find.expect(last.points_xyz, Fraction(last.time_s))
-        for state in collector.take(
+        taken = collector.take(
             key, tally, frames, faces_of, every=options.every, most=share, pace=pace, mask_of=mask_of if masks else None
-        ):
-            bar.update(task, completed=state.frames)
+        )
+        try:
+            for state in taken:
+                bar.update(task, completed=state.frames)
+        except BaseException:  # Ctrl-C too: what is deleted now is then not read again
+            collector.note(key, tally)
+            raise
         if reader.damaged_frames:
             tally.skipped["damaged"] = reader.damaged_frames
         bar.update(task, total=tally.frames, completed=tally.frames)

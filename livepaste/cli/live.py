@@ -42,7 +42,7 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
     began_s = time.monotonic()
     with ExitStack() as stack:
         if options.stats:
-            check_record("--stats", Path(options.stats))
+            check_record("--stats", Path(options.stats), "output_fps")
         stages = stack.enter_context(closing(build_live.LiveStages(options)))
         stages.check()  # before any device is opened
         try:
@@ -61,7 +61,7 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
         for sink in sinks:
             if hasattr(sink, "on_key"):
                 sink.on_key = lambda key: _press(key, live, guard)
-                sink.flip = not options.mirror
+                sink.flip = options.mirror is None  # with --mirror what comes is mirrored already
         # only now: a run that could not start leaves the last one's numbers
         stats = stack.enter_context(Path(options.stats).open("w", encoding="utf-8")) if options.stats else None
         report = _Report(live, began_s, stats, options.duration)
@@ -138,7 +138,9 @@ class _Report:
                 _say(f"no more statistics: {error}")
         if sys.stderr.isatty():
             raw = "  RAW CAMERA IS SHOWN" if line["passed"] else ""
-            rate = f"{line['output_fps']:.1f} fps  {line.get('latency_ms_p95', 0):.0f} ms p95"
+            late = line.get("latency_ms_p95")
+            shown = "nothing swapped" if late is None else f"{late:.0f} ms p95"
+            rate = f"{line['output_fps']:.1f} fps  {shown}"
             print(f"\r\x1b[K{rate}{raw}", end="", file=sys.stderr, flush=True)
 
     def end(self, counts: dict[str, int]) -> None:

@@ -30,7 +30,7 @@ def run(options: MeasureOptions) -> None:
     from livepaste.measure_run import Inputs, compare, mean_face, open_truth
 
     if options.json:
-        check_record("--json", Path(options.json))
+        check_record("--json", Path(options.json), "swap_psnr_db")
     truth = open_truth(Path(options.truth))
     with ExitStack() as stack:
         out, wearer = (stack.enter_context(ClipReader(path)) for path in (options.out, truth.path / "wearer.mp4"))

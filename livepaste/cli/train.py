@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from livepaste_train.options import TrainOptions
 
-from livepaste.errors import TrainingError
+from livepaste.errors import LivepasteError, TrainingError
+
+AGAIN_S = 0.5  # a second Ctrl-C sooner is the same one, pressed twice
 
 
 def run(options: TrainOptions) -> None:
@@ -21,14 +24,18 @@ def run(options: TrainOptions) -> None:
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = Console(stderr=True)
-    stopping = False
+    asked_s: list[float] = []  # when to stop was asked for
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:  # asked twice: at once, nothing is lost but the steps since the last generation
+        asked_s.append(time.monotonic())
+        if asked_s[-1] - asked_s[0] > AGAIN_S:
             raise KeyboardInterrupt
-        stopping = True
-        console.print("stopping after this dispatch; the generation is being saved")
+        if len(asked_s) == 1:
+            console.print(
+                "stopping after this dispatch; the generation is being saved (Ctrl-C again gives up the steps since the last one)"
+            )
+
+    shown: dict[str, float] = {}  # the last validation told
 
     with Progress(
         TextColumn("{task.description}"),
@@ -46,6 +53,10 @@ def run(options: TrainOptions) -> None:
             checked = f", persona {p.validation['persona_psnr_db']:.1f} dB" if p.validation else ""
             loss = f"  {p.images_per_s:.0f} images/s  loss {p.losses['loss']:.4f}" if p.losses else ""
             text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{left}"
+            nonlocal shown
+            if not console.is_terminal and p.validation != shown:  # a line for each preview where a bar would be lost
+                shown = dict(p.validation)
+                print(text, file=sys.stderr, flush=True)
             bar.update(
                 task,
                 description="training" if p.losses else "compiling",
@@ -55,7 +66,7 @@ def run(options: TrainOptions) -> None:
             )
 
         with _memory_said():
-            trainer = fit.Trainer(options, tell, lambda: stopping)
+            trainer = fit.Trainer(options, tell, lambda: bool(asked_s))
             previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
             try:
                 state = trainer.run()
@@ -78,6 +89,8 @@ def _memory_said() -> Iterator[None]:
     """Too little memory, the machine's or the accelerator's, is one line."""
     try:
         yield
+    except LivepasteError:  # which may quote a library that calls a full disk an exhausted resource
+        raise
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             raise TrainingError(

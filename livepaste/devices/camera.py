@@ -21,6 +21,7 @@ from livepaste.types import Frame
 logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 BACKEND = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+MOST = 9999  # more than any system numbers; OpenCV fails on what is no 32-bit integer
 OWN_LABEL = "livepaste"  # that the virtual camera is loaded with
 NAMES = Path("/sys/class/video4linux")
 
@@ -58,6 +59,8 @@ def _named(*, loopback: bool) -> list[NamedCamera]:
 def camera_index(name: str) -> int:
     """An index as it is, and that of ``/dev/videoN``; a name, or a part of one, looked up among those the system names."""
     if (node := re.fullmatch(r"(?:/dev/video)?(\d+)", name, re.ASCII)) is not None:
+        if int(node[1]) > MOST:
+            raise DeviceError(f"no camera has the number {node[1]}; `livepaste devices` lists them by number")
         return int(node[1])
     known = named_cameras()
     phones = [camera for camera in loopbacks() if camera.name != OWN_LABEL]  # what is sent is no camera to take

@@ -15,6 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -30,10 +31,12 @@ from livepaste.devices.video_color import Painter
 from livepaste.devices.video_read import SMALL_STEP, ClipReader, open_container
 from livepaste.devices.video_write import CODECS, ENCODERS, FORMATS, format_of, settle, video_stream
 from livepaste.errors import ClipError
+from livepaste.lock import alone
 from livepaste.options import one_of
 
 logger = logging.getLogger(__name__)
 
+LOCK = ".lock"
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # a container's about itself
 
 
@@ -42,7 +45,7 @@ class ClipWriter:
 
     ``like`` is the clip it is made from. ``resume`` takes up what a killed run with the same ``key`` (whatever the
     result depends on) left behind: ``resume_at`` says how many frames are done, so the next one written must be
-    that index. Memory does not grow with length. Raises ClipError before any work when the container cannot hold the
+    that index; without it such a run is only thrown away with ``overwrite``. Memory does not grow with length. Raises ClipError before any work when the container cannot hold the
     codec or one of the sound tracks, naming one that can, and when what was left behind is of another work.
     """
 
@@ -56,6 +59,7 @@ class ClipWriter:
         mark: bool = True,
         segment: int = 300,
         resume: bool = False,
+        overwrite: bool = False,
         key: str = "",
     ) -> None:
         one_of("codec", codec, CODECS)
@@ -64,7 +68,9 @@ class ClipWriter:
         self._format = format_of(self.path)
         self._check()
         self.folder = self.path.with_name(self.path.name + ".part")
-        self._segments = self._take_up(resume, key)
+        with ExitStack() as opened:
+            self._segments = self._take_up(resume, overwrite, key, opened)
+            self._lock = opened.pop_all()
         self.resume_at = sum(int(p.stem.split("-")[1]) for p in self._segments)
         self._out: Any = None  # the segment being written
         self._written = 0  # frames in it
@@ -97,20 +103,28 @@ class ClipWriter:
             settle(part, self.path)
         except av.error.FFmpegError as error:
             raise self._failed(error) from error
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> ClipWriter:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self.finish()
-        elif self._out is not None:  # the unfinished segment is of no use; the others wait for a resume
+    def close(self) -> None:
+        """Leave what is done for a resume."""
+        if self._out is not None:  # the unfinished segment is of no use; the others wait
             unfinished, self._out = self._out, None
             try:
                 unfinished.close()
             except av.error.FFmpegError as failure:
                 logger.debug("closing the unfinished segment: %s", failure)
+        self._lock.close()
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self.finish()
+        finally:
+            self.close()
 
     def _failed(self, error: av.error.FFmpegError) -> ClipError:
         reason = error.strerror or error
@@ -151,11 +165,18 @@ class ClipWriter:
             return what
         return None
 
-    def _take_up(self, resume: bool, key: str) -> list[Path]:
+    def _take_up(self, resume: bool, overwrite: bool, key: str, opened: ExitStack) -> list[Path]:
         """The finished segments of an earlier run, in order, if they are wanted and belong to this work."""
         stat = self._like.path.stat()
         work = {"input": [self._like.path.name, stat.st_size, stat.st_mtime_ns], "codec": self._codec,
                 "encoder": ENCODERS[self._codec], "crf": self._crf, "segment": self._segment, "key": key}  # fmt: skip
+        self.folder.mkdir(exist_ok=True)
+        try:
+            opened.enter_context(alone(self.folder / LOCK))
+        except BlockingIOError as error:
+            raise ClipError(
+                f"{self.path}: is being written by another run; wait for its end, or name another output"
+            ) from error
         note = self.folder / "work.json"
         found = {int(p.stem.split("-")[0]): p for p in self.folder.glob("[0-9]*-[0-9]*.nut")}
         if resume and note.exists() and note.read_text("utf-8") == json.dumps(work):
@@ -163,10 +184,17 @@ class ClipWriter:
         if resume and found:
             raise ClipError(
                 f"{self.path}: was begun with another input, model, options or version of livepaste, so it cannot be gone on with; "
-                "give those again, or start from the beginning without --resume"
+                "give those again, or start from the beginning with --overwrite and without --resume"
             )
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir()
+        if found and not overwrite:
+            done = sum(int(p.stem.split("-")[1]) for p in found.values())
+            raise ClipError(
+                f"{self.path}: {done} frames of it are there from a run that did not end; go on with --resume, or start from the "
+                "beginning with --overwrite"
+            )
+        for left in self.folder.iterdir():
+            if left.name != LOCK:
+                left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
         note.write_text(json.dumps(work), "utf-8")
         return []
 

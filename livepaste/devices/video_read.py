@@ -38,6 +38,7 @@ class ClipReader:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.damaged_frames = 0
+        self.repeated_frames = 0  # left out, as shown at no time of their own
         self._given = 0  # frames, those skipped on request included
         self._end = Fraction(0)  # time of the last one
         self.shifts: list[Fraction] = []  # for each time line that began anew, what its times are moved by, seconds
@@ -87,7 +88,7 @@ class ClipReader:
     def cut_short(self) -> str:
         """At the end of the frames: what is missing of what the file states, frames or a length, or nothing."""
         stated = self._stream.frames
-        if stated and self._given + self.damaged_frames < _WHOLE * stated:
+        if stated and self._given + self.damaged_frames + self.repeated_frames < _WHOLE * stated:
             return f"{self.path.name}: ends after {self._given} of {stated} frames; is it complete?"
         length, given = self._stated_s, float(self._end + 1 / self.rate)
         if not stated and given < min(_WHOLE * length, length - 1):
@@ -130,7 +131,7 @@ class ClipReader:
             time = self._time(decoded, last, shift)
             if last is not None and time <= last:
                 if last - time <= SMALL_STEP:
-                    self.damaged_frames += 1  # twice the same moment: there is no place for it in a time line
+                    self.repeated_frames += 1  # twice the same moment: there is no place for it in a time line
                     continue
                 shift += last + 1 / self.rate - time
                 time = last + 1 / self.rate

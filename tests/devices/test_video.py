@@ -204,7 +204,9 @@ def test_killed_run_goes_on_by_segment(clip, tmp_path):
         writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert not target.exists()
     with ClipReader(clip) as reader:
-        assert ClipWriter(target, reader, key="k", resume=True, **how).resume_at == 24
+        again = ClipWriter(target, reader, key="k", resume=True, **how)
+        again.close()
+        assert again.resume_at == 24
     rewrite(clip, target, key="k", resume=True, **how)
     assert target.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.part"))
@@ -217,10 +219,25 @@ def test_leftovers_of_other_work_are_neither_taken_up_nor_lost(clip, tmp_path):
         assert writer.resume_at == 0
         for frame in frames[:5]:
             writer.write(frame.image, frame.time)
+        with pytest.raises(ClipError, match="is being written by another run"):
+            ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="a", overwrite=True)
+        writer.close()
+
+        def taken_up(**how: object) -> int:
+            writer = ClipWriter(tmp_path / "out.mp4", reader, segment=2, **how)
+            writer.close()
+            return writer.resume_at
+
         with pytest.raises(ClipError, match="begun with another input, model, options or version"):
-            ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="b", resume=True)
-        assert ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="a", resume=True).resume_at == 4
-        assert ClipWriter(tmp_path / "out.mp4", reader, segment=2, key="b").resume_at == 0
+            taken_up(key="b", resume=True)
+        for key in ("a", "b"):
+            with pytest.raises(
+                ClipError, match="4 frames of it are there from a run that did not end; go on with --resume"
+            ):
+                taken_up(key=key)
+        assert taken_up(key="a", resume=True) == 4
+        assert taken_up(key="b", overwrite=True) == 0
+        assert taken_up(key="a", resume=True) == 0  # the others are gone, as was asked
 
 
 def test_segments_of_another_encoder_are_not_joined_with_its(clip, tmp_path, monkeypatch):
@@ -229,6 +246,7 @@ def test_segments_of_another_encoder_are_not_joined_with_its(clip, tmp_path, mon
         writer = ClipWriter(tmp_path / "out.mp4", reader, segment=2)
         for frame in list(reader.frames())[:3]:
             writer.write(frame.image, frame.time)
+        writer.close()
         monkeypatch.setitem(video_write.ENCODERS, "h264", ("libx264", {"preset": "fast"}))
         with pytest.raises(ClipError, match="another input, model, options or version"):
             ClipWriter(tmp_path / "out.mp4", reader, segment=2, resume=True)
@@ -372,6 +390,19 @@ def test_wrong_frame_size(clip, tmp_path):
     with ClipReader(clip) as reader, pytest.raises(ValueError, match=r"frame must be \(96, 160, 3\)"):  # noqa: SIM117
         with ClipWriter(tmp_path / "out.mp4", reader) as writer:
             writer.write(np.zeros((10, 10, 3), np.uint8), 0)
+
+
+def test_a_frame_with_the_time_of_the_one_before_is_left_out_and_not_called_damaged(clip, monkeypatch):
+    real = ClipReader._time
+
+    def rounded(self, decoded, last, shift):
+        return Fraction(int(real(self, decoded, last, shift) * 15), 15)  # two of five fall together
+
+    monkeypatch.setattr(ClipReader, "_time", rounded)
+    with ClipReader(clip) as reader:
+        times = [frame.time for frame in reader]
+    assert times == [Fraction(i, 15) for i in range(30)]
+    assert (reader.repeated_frames, reader.damaged_frames, reader.cut_short) == (20, 0, "")
 
 
 def test_damage_in_the_middle_is_skipped_and_counted(clip):

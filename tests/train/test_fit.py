@@ -25,7 +25,7 @@ from livepaste_train.state import load_weights, named
 
 from livepaste.actors.faces import write_faces
 from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
-from livepaste.cli import main
+from livepaste.cli import main, train
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 from livepaste.faceset import read_faceset
 from livepaste.runtime import Session
@@ -371,6 +371,95 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_the_generation_before(
     assert not list((tmp_path / "a").glob("generations/.tmp*"))
 
 
+def test_a_full_quota_is_no_want_of_memory(tmp_path: Path, facesets, small_recipe, monkeypatch, capsys) -> None:
+    def full(self, *words, **more) -> None:
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing file [OS error 122: Disk quota exceeded]")
+
+    monkeypatch.setattr(ocp.PyTreeCheckpointer, "save", full)
+    words = [
+        "train",
+        "--persona",
+        str(facesets[0]),
+        "--wearer",
+        str(facesets[1]),
+        "--recipe",
+        str(small_recipe),
+        "--steps",
+        "2",
+    ]
+    assert main([*words, "--from", "none", "--to", str(tmp_path / "a")]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the training state cannot be written (the disk is full); the generation before it is whole" in told
+    assert "memory" not in told
+
+
+def test_an_export_that_is_refused_keeps_the_training(tmp_path: Path, facesets, small_recipe, monkeypatch) -> None:
+    def refuses(path: Path, *words) -> None:
+        path.write_bytes(b"wrong")
+        raise TrainingError("export differs from the model by 0.1 (at most 0.0001); swap.onnx was not kept")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "export", refuses)
+        with pytest.raises(TrainingError, match=r"swap\.onnx was not kept; the training itself is kept in .*000004"):
+            fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=4, save_every=4), lambda p: None).run()
+    generation = newest_generation(tmp_path / "a")
+    assert (generation.number, generation.onnx.exists()) == (4, False)
+    fit.Trainer(
+        options(facesets, small_recipe, tmp_path / "a", steps=6, save_every=6, resume=True), lambda p: None
+    ).run()
+    assert newest_generation(tmp_path / "a").onnx.exists()
+
+
+def test_a_preview_that_is_held_open_ends_no_training(
+    tmp_path: Path, facesets, small_recipe, monkeypatch, caplog
+) -> None:
+    real, seen = fit.write_picture, tmp_path / "a" / "preview.png"
+
+    def write_picture(path: Path, image: np.ndarray) -> None:
+        if path == seen:
+            raise PermissionError(13, "Permission denied")
+        real(path, image)
+
+    monkeypatch.setattr(fit, "write_picture", write_picture)
+    given = options(facesets, small_recipe, tmp_path / "a", steps=8, save_every=4, show_every=2)
+    fit.Trainer(given, lambda p: None).run()
+    assert caplog.text.count("preview.png cannot be written (Permission denied); training goes on") == 1
+    assert (newest_generation(tmp_path / "a").path / "preview.png").exists()
+
+
+def test_what_was_saved_while_the_faces_were_read_is_not_trained_over(begun: Path, facesets, small_recipe) -> None:
+    """The training that is being stopped saves a last generation: nobody goes on from the one before."""
+    trainer = fit.Trainer(options(facesets, small_recipe, begun, steps=8, resume=True), lambda p: None)
+    newest = newest_generation(begun).path
+    shutil.copytree(newest, newest.with_name("000007"))
+    with pytest.raises(CheckpointError, match="another training has just been saved here; go on with --resume"):
+        trainer.run()
+    assert [r["step"] for r in read_history(begun)][-1] == 6
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
+def test_ctrl_c_pressed_twice_is_one_and_without_a_terminal_every_preview_is_a_line(
+    begun: Path, facesets, small_recipe, monkeypatch, capsys
+) -> None:
+    def run(self) -> None:
+        self.tell(fit.Progress(10, 90, 33.0, 60.0, {"loss": 0.5}, {"persona_psnr_db": 25.0}))
+        self.tell(fit.Progress(15, 90, 33.0, 60.0, {"loss": 0.5}, {"persona_psnr_db": 25.0}))
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert self.stop()
+        time.sleep(train.AGAIN_S + 0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    monkeypatch.setattr(fit.Trainer, "run", run)
+    words = ["train", "--persona", str(facesets[0]), "--wearer", str(facesets[1]), "--recipe", str(small_recipe)]
+    assert main([*words, "--steps", "8", "--from", "none", "--to", str(begun), "--resume"]) == 130
+    told = capsys.readouterr().err
+    assert told.count("the generation is being saved") == 1
+    assert told.count("step 10/90  33 images/s  loss 0.5000, persona 25.0 dB, 1:00 left") == 1
+    assert "step 15" not in told
+
+
 def test_from_a_checkpoint_the_facts_are_this_trainings_own(
     checkpoint: Path, tmp_path: Path, facesets, small_recipe
 ) -> None:
@@ -487,6 +576,11 @@ def test_a_face_whose_mask_is_empty_is_left_out(tmp_path: Path, facesets, caplog
     np.testing.assert_array_equal(faces.packed, whole.packed[3:])
     assert len(faces.weight) == len(faces.played) == len(faces) == len(whole) - 3
     assert "3 masks are empty; those faces are left out" in caplog.text
+    with pytest.raises(FaceSetError, match="49 of 60 faces have a mask that shows a face, at least 50 are needed"):
+        for row in faceset.rows[3:11]:
+            path = folder / "masks" / f"{row.name}.png"
+            cv2.imwrite(str(path), np.zeros((256, 256), np.uint8))
+        load_side([faceset], 64, 0.05)
     only = np.arange(len(faceset)) < 3
     with pytest.raises(FaceSetError, match="nothing is left to train on or to check with; extract again"):
         load_faces(faceset, 64, only)

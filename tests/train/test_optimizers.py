@@ -66,6 +66,36 @@ def test_what_stays_as_it_is_costs_neither_gradient_nor_state() -> None:
     assert "encoder/a/kernel" in named(moving(params, rate_scale(params, False, 0.0)))  # without a base it has to learn
 
 
+def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(tmp_path, checkpoint, facesets, small_recipe) -> None:
+    """Its encoder rests: no gradient, no optimizer state, no wearer's picture; and so it is after a resume."""
+    (tmp_path / "frozen.toml").write_text(small_recipe.read_text() + "encoder_lr = 0.0\n")
+    shutil.copytree(checkpoint, tmp_path / "base")
+    facts = newest_generation(tmp_path / "base").path / "model.json"
+    facts.write_text(facts.read_text().replace('"from_base": false', '"from_base": true'))
+    common = {
+        "persona": str(facesets[0]),
+        "wearer": [str(facesets[1])],
+        "recipe": str(tmp_path / "frozen.toml"),
+        "steps": 8,
+    }
+
+    def run(to: str, stop=lambda: False, tell=lambda p: None, **more) -> dict[str, np.ndarray]:
+        options = TrainOptions(
+            to=str(tmp_path / to), from_=str(tmp_path / "base"), show_every=100, save_every=100, **common, **more
+        )
+        return {name: np.asarray(value) for name, value in named(fit.Trainer(options, tell, stop).run()).items()}
+
+    whole = run("whole")
+    assert "encoder" not in " ".join(name for name in whole if name.startswith("optimizer"))
+    steps: list[int] = []
+    run("cut", lambda: len(steps) >= 2, lambda p: p.losses and steps.append(p.step))
+    assert newest_generation(tmp_path / "cut").number == 4
+    resumed = run("cut", resume=True)
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+
+
 def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, checkpoint, facesets, small_recipe) -> None:
     small = small_recipe.read_text() + "encoder_lr = 0.0\n"
     (tmp_path / "frozen.toml").write_text(small)

@@ -164,4 +164,9 @@ def load_side(facesets: list[FaceSet], side: int, share: float) -> tuple[Faces, 
         out = held_out(faceset.rows, share)
         train.append(load_faces(faceset, side, ~out))
         held.append(load_faces(faceset, side, out))
+        if (left := len(train[-1]) + len(held[-1])) < FEWEST:
+            raise FaceSetError(
+                f"{faceset.path}: {left} of {len(faceset)} faces have a mask that shows a face, at least {FEWEST} are needed; extract "
+                "again, or delete the folder masks"
+            )
     return join(train), join(held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import suppress
 from importlib.metadata import version
@@ -29,6 +30,7 @@ def environment() -> dict[str, str | int | bool]:
         "devices": jax.device_count(),
         "python": platform.python_version(),
         "bfloat16_dots": multiplies_bfloat16(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "compiler": " ".join(f"{name}={value}" for name, value in compiler_options().items()),
     }
 

@@ -21,6 +21,7 @@ from livepaste.checkpoint import (
     append_history,
     cut_history,
     foreign,
+    generation_folders,
     has_begun,
     held,
     newest_generation,
@@ -87,6 +88,10 @@ def _with_facts(params: Any, of: Any) -> Any:
     )
 
 
+def _generations(checkpoint: Path) -> list[str]:
+    return [path.name for path in generation_folders(checkpoint)]
+
+
 class Trainer:
     """One training of one checkpoint. ``tell`` gets a Progress after each dispatch; ``stop`` is asked before each."""
 
@@ -98,6 +103,7 @@ class Trainer:
         self.recipe: Recipe = options.resolved_recipe()
         self.pace = Pace(options, self.recipe.steps_per_dispatch, began)
         self.checkpoint = Path(options.to)
+        self._found = _generations(self.checkpoint)
         # Killed before its first generation, a training has nothing to go on from, and starts again.
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
         self._check_folder()
@@ -149,6 +155,7 @@ class Trainer:
         self.validation: dict[str, float] = {}
         self.spent_s = 0.0
         self._noted = -1  # the last step in the history
+        self._unseen = False  # the preview could not be written
         if self.resumed:
             self._restore(self.resumed)
 
@@ -251,16 +258,33 @@ class Trainer:
             "environment": environment(),
         }
 
+        refused: list[TrainingError] = []
+
         def fill(folder: Path) -> None:
             save_state(folder / "state", self.state)
             save_weights(folder / "weights.npz", self.state.ema)
             model = nnx.merge(self.graph, self.state.ema)
-            export(folder / "swap.onnx", model, facts, *self.validator.first(made))
+            try:
+                export(folder / "swap.onnx", model, facts, *self.validator.first(made))
+            except TrainingError as error:  # no reason to lose the steps that led here
+                (folder / "swap.onnx").unlink(missing_ok=True)
+                refused.append(error)
             write_picture(folder / "preview.png", self.validator.preview(made))
 
         self._note(losses)
-        write_generation(self.checkpoint, step, record, fill)
-        write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
+        written = write_generation(self.checkpoint, step, record, fill)
+        if refused:
+            raise TrainingError(f"{refused[0]}; the training itself is kept in {written.path}") from refused[0]
+        self._picture(made)
+
+    def _picture(self, made: dict[str, np.ndarray]) -> None:
+        """Renew the preview that is looked at meanwhile. A viewer that holds it open (Windows) is no reason to end a training."""
+        try:
+            write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
+        except OSError as error:
+            if not self._unseen:
+                logger.warning("preview.png cannot be written (%s); training goes on", error.strerror or error)
+            self._unseen = True
 
     def _note(self, losses: dict[str, float]) -> None:
         if self._noted == int(self.state.step):
@@ -272,12 +296,16 @@ class Trainer:
     def _show(self, losses: dict[str, float]) -> None:
         made = self.validator.run(self.state.ema)
         self.validation = self.validator.measure(made)
-        write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
+        self._picture(made)
         self._note(losses)
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
         with held(self.checkpoint):
+            if _generations(self.checkpoint) != self._found:  # written while this one read its faces
+                raise CheckpointError(
+                    f"{self.checkpoint}: another training has just been saved here; go on with --resume"
+                )
             return self._run()
 
     def _run(self) -> TrainState:

@@ -36,7 +36,8 @@ def save_state(path: Path, state: Tree) -> None:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(path.absolute(), jax.tree.map(np.asarray, _plain(state)))
     except Exception as error:  # tensorstore says a full disk in a ValueError
-        reason = "the disk is full" if "No space left" in str(error) else " ".join(str(error).split())[:200]
+        full = any(words in str(error) for words in ("No space left", "quota"))
+        reason = "the disk is full" if full else " ".join(str(error).split())[:200]
         raise TrainingError(
             f"{path}: the training state cannot be written ({reason}); the generation before it is whole, go on with --resume"
         ) from error
