@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from livepaste.cli import demo
 from livepaste.devices.video import ClipReader
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_quick_demo_walks_the_whole_way(tmp_path: Path) -> None:
@@ -86,3 +89,33 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "exists and no demo made it" in done.stderr
     assert (tmp_path / "mine.txt").read_text() == "dear"
+
+
+@pytest.mark.skipif(
+    shutil.which("make") is None or not (ROOT / "Makefile").exists(), reason="only in a checkout with make"
+)
+def test_make_hands_on_the_demos_options_and_names_what_a_machine_lacks(tmp_path: Path) -> None:
+    def make(*words: str) -> tuple[int, str]:
+        done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    _, said = make("-n", "demo", "QUICK=1", "PHOTOS=ann.jpg bob.jpg")
+    assert "-m livepaste.cli.demo --quick --photos ann.jpg bob.jpg" in said
+    if os.name != "posix":
+        return
+    for name, script, lacking in (
+        ("old", "exit 1", "livepaste needs Python 3.11 or 3.12 with venv; install it"),
+        (
+            "bare",
+            'case "$2" in *ctypes*) exit 1;; esac',
+            "libGL.so.1 is missing; install it (Debian: apt install libgl1",
+        ),
+    ):
+        if name == "bare" and sys.platform != "linux":
+            continue
+        python = tmp_path / name
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        code, said = make("setup", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
+        assert code == 2
+        assert lacking in said

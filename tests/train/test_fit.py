@@ -21,7 +21,7 @@ from livepaste_train.data import Faces, held_out, load_faces, load_side
 from livepaste_train.evaluate import psnr_db, undistorted
 from livepaste_train.options import Recipe, TrainOptions, as_record, changes, read_recipe, seconds
 from livepaste_train.start import is_own
-from livepaste_train.state import load_weights, named
+from livepaste_train.state import load_weights, named, save_state
 
 from livepaste.actors.faces import write_faces
 from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
@@ -371,26 +371,28 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_the_generation_before(
     assert not list((tmp_path / "a").glob("generations/.tmp*"))
 
 
-def test_a_full_quota_is_no_want_of_memory(tmp_path: Path, facesets, small_recipe, monkeypatch, capsys) -> None:
+def test_a_full_quota_is_no_want_of_memory(tmp_path: Path, monkeypatch) -> None:
     def full(self, *words, **more) -> None:
         raise ValueError("RESOURCE_EXHAUSTED: Error writing file [OS error 122: Disk quota exceeded]")
 
     monkeypatch.setattr(ocp.PyTreeCheckpointer, "save", full)
-    words = [
-        "train",
-        "--persona",
-        str(facesets[0]),
-        "--wearer",
-        str(facesets[1]),
-        "--recipe",
-        str(small_recipe),
-        "--steps",
-        "2",
-    ]
-    assert main([*words, "--from", "none", "--to", str(tmp_path / "a")]) == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert "the training state cannot be written (the disk is full); the generation before it is whole" in told
-    assert "memory" not in told
+    with (
+        pytest.raises(TrainingError, match=r"cannot be written .the disk is full.; the generation before it"),
+        train._memory_said(),
+    ):
+        save_state(tmp_path / "state", {"a": jnp.zeros(3)})
+    with pytest.raises(TrainingError, match="there is not enough memory for it; lower --batch"), train._memory_said():
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes")
+
+
+def walked(trainer: fit.Trainer) -> fit.Trainer:
+    """A trainer whose dispatches do nothing but count, and compile nothing."""
+
+    def dispatch(state, data):
+        return state._replace(step=state.step + 2), {"loss": np.float32(0.5)}
+
+    trainer.dispatch = dispatch
+    return trainer
 
 
 def test_an_export_that_is_refused_keeps_the_training(tmp_path: Path, facesets, small_recipe, monkeypatch) -> None:
@@ -401,12 +403,13 @@ def test_an_export_that_is_refused_keeps_the_training(tmp_path: Path, facesets, 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "export", refuses)
         with pytest.raises(TrainingError, match=r"swap\.onnx was not kept; the training itself is kept in .*000004"):
-            fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=4, save_every=4), lambda p: None).run()
+            walked(
+                fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=4, save_every=4), lambda p: None)
+            ).run()
     generation = newest_generation(tmp_path / "a")
     assert (generation.number, generation.onnx.exists()) == (4, False)
-    fit.Trainer(
-        options(facesets, small_recipe, tmp_path / "a", steps=6, save_every=6, resume=True), lambda p: None
-    ).run()
+    more = options(facesets, small_recipe, tmp_path / "a", steps=6, save_every=6, resume=True)
+    walked(fit.Trainer(more, lambda p: None)).run()
     assert newest_generation(tmp_path / "a").onnx.exists()
 
 
@@ -422,7 +425,7 @@ def test_a_preview_that_is_held_open_ends_no_training(
 
     monkeypatch.setattr(fit, "write_picture", write_picture)
     given = options(facesets, small_recipe, tmp_path / "a", steps=8, save_every=4, show_every=2)
-    fit.Trainer(given, lambda p: None).run()
+    walked(fit.Trainer(given, lambda p: None)).run()
     assert caplog.text.count("preview.png cannot be written (Permission denied); training goes on") == 1
     assert (newest_generation(tmp_path / "a").path / "preview.png").exists()
 
