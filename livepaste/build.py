@@ -46,7 +46,7 @@ def shipped(name: str) -> Path:
 def load_swapper(model: str | Path | None, *, threads: int = 1, provider: str = "auto") -> Swapper:
     """The newest whole generation of a checkpoint, or the persona that comes with livepaste."""
     path = Path(model) if model is not None else shipped("persona")
-    return swapper_of(newest_generation(path), threads=threads, provider=provider)
+    return swapper_of(newest_generation(path, run=True), threads=threads, provider=provider)
 
 
 def swapper_of(generation: Generation, *, threads: int = 1, provider: str = "auto") -> Swapper:

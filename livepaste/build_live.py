@@ -19,7 +19,7 @@ from livepaste import build
 from livepaste.checkpoint import generation_folders, has_begun, newest_generation
 from livepaste.clip_run import still_gone
 from livepaste.devices import SINKS, SOURCES
-from livepaste.errors import LivepasteError, OptionError
+from livepaste.errors import CheckpointError, LivepasteError, OptionError
 from livepaste.guard import hide_faces, make_cover
 from livepaste.masks import build_mask
 from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
@@ -34,6 +34,7 @@ from livepaste.watcher import Watcher
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0  # for a changed settings file or a new generation
 TRIES = 5  # to load a new generation
+AHEAD = 64  # frames that the finder may be ahead of the swap
 BEING_WRITTEN_S = 0.1  # a file that was changed and still is after so long is being written
 UNWATCHED_S = 5.0  # of the cover for want of looks: longer than any start takes
 
@@ -197,10 +198,16 @@ class Changes:
         newest = self._newest_name() if self._options.follow else self._generation
         if newest != self._generation:
             self._tries += 1
+            last = self._tries == TRIES
             try:
-                swapper = build.swapper_of(newest_generation(self._checkpoint), threads=self._options.threads)
-            except (LivepasteError, OSError):
-                if self._tries < TRIES:  # a network folder may need a moment, and no later generation may come
+                generation = newest_generation(self._checkpoint, run=True)
+                if (
+                    generation.number != int(newest) and not last
+                ):  # a network folder may need a moment, and no later one may come
+                    return
+                swapper = build.swapper_of(generation, threads=self._options.threads)
+            except Exception:
+                if not last:
                     return
                 self._generation, self._tries = newest, 0
                 raise
@@ -225,15 +232,24 @@ class LiveStages:
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
         self._asleep_s: float | None = None  # since when, monotonic
+        self._starts, self._start_at = (
+            0,
+            0.0,
+        )  # of a training that is followed: times it could not be read, and when to try again
 
     def check(self) -> None:
         """Raises what is wrong with model, masks and cover, which are loaded later, beside the running stream."""
         if self._awaited():
+            if self._options.guard.on_lost == "pass":
+                raise CheckpointError(
+                    f"{self._checkpoint}: holds no generation yet, and with --on-lost pass the raw camera would be shown until it does; "
+                    "start when it does, or without --on-lost pass"
+                )
             logger.warning(
                 "%s holds no generation yet: the cover is shown until its training writes one", self._checkpoint
             )
         else:
-            newest_generation(self._checkpoint)
+            newest_generation(self._checkpoint, run=True)
         make_cover(self._options.guard.cover)
         build_mask(self._settings.blend.mask)
 
@@ -249,6 +265,8 @@ class LiveStages:
         self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
         found = self._finder(frame)
         self._gone[frame.index] = self._finder.gone
+        if len(self._gone) > AHEAD:  # while nothing is swapped
+            self._gone.pop(min(self._gone), None)
         return found
 
     def _lost(self, index: int, faces: tuple[Face, ...]) -> tuple[Face, ...]:
@@ -261,9 +279,9 @@ class LiveStages:
 
     def swap(self, frame: Frame, faces: tuple[Face, ...]) -> Drawn | None:
         """Every other face hidden, and the chosen one drawn; None for a frame that may not leave."""
-        if self._pipeline is None and self._awaited():
+        pipeline = self._pipeline or (self._follow() if self._options.follow else self._start())
+        if pipeline is None:
             return None
-        pipeline = self._pipeline or self._start()
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
         gone = self._lost(frame.index, faces)
@@ -300,9 +318,23 @@ class LiveStages:
         """Whether the first generation of a training that is followed is still to come."""
         return self._options.follow and not has_begun(self._checkpoint)
 
+    def _follow(self) -> Pipeline | None:
+        """The pipeline of a training's first generation, or None while there is none or it cannot be read yet."""
+        now = time.monotonic()
+        if now < self._start_at or self._awaited():
+            return None
+        try:
+            return self._start()
+        except LivepasteError:
+            self._starts += 1
+            if self._starts == TRIES:
+                raise
+            self._start_at = now + LOOK_EVERY_S
+            return None
+
     def _start(self) -> Pipeline:
         try:
-            swapper = build.swapper_of(newest_generation(self._checkpoint), threads=self._options.threads)
+            swapper = build.swapper_of(newest_generation(self._checkpoint, run=True), threads=self._options.threads)
             pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
                                 want_mask="window" in self._options.sink)  # fmt: skip
         except LivepasteError:

@@ -25,6 +25,7 @@ from livepaste.lock import alone
 logger = logging.getLogger(__name__)
 FORMAT = 1
 KEPT = 2  # generations
+RUN = "swap.onnx"  # what is run of one
 
 
 class _Newer(CheckpointError):
@@ -41,7 +42,7 @@ class Generation:
 
     @property
     def onnx(self) -> Path:
-        return self.path / "swap.onnx"
+        return self.path / RUN
 
     @property
     def state(self) -> Path | None:
@@ -131,8 +132,11 @@ def write_generation(checkpoint: Path, number: int, model: dict[str, Any], fill:
     others = [path for path in generation_folders(checkpoint) if path != final]
     # a training goes on from the newest that is whole: what is damaged after it must not be kept in place of that one
     damaged = [path for path in others if int(path.name) > number and _is_damaged(path)]
+    # nor must the last that can be run go for those whose export was refused
+    run = [path for path in (*others, final) if path not in damaged and (path / RUN).exists()][-1:]
     for old in [*damaged, *[path for path in others if path not in damaged][: 1 - KEPT]]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old not in run:
+            shutil.rmtree(old, ignore_errors=True)
     return Generation(final, number, record)
 
 
@@ -176,8 +180,8 @@ def read_generation(path: Path, number: int = 0) -> Generation:
     return Generation(path, number, record)
 
 
-def newest_generation(checkpoint: Path | str) -> Generation:
-    """The newest generation that is whole; a newer one that is damaged is said.
+def newest_generation(checkpoint: Path | str, *, run: bool = False) -> Generation:
+    """The newest generation that is whole; a newer one that is damaged is said. With ``run`` the newest of those with a model to run.
 
     Raises CheckpointError, with the newest one's fault, when none is whole, and when a later livepaste wrote one.
     """
@@ -185,11 +189,12 @@ def newest_generation(checkpoint: Path | str) -> Generation:
     if not checkpoint.is_dir():
         raise CheckpointError(f"{checkpoint}: no such checkpoint; train one with `livepaste train … --to {checkpoint}`")
     if (checkpoint / "model.json").exists():
-        return read_generation(checkpoint)
+        return _runnable(read_generation(checkpoint)) if run else read_generation(checkpoint)
     fault: CheckpointError | None = None
     for path in reversed(generation_folders(checkpoint)):
         try:
             whole = read_generation(path, int(path.name))
+            whole = _runnable(whole) if run else whole
         except _Newer:
             raise
         except CheckpointError as error:
@@ -201,6 +206,14 @@ def newest_generation(checkpoint: Path | str) -> Generation:
     raise fault or CheckpointError(
         f"{checkpoint}: holds no generation; is this a checkpoint that `livepaste train` wrote?"
     )
+
+
+def _runnable(generation: Generation) -> Generation:
+    if not generation.onnx.exists():
+        raise CheckpointError(
+            f"{generation.path}: holds no {RUN}, so nothing to swap with; it is for `livepaste train` to start from or go on with"
+        )
+    return generation
 
 
 def append_history(checkpoint: Path, record: dict[str, Any]) -> None:

@@ -25,10 +25,6 @@ class Swapper:
 
     def __init__(self, generation: Generation, *, threads: int = 1, provider: str = "auto") -> None:
         self.generation, self.model = generation, generation.model
-        if not generation.onnx.exists():
-            raise CheckpointError(
-                f"{generation.path}: holds no swap.onnx, so nothing to swap with; a base or an unusable export is for `train --from` alone"
-            )
         self.session = Session(generation.onnx, threads=threads, provider=provider)
         where = generation.path
         missing = [name for name in OUTPUTS if name not in self.session.outputs]

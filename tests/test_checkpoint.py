@@ -231,11 +231,23 @@ def test_a_model_that_is_aligned_in_another_way_is_refused(persona, fact: str, v
         Swapper(Generation(generation.path, generation.number, {**generation.model, fact: value}))
 
 
+def test_the_newest_that_can_be_run_is_run_and_kept(tmp_path: Path) -> None:
+    """Exports that were refused leave generations to train on with; the model before them stays."""
+    write(tmp_path, 1)
+    for number in (2, 3, 4):
+        write_generation(tmp_path, number, {}, lambda folder: (folder / "weights.npz").write_bytes(b"w") and None)
+    assert [path.name for path in generation_folders(tmp_path)] == ["000001", "000003", "000004"]
+    assert newest_generation(tmp_path).number == 4
+    assert newest_generation(tmp_path, run=True).number == 1
+    write(tmp_path, 5)
+    assert [path.name for path in generation_folders(tmp_path)] == ["000004", "000005"]
+
+
 def test_a_base_is_nothing_to_swap_with() -> None:
     with pytest.raises(
-        CheckpointError, match=r"holds no swap\.onnx, so nothing to swap with; a base .* `train --from` alone"
+        CheckpointError, match=r"holds no swap\.onnx, so nothing to swap with; it is for `livepaste train`"
     ):
-        Swapper(newest_generation(build.shipped("base")))
+        build.load_swapper(build.shipped("base"))
 
 
 def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -> None:

@@ -250,9 +250,10 @@ def test_the_most_of_many_photos_are_spread_over_them_and_the_rest_is_told(film,
     assert "left out 6: more than --max, not looked at" in capsys.readouterr().out
 
 
-def test_what_phones_take_is_named(tmp_path, capsys):
+def test_what_phones_take_is_named_and_takes_no_others_part(film, tmp_path, capsys):
     (tmp_path / "me.HEIC").write_bytes(b"....ftypheic")
-    assert extract(tmp_path / "me.HEIC", "--to", tmp_path / "set") == 1
+    assert extract(tmp_path / "me.HEIC", film / "photo.png", "--to", tmp_path / "set", "--max", 1) == 1
+    assert len(read_faceset(tmp_path / "set")) == 1
     assert ".HEIC photos cannot be read; convert them to JPEG or PNG" in " ".join(capsys.readouterr().err.split())
 
 

@@ -26,7 +26,7 @@ from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import PENDING, ClipSink
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, write_video
 from livepaste.errors import CheckpointError, ClipError, DeviceError, OptionError
-from livepaste.options import BlendOptions, LiveOptions
+from livepaste.options import BlendOptions, LiveGuardOptions, LiveOptions
 from livepaste.pipeline import Swapped
 from livepaste.stream import Item, Live, Sent
 from livepaste.types import Frame, Mark
@@ -439,8 +439,16 @@ def test_a_training_is_followed_before_its_first_generation(
 ) -> None:
     own = tmp_path / "model"
     options = LiveOptions(model=str(own), follow=True, blend=BlendOptions(mask="hull"))
+    alone = LiveStages(replace(options, follow=False))
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        LiveStages(replace(options, follow=False)).check()
+        alone.check()
+    alone.close()
+    bare = LiveStages(replace(options, guard=LiveGuardOptions(on_lost="pass")))
+    with pytest.raises(
+        CheckpointError, match="holds no generation yet, and with --on-lost pass the raw camera would be shown"
+    ):
+        bare.check()
+    bare.close()
     stages = LiveStages(options)
     try:
         stages.check()
@@ -460,7 +468,13 @@ def test_a_generation_that_cannot_be_loaded_yet_is_tried_again(checkpoint: Path,
     shutil.copytree(checkpoint, own)
     monkeypatch.setattr(Changes, "_run", lambda self: None)
     changes = Changes(LiveOptions(follow=True), own, Settings(BlendOptions()))
-    shutil.copytree(max((own / "generations").iterdir()), own / "generations" / "999999")
+    newest = own / "generations" / "999999"
+    shutil.copytree(max((own / "generations").iterdir()), newest)
+    (newest / "preview.png").rename(tmp_path / "preview.png")  # on its way
+    for _ in range(2):
+        changes._look()
+        assert changes.take() == (None, None)
+    (tmp_path / "preview.png").rename(newest / "preview.png")
     real, troubles = build.swapper_of, [PermissionError(13, "not now"), CheckpointError("half there")]
 
     def swapper_of(*words, **more):
@@ -472,7 +486,7 @@ def test_a_generation_that_cannot_be_loaded_yet_is_tried_again(checkpoint: Path,
     for _ in range(2):
         changes._look()
         assert changes.take() == (None, None)
-    changes._look()
+    changes._look()  # the fifth time
     assert changes.take()[0].generation.number == 999999
     shutil.copytree(own / "generations" / "999999", own / "generations" / "1000000")
     troubles += [CheckpointError("damaged")] * 100

@@ -1,7 +1,7 @@
 """The command line: one verb per module, each imported only when it is called.
 
 Only this package prints. Results go to stdout, progress and logs to stderr. Exit codes: 0, 1 for a
-LivepasteError (one line; the trace with --verbose), 2 for usage.
+LivepasteError or a fault of the program (no trace but with --verbose), 2 for usage, 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -152,6 +152,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a missing right
         return _fail(error, 1, verbose)
+    except ImportError as error:  # of a checkout without all of what it depends on
+        return _fail(error, 1, verbose, "something that it needs is not installed: ")
+    except MemoryError as error:
+        return _fail(error, 1, verbose, "there is not enough memory for it ")
     except Exception as error:  # nobody foresaw it, which is no reason to show a user a trace
         _fail(error, 1, verbose, f"unexpected {type(error).__name__}: ")
         if not verbose:

@@ -32,6 +32,7 @@ def run(options: ClipOptions) -> None:
     from livepaste import build
     from livepaste.clip_diary import Diary
     from livepaste.clip_run import blend, bridge, draw, find, threaded
+    from livepaste.devices.clip_write import begun
     from livepaste.devices.video import ClipReader, ClipWriter
     from livepaste.guard import Guard
     from livepaste.pictures import write_png
@@ -59,9 +60,11 @@ def run(options: ClipOptions) -> None:
         guard = Guard(options.guard, reader.size_wh)
         if masks:
             masks.mkdir(parents=True, exist_ok=True)
-            if not (options.resume or options.overwrite) and (old := next(masks.glob("[0-9]*.png"), None)) is not None:
+            mine = options.overwrite or (options.resume and begun(out))
+            if not mine and (old := next(masks.glob("[0-9]*.png"), None)) is not None:
                 raise ClipError(
-                    f"{masks}: holds {old.name} and perhaps more; name another folder for --masks-to, or give --overwrite"
+                    f"{masks}: holds {old.name} and perhaps more; name another folder for --masks-to, or give --overwrite (--resume for "
+                    "those of a run that did not end)"
                 )
         writer = opened.enter_context(
             ClipWriter(
@@ -75,6 +78,8 @@ def run(options: ClipOptions) -> None:
                 key=digest,
             )
         )
+        if out.exists() and not options.overwrite:  # another run has just ended
+            raise ClipError(f"{out}: exists; name another output or give --overwrite")
         if writer.left_out:
             console.print(f"left out: {', '.join(writer.left_out)}")
         first = writer.resume_at

@@ -44,7 +44,7 @@ class Demo:
         try:
             said = process.communicate()[0]
         except KeyboardInterrupt:  # the step was told as well, and may have something to save
-            process.communicate()
+            print(_rest(process), end="", flush=True)
             raise SystemExit(130) from None
         self.steps.append((name, time.monotonic() - began))
         print(said, end="", flush=True)
@@ -129,6 +129,18 @@ class Demo:
         print(f"\nswap {numbers['swap_psnr_db']} dB, the better baseline {better} dB, the ceiling {numbers['swap_psnr_db_ceiling']} dB; "
               f"mask IoU {numbers['mask_iou']}; seam {numbers['seam']} (rectangle {numbers['seam_rectangle']})")  # fmt: skip
         print(f"look at {self.folder / 'side_by_side.png'} and {self.folder / 'side_by_side.mp4'}")
+
+
+def _rest(process: subprocess.Popen[str]) -> str:
+    """What a step that was interrupted still has to say, however often it is."""
+    while True:
+        try:
+            return process.communicate()[0]
+        except KeyboardInterrupt:
+            continue
+        except ValueError:  # it had said everything
+            process.wait()
+            return ""
 
 
 def _labelled(image: np.ndarray, label: str) -> np.ndarray:

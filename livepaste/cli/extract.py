@@ -48,7 +48,7 @@ def run(options: ExtractOptions) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     faults: list[OSError] = []
     with Progress(*columns, console=Console(stderr=True)) as bar, closing(_Photos(options.face)) as photos:
-        left = sum(not _known(collector, path)[1].done for path in paths)
+        left = sum(_is_wanted(collector, path, options) for path in paths)
         owed = 0.0  # faces of earlier sources' parts that were less than one
         photo_count = sum(map(_is_photo, paths))
         photo_task = bar.add_task("photos", total=photo_count) if photo_count > 1 else None
@@ -60,16 +60,16 @@ def run(options: ExtractOptions) -> None:
                     raise ClipError(f"{path}: {path.suffix} photos cannot be read; convert them to JPEG or PNG")
                 key, tally = _known(collector, path)
                 tallies[key] = tally
-                if tally.done and not (options.animate and tally.frames < options.animate):
+                if not _is_wanted(collector, path, options):
                     continue
                 share = None
                 if options.max:  # so that later sources get their part
                     room = max(0, options.max - len(collector))
-                    owed += room / left
+                    owed += room / max(1, left)
                     part = min(room, int(owed + 1e-9))
                     owed -= part
                     share = tally.kept + part
-                    left = max(1, left - 1)
+                    left -= 1
                     if not part:  # no room: another run with a larger --max reads it
                         tally.skipped["more than --max, not looked at"] += 1
                         continue
@@ -110,6 +110,12 @@ def _files(sources: list[str]) -> Iterator[Path]:
 
 def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTOS
+
+
+def _is_wanted(collector: Collector, path: Path, options: ExtractOptions) -> bool:
+    """Whether there is something of it that the face set does not hold."""
+    tally = _known(collector, path)[1]
+    return path.suffix.lower() not in UNREAD and (not tally.done or (options.animate or 0) > tally.frames)
 
 
 def _known(collector: Collector, path: Path) -> tuple[str, Tally]:

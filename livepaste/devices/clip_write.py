@@ -1,4 +1,4 @@
-"""A clip that keeps everything of another but its pictures: times, sound packets, colour tags, chapters.
+"""A clip that keeps everything of another but its pictures: times, packets of sound and subtitles, colour tags, chapters.
 
 It is encoded in segments, each a finished file beside the output (in ``OUT.part/``), so that a killed run goes on
 after the last whole one. At the end they are joined without encoding again, the original's sound packets are
@@ -36,8 +36,17 @@ from livepaste.options import one_of
 
 logger = logging.getLogger(__name__)
 
-LOCK = ".lock"
+LOCK, NOTE = ".lock", "work.json"
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # a container's about itself
+
+
+def _folder(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def begun(path: Path) -> bool:
+    """Whether there is a run for this output that did not end."""
+    return (_folder(path) / NOTE).exists()
 
 
 class ClipWriter:
@@ -67,7 +76,7 @@ class ClipWriter:
         self._segment = segment  # frames in each
         self._format = format_of(self.path)
         self._check()
-        self.folder = self.path.with_name(self.path.name + ".part")
+        self.folder = _folder(self.path)
         with ExitStack() as opened:
             self._segments = self._take_up(resume, overwrite, key, opened)
             self._lock = opened.pop_all()
@@ -103,8 +112,10 @@ class ClipWriter:
             settle(part, self.path)
         except av.error.FFmpegError as error:
             raise self._failed(error) from error
-        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+        if os.name == "nt":  # the lock could not be removed while it was held
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Leave what is done for a resume."""
@@ -140,9 +151,11 @@ class ClipWriter:
         if self.path.exists() and self._like.path.exists() and self.path.samefile(self._like.path):
             raise ClipError(f"{self.path}: output and input are the same file; name another output")
         with open_container(self._like.path) as source:
-            self.left_out = _left_out(source)
             fault = self._refusal(self._format, source)
             if fault is None:
+                subtitles = [track for track in source.streams.subtitles if self._holds(track)]
+                self._copied = [track.index for track in (*_sound_tracks(source), *subtitles)]
+                self.left_out = _left_out(source, self._copied)
                 return
             fitting = (ending for ending, name in FORMATS.items() if self._refusal(name, source) is None)
             advice = next(fitting, None)
@@ -165,6 +178,23 @@ class ClipWriter:
             return what
         return None
 
+    def _holds(self, track: Any) -> bool:
+        """Whether this container can hold a track as it is: subtitles that it cannot are left out, and named."""
+        try:
+            with av.open(BytesIO(), "w", format=self._format) as trial:
+                like = self._like
+                video_stream(trial, self._codec, like.size_wh, self._crf, like.color, like.time_base)
+                trial.add_stream_from_template(track, opaque=True)
+                trial.start_encoding()
+        except (
+            av.error.FFmpegError,
+            ValueError,
+            AttributeError,
+        ) as error:  # AttributeError: of a codec that nobody knows
+            logger.debug("%s: %s", self._format, error)
+            return False
+        return True
+
     def _take_up(self, resume: bool, overwrite: bool, key: str, opened: ExitStack) -> list[Path]:
         """The finished segments of an earlier run, in order, if they are wanted and belong to this work."""
         stat = self._like.path.stat()
@@ -177,7 +207,7 @@ class ClipWriter:
             raise ClipError(
                 f"{self.path}: is being written by another run; wait for its end, or name another output"
             ) from error
-        note = self.folder / "work.json"
+        note = self.folder / NOTE
         found = {int(p.stem.split("-")[0]): p for p in self.folder.glob("[0-9]*-[0-9]*.nut")}
         if resume and note.exists() and note.read_text("utf-8") == json.dumps(work):
             return [found[i] for i in range(len(found)) if i in found]
@@ -227,14 +257,14 @@ class ClipWriter:
         ):
             out.metadata.update(self._tags())
             video = out.add_stream_from_template(first.streams.video[0], opaque=True)
-            sound = {}
-            for track in _sound_tracks(source):
-                sound[track.index] = out.add_stream_from_template(track, opaque=True)
-                sound[track.index].metadata.update(track.metadata)
-                sound[track.index].disposition = track.disposition
+            copied = {}
+            for track in self._tracks(source):
+                copied[track.index] = out.add_stream_from_template(track, opaque=True)
+                copied[track.index].metadata.update(track.metadata)
+                copied[track.index].disposition = track.disposition
             out.set_chapters(source.chapters())
             # By time, so that players find sound and picture side by side; one packet of each in memory.
-            streams = [self._pictures(video), _sound_packets(source, sound, self._like.shifts)]
+            streams = [self._pictures(video), _packets(source, copied, self._like.shifts)]
             for _, _, packet in heapq.merge(*streams, key=lambda entry: entry[:2]):
                 out.mux_one(packet)
         if self._mark and self._format in ("mp4", "mov"):
@@ -245,10 +275,13 @@ class ClipWriter:
         # A negative start (the run-in of AAC sound) is kept where the container can, not made up for by a shift.
         options = {"avoid_negative_ts": "disabled"}
         if self._format in ("mp4", "mov"):  # say where a track begins in milliseconds, if not asked for another unit
-            units = [self._like.time_base, *(Fraction(track.time_base) for track in _sound_tracks(source))]
+            units = [self._like.time_base, *(Fraction(track.time_base) for track in self._tracks(source))]
             ticks = math.lcm(*(unit.denominator for unit in units))
             options["movie_timescale"] = str(ticks if ticks < 2**31 else self._like.time_base.denominator)
         return options
+
+    def _tracks(self, source: Any) -> list[Any]:
+        return [source.streams[index] for index in self._copied]
 
     def _pictures(self, stream: Any) -> Iterator[tuple[Fraction, int, Any]]:
         for path in self._segments:
@@ -265,9 +298,9 @@ class ClipWriter:
         return synthetic_tags(tags) if self._mark else tags
 
 
-def _left_out(source: Any) -> list[str]:
-    """Tracks that the new clip will lack, by kind and number: pictures are one track, and only sound is copied."""
-    others = Counter(s.type for s in source.streams if s.type not in ("video", "audio"))
+def _left_out(source: Any, copied: list[int]) -> list[str]:
+    """Tracks that the new clip will lack, by kind and number: pictures are one track, and only sound and subtitles are copied."""
+    others = Counter(s.type for s in source.streams if s.index not in copied and s.type not in ("video", "audio"))
     others["video"] = max(0, len(source.streams.video) - 1)
     others["unreadable sound"] = len(source.streams.audio) - len(_sound_tracks(source))
     return [f"{count} {kind} track{'s' * (count > 1)}" for kind, count in others.items() if count]
@@ -278,11 +311,11 @@ def _sound_tracks(source: Any) -> list[Any]:
     return [track for track in source.streams.audio if track.codec_context is not None]
 
 
-def _sound_packets(source: Any, streams: dict[int, Any], shifts: list[Fraction]) -> Iterator[tuple[Fraction, int, Any]]:
-    """The original's sound packets with their bytes and times; nothing is decoded, damaged ones are left out.
+def _packets(source: Any, streams: dict[int, Any], shifts: list[Fraction]) -> Iterator[tuple[Fraction, int, Any]]:
+    """The original's packets of sound and subtitles with their bytes and times; nothing is decoded, damaged ones are left out.
 
-    ``shifts`` are the reader's: where the pictures' time line starts anew (joined recordings), the sound is moved by as much, at least
-    to its own end. A packet that lies back alone is left out.
+    ``shifts`` are the reader's: where the pictures' time line starts anew (joined recordings), the others are moved by as much, sound at
+    least to its own end (subtitles may overlap). A packet that lies back alone is left out.
     """
     if not streams:
         return
@@ -290,7 +323,7 @@ def _sound_packets(source: Any, streams: dict[int, Any], shifts: list[Fraction])
     begun: dict[int, int] = dict.fromkeys(streams, 0)  # time lines
     moved: dict[int, int] = dict.fromkeys(streams, 0)
     try:
-        for packet in source.demux(*_sound_tracks(source)):
+        for packet in source.demux(*(source.streams[index] for index in streams)):
             if packet.dts is None or packet.is_corrupt:
                 continue
             track, unit = packet.stream.index, Fraction(packet.time_base)
@@ -303,9 +336,9 @@ def _sound_packets(source: Any, streams: dict[int, Any], shifts: list[Fraction])
             if moved[track]:
                 packet.dts += moved[track]
                 packet.pts = None if packet.pts is None else packet.pts + moved[track]
-            ends[track] = packet.dts + (packet.duration or 0)
+            ends[track] = packet.dts + (packet.duration or 0) * (packet.stream.type == "audio")
             time = packet.dts * unit
             packet.stream = streams[packet.stream.index]
             yield time, 1, packet
     except (av.error.FFmpegError, OSError) as error:
-        logger.info("the sound ends early: %s", error)
+        logger.info("sound or subtitles end early: %s", error)

@@ -263,6 +263,39 @@ def test_a_sound_track_of_an_unknown_codec_is_left_out_and_said(clip, tmp_path):
     assert times_of(tmp_path / "out.mkv") == times_of(strange)
 
 
+def test_subtitles_are_kept_where_the_container_holds_them(clip, tmp_path):
+    lines = tmp_path / "lines.srt"
+    lines.write_text(
+        "1\n00:00:00,200 --> 00:00:01,900\nHello\n\n2\n00:00:01,000 --> 00:00:01,500\nyou\n"
+    )  # the two overlap
+    film = tmp_path / "film.mkv"
+    with av.open(str(clip)) as source, av.open(str(lines)) as said, av.open(str(film), "w") as out:
+        tracks = [(s, out.add_stream_from_template(s, opaque=True)) for s in (*source.streams, said.streams[0])]
+        tracks[-1][1].metadata["language"] = "nld"
+        for stream, track in tracks:
+            for packet in (source if stream in source.streams else said).demux(stream):
+                if packet.dts is not None:
+                    packet.stream = track
+                    out.mux(packet)
+            if stream in source.streams:
+                source.seek(0)
+
+    def subtitles(path):
+        with av.open(str(path)) as container:
+            (track,) = container.streams.subtitles
+            assert track.language == "nld"
+            return [(bytes(p), p.pts * p.time_base, p.duration * p.time_base) for p in container.demux(track) if p.size]
+
+    rewrite(film, tmp_path / "out.mkv")
+    assert subtitles(tmp_path / "out.mkv") == subtitles(film)
+    assert [text for text, _, _ in subtitles(film)] == [b"Hello", b"you"]
+    with ClipReader(film) as reader, ClipWriter(tmp_path / "out.mp4", reader) as writer:
+        assert writer.left_out == ["1 subtitle track"]
+        for frame in reader.frames():
+            writer.write(frame.image, frame.time)
+    assert times_of(tmp_path / "out.mp4") == times_of(film)
+
+
 def test_a_matroska_file_that_was_cut_off_says_so(clip, tmp_path):
     whole = rewrite(clip, tmp_path / "whole.mkv")
     cut = tmp_path / "cut.mkv"

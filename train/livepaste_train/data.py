@@ -157,16 +157,16 @@ def damaged(facesets: list[FaceSet]) -> str:
     return "; ".join(f"{f.path}: {len(f)} faces{words}" for f in facesets if (words := _damaged(f)))
 
 
-def load_side(facesets: list[FaceSet], side: int, share: float) -> tuple[Faces, Faces]:
-    """Training and held-out faces of one side."""
+def load_side(facesets: list[FaceSet], side: int, share: float, fewest: int = FEWEST) -> tuple[Faces, Faces]:
+    """Training and held-out faces of one side. Raises FaceSetError when a set has fewer that show something."""
     train, held = [], []
     for faceset in facesets:
         out = held_out(faceset.rows, share)
         train.append(load_faces(faceset, side, ~out))
         held.append(load_faces(faceset, side, out))
-        if (left := len(train[-1]) + len(held[-1])) < FEWEST:
+        if (left := len(train[-1]) + len(held[-1])) < fewest:
             raise FaceSetError(
-                f"{faceset.path}: {left} of {len(faceset)} faces have a mask that shows a face, at least {FEWEST} are needed; extract "
+                f"{faceset.path}: {left} of {len(faceset)} faces have a mask that shows a face, at least {fewest} are needed; extract "
                 "again, or delete the folder masks"
             )
     return join(train), join(held)

@@ -30,7 +30,7 @@ from livepaste.checkpoint import (
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
-from livepaste_train.data import damaged, fingerprint, load_side, open_faceset, stored_side
+from livepaste_train.data import FEWEST, damaged, fingerprint, load_side, open_faceset, stored_side
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export
@@ -122,7 +122,8 @@ class Trainer:
                 "delete some, or train at a lower --resolution"
             )
         self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
-        sides = [load_side(facesets, stored, self.recipe.held_out) for facesets in ([persona], wearers)]
+        fewest = 1 if self.resumed else FEWEST  # what was begun may be gone on with
+        sides = [load_side(facesets, stored, self.recipe.held_out, fewest) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
         packed = np.concatenate([train.packed for train, _ in sides])
         self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
@@ -281,7 +282,7 @@ class Trainer:
         """Renew the preview that is looked at meanwhile. A viewer that holds it open (Windows) is no reason to end a training."""
         try:
             write_picture(self.checkpoint / "preview.png", self.validator.preview(made))
-        except OSError as error:
+        except PermissionError as error:
             if not self._unseen:
                 logger.warning("preview.png cannot be written (%s); training goes on", error.strerror or error)
             self._unseen = True
@@ -348,10 +349,14 @@ class Trainer:
             replan = planned
             if not int(self.state.total) and pace.can_plan:
                 note, planned = self._plan(), True
+            if (
+                done % pace.save.every == 0
+            ):  # whatever the clock says of generations: where it rolls back to is the same in every run
+                good = jax.tree.map(np.asarray, self.state)
             if pace.save.at(done):
                 with pace.making(pace.save):
                     self._save(losses)
-                saved, good = done, jax.tree.map(np.asarray, self.state)
+                saved = done
             elif pace.show.at(done) and done != int(self.state.total):  # at the end a generation follows
                 with pace.making(pace.show):
                     self._show(losses)

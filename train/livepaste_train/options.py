@@ -143,10 +143,10 @@ class TrainOptions:
     epochs: float | None = option(None, help="train this many passes over the faces")
     for_: str | None = option(None, flag="--for", help="train about this long: 90s, 10m, 2h")
     show_every: int | None = option(
-        None, help="steps between two previews (default: 50, or as many as keep them to a sixth of the time)"
+        None, help="steps between two previews (default: 50, or so many that they take a sixth of the time)"
     )
     save_every: int | None = option(
-        None, help="steps between two generations (default: 250, or as many as keep them to a sixth of the time)"
+        None, help="steps between two generations (default: 250, or so many that they take a sixth of the time)"
     )
     from_: str = option("base", flag="--from", help="start from: base, none, or a checkpoint folder")
     resume: bool = option(False, help="go on from the newest whole generation in --to")
