@@ -12,6 +12,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -131,7 +132,7 @@ class Demo:
         print(f"look at {self.folder / 'side_by_side.png'} and {self.folder / 'side_by_side.mp4'}")
 
 
-def _rest(process: subprocess.Popen[str]) -> str:
+def _rest(process: Any) -> str:
     """What a step that was interrupted still has to say, however often it is."""
     while True:
         try:
