@@ -201,9 +201,8 @@ class Changes:
             last = self._tries == TRIES
             try:
                 generation = newest_generation(self._checkpoint, run=True)
-                if (
-                    generation.number != int(newest) and not last
-                ):  # a network folder may need a moment, and no later one may come
+                # a network folder may need a moment, and no later one may come
+                if generation.number != int(newest) and not last:
                     return
                 swapper = build.swapper_of(generation, threads=self._options.threads)
             except Exception:
@@ -232,10 +231,8 @@ class LiveStages:
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
         self._asleep_s: float | None = None  # since when, monotonic
-        self._starts, self._start_at = (
-            0,
-            0.0,
-        )  # of a training that is followed: times it could not be read, and when to try again
+        # of a training that is followed: times it could not be read, and when to try again
+        self._starts, self._start_at = 0, 0.0
 
     def check(self) -> None:
         """Raises what is wrong with model, masks and cover, which are loaded later, beside the running stream."""

@@ -48,7 +48,7 @@ def run(options: ExtractOptions) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     faults: list[OSError] = []
     with Progress(*columns, console=Console(stderr=True)) as bar, closing(_Photos(options.face)) as photos:
-        left = sum(_is_wanted(collector, path, options) for path in paths)
+        left = sum(_is_wanted(path, _known(collector, path)[1], options) for path in paths)
         owed = 0.0  # faces of earlier sources' parts that were less than one
         photo_count = sum(map(_is_photo, paths))
         photo_task = bar.add_task("photos", total=photo_count) if photo_count > 1 else None
@@ -60,7 +60,7 @@ def run(options: ExtractOptions) -> None:
                     raise ClipError(f"{path}: {path.suffix} photos cannot be read; convert them to JPEG or PNG")
                 key, tally = _known(collector, path)
                 tallies[key] = tally
-                if not _is_wanted(collector, path, options):
+                if not _is_wanted(path, tally, options):
                     continue
                 share = None
                 if options.max:  # so that later sources get their part
@@ -112,9 +112,8 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTOS
 
 
-def _is_wanted(collector: Collector, path: Path, options: ExtractOptions) -> bool:
+def _is_wanted(path: Path, tally: Tally, options: ExtractOptions) -> bool:
     """Whether there is something of it that the face set does not hold."""
-    tally = _known(collector, path)[1]
     return path.suffix.lower() not in UNREAD and (not tally.done or (options.animate or 0) > tally.frames)
 
 

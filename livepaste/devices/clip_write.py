@@ -36,6 +36,7 @@ from livepaste.options import one_of
 
 logger = logging.getLogger(__name__)
 
+KINDS = {"audio": "sound", "subtitle": "subtitle"}
 LOCK, NOTE = ".lock", "work.json"
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # a container's about itself
 
@@ -151,49 +152,33 @@ class ClipWriter:
         if self.path.exists() and self._like.path.exists() and self.path.samefile(self._like.path):
             raise ClipError(f"{self.path}: output and input are the same file; name another output")
         with open_container(self._like.path) as source:
-            fault = self._refusal(self._format, source)
+            sound, subtitles = _known(source.streams.audio), _known(source.streams.subtitles)
+            fault = self._refusal(self._format, sound)
             if fault is None:
-                subtitles = [track for track in source.streams.subtitles if self._holds(track)]
-                self._copied = [track.index for track in (*_sound_tracks(source), *subtitles)]
+                held = [track for track in subtitles if self._refusal(self._format, [track]) is None]
+                self._copied = [track.index for track in (*sound, *held)]
                 self.left_out = _left_out(source, self._copied)
                 return
-            fitting = (ending for ending, name in FORMATS.items() if self._refusal(name, source) is None)
+            fitting = (ending for ending, name in FORMATS.items() if self._refusal(name, sound) is None)
             advice = next(fitting, None)
         able = f"{advice} can" if advice else "no container known here can"
         raise ClipError(f"{self.path}: {self.path.suffix} cannot hold {fault}; {able}")
 
-    def _refusal(self, container_format: str, source: Any) -> str | None:
+    def _refusal(self, container_format: str, tracks: list[Any]) -> str | None:
         """What this container cannot hold, tried on an empty one in memory; None when it holds everything."""
         what = f"{self._codec} pictures"
         try:
             with av.open(BytesIO(), "w", format=container_format) as trial:
                 like = self._like
                 video_stream(trial, self._codec, like.size_wh, self._crf, like.color, like.time_base)
-                for number, track in enumerate(_sound_tracks(source)):
-                    what = f"sound track {number} ({track.codec_context.name})"
+                for number, track in enumerate(tracks):
+                    what = f"{KINDS[track.type]} track {number} ({track.codec_context.name})"
                     trial.add_stream_from_template(track, opaque=True)
                 trial.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             logger.debug("%s: %s", container_format, error)
             return what
         return None
-
-    def _holds(self, track: Any) -> bool:
-        """Whether this container can hold a track as it is: subtitles that it cannot are left out, and named."""
-        try:
-            with av.open(BytesIO(), "w", format=self._format) as trial:
-                like = self._like
-                video_stream(trial, self._codec, like.size_wh, self._crf, like.color, like.time_base)
-                trial.add_stream_from_template(track, opaque=True)
-                trial.start_encoding()
-        except (
-            av.error.FFmpegError,
-            ValueError,
-            AttributeError,
-        ) as error:  # AttributeError: of a codec that nobody knows
-            logger.debug("%s: %s", self._format, error)
-            return False
-        return True
 
     def _take_up(self, resume: bool, overwrite: bool, key: str, opened: ExitStack) -> list[Path]:
         """The finished segments of an earlier run, in order, if they are wanted and belong to this work."""
@@ -302,13 +287,13 @@ def _left_out(source: Any, copied: list[int]) -> list[str]:
     """Tracks that the new clip will lack, by kind and number: pictures are one track, and only sound and subtitles are copied."""
     others = Counter(s.type for s in source.streams if s.index not in copied and s.type not in ("video", "audio"))
     others["video"] = max(0, len(source.streams.video) - 1)
-    others["unreadable sound"] = len(source.streams.audio) - len(_sound_tracks(source))
+    others["unreadable sound"] = len(source.streams.audio) - len(_known(source.streams.audio))
     return [f"{count} {kind} track{'s' * (count > 1)}" for kind, count in others.items() if count]
 
 
-def _sound_tracks(source: Any) -> list[Any]:
+def _known(tracks: Any) -> list[Any]:
     """Those with a codec that FFmpeg knows: without one a track cannot even be copied (Apple's spatial sound, 2025)."""
-    return [track for track in source.streams.audio if track.codec_context is not None]
+    return [track for track in tracks if track.codec_context is not None]
 
 
 def _packets(source: Any, streams: dict[int, Any], shifts: list[Fraction]) -> Iterator[tuple[Fraction, int, Any]]:

@@ -349,9 +349,8 @@ class Trainer:
             replan = planned
             if not int(self.state.total) and pace.can_plan:
                 note, planned = self._plan(), True
-            if (
-                done % pace.save.every == 0
-            ):  # whatever the clock says of generations: where it rolls back to is the same in every run
+            # whatever the clock says of generations: where it rolls back to is the same in every run
+            if done % pace.save.every == 0:
                 good = jax.tree.map(np.asarray, self.state)
             if pace.save.at(done):
                 with pace.making(pace.save):
