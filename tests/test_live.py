@@ -20,7 +20,8 @@ import pytest
 from livepaste import build, build_live
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings, safe
 from livepaste.cli import main
-from livepaste.cli.live import AGAIN_S, _Report, _set_by_signals, share
+from livepaste.cli.live import _Report, share
+from livepaste.cli.signals import AGAIN_S, set_by_signals
 from livepaste.devices import pipe
 from livepaste.devices.memory import MemorySink, MemorySource
 from livepaste.devices.playback import PENDING, ClipSink
@@ -224,7 +225,7 @@ def test_ctrl_c_ends_cleanly(clip: Path, checkpoint: Path, frames: list[np.ndarr
 @pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
 def test_a_second_ctrl_c_does_not_wait() -> None:
     stop = threading.Event()
-    with pytest.raises(KeyboardInterrupt), _set_by_signals(stop):
+    with pytest.raises(KeyboardInterrupt), set_by_signals(stop):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)  # pressed twice: once
         assert stop.wait(5)

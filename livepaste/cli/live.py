@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from livepaste.cli.records import check_record
+from livepaste.cli.signals import set_by_signals
 from livepaste.errors import LivepasteError
 from livepaste.options import LiveOptions, size_wh
 
@@ -22,12 +21,9 @@ if TYPE_CHECKING:
     from livepaste.stream import Live, Sent
 
 
-AGAIN_S = 0.5  # a second Ctrl-C sooner is the same one, pressed twice
-
-
 def run(options: LiveOptions) -> None:
     stop = threading.Event()
-    with _set_by_signals(stop):  # before anything heavy: Ctrl-C is a clean end from the start
+    with set_by_signals(stop):  # before anything heavy: Ctrl-C is a clean end from the start
         _run(options, stop)
 
 
@@ -70,25 +66,6 @@ def _run(options: LiveOptions, stop: threading.Event) -> None:
                    picture=build_live.picture, on_sent=report.sent, on_delivered=report.delivered)  # fmt: skip
         finally:
             report.end({mark.value: count for mark, count in guard.counts.items()})
-
-
-@contextmanager
-def _set_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run instead of interrupting it; given again while it is ending, they do interrupt."""
-    first_s: list[float] = []
-
-    def end(*_: object) -> None:
-        stop.set()
-        first_s.append(time.monotonic())
-        if first_s[-1] - first_s[0] > AGAIN_S:
-            raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _press(key: str, live: Live, guard: Guard) -> None:

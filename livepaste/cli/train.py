@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from livepaste_train.options import TrainOptions
 
+from livepaste.cli.signals import set_by_signals
 from livepaste.errors import LivepasteError, TrainingError
-
-AGAIN_S = 0.5  # a second Ctrl-C sooner is the same one, pressed twice
 
 
 def run(options: TrainOptions) -> None:
@@ -24,16 +21,12 @@ def run(options: TrainOptions) -> None:
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = Console(stderr=True)
-    asked_s: list[float] = []  # when to stop was asked for
+    stop = threading.Event()
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        asked_s.append(time.monotonic())
-        if asked_s[-1] - asked_s[0] > AGAIN_S:
-            raise KeyboardInterrupt
-        if len(asked_s) == 1:
-            console.print(
-                "stopping after this dispatch; the generation is being saved (Ctrl-C again gives up the steps since the last one)"
-            )
+    def stopping() -> None:
+        console.print(
+            "stopping after this dispatch; the generation is being saved (Ctrl-C again gives up the steps since the last one)"
+        )
 
     shown: dict[str, float] = {}  # the last validation told
 
@@ -66,13 +59,9 @@ def run(options: TrainOptions) -> None:
             )
 
         with _memory_said():
-            trainer = fit.Trainer(options, tell, lambda: bool(asked_s))
-            previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-            try:
+            trainer = fit.Trainer(options, tell, stop.is_set)
+            with set_by_signals(stop, stopping):
                 state = trainer.run()
-            finally:
-                for number, handler in previous.items():
-                    signal.signal(number, handler)
     v = trainer.validation
     made = f"{options.to}: {int(state.step)} steps in {_clock(trainer.spent_s)}"
     if v:  # not when it was stopped before the first step

@@ -26,6 +26,7 @@ from livepaste_train.state import load_weights, named, save_state
 from livepaste.actors.faces import write_faces
 from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
 from livepaste.cli import main, train
+from livepaste.cli.signals import AGAIN_S
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 from livepaste.faceset import read_faceset
 from livepaste.runtime import Session
@@ -450,7 +451,7 @@ def test_ctrl_c_pressed_twice_is_one_and_without_a_terminal_every_preview_is_a_l
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         pressed.append(self.stop())
-        time.sleep(train.AGAIN_S + 0.1)
+        time.sleep(AGAIN_S + 0.1)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
 
