@@ -17,7 +17,7 @@ from livepaste.checkpoint import newest_generation
 
 CASTS = [casts.Cast(("drawn:1", "drawn:2"), seed, 12) for seed in (5, 6)]
 GEOMETRY = Geometry(64, 64, 1.9)
-RECIPE = Recipe(resolution=64, batch=8, optimizer="adam", lr=1e-3, steps_per_dispatch=3, warp=0.2)
+RECIPE = Recipe(resolution=64, batch=4, optimizer="adam", lr=3e-3, steps_per_dispatch=3, warp=0.2)
 
 
 def test_the_numbers_of_a_mirrored_performance() -> None:

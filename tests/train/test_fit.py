@@ -150,7 +150,7 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
     tmp_path: Path, facesets, small_recipe
 ) -> None:
     command = [sys.executable, "-m", "livepaste", "train", "--persona", str(facesets[0]), "--wearer", str(facesets[1]), "--recipe",
-               str(small_recipe), "--steps", "12", "--save-every", "2", "--show-every", "4", "--from", "none", "--resume", "--to"]  # fmt: skip
+               str(small_recipe), "--steps", "12", "--save-every", "2", "--show-every", "12", "--from", "none", "--resume", "--to"]  # fmt: skip
     whole, cut = tmp_path / "whole", tmp_path / "cut"
 
     def started() -> subprocess.Popen[str]:
@@ -304,14 +304,16 @@ def test_each_roll_back_halves_the_rate_also_after_a_generation_was_saved_at_hal
     tmp_path: Path, facesets, small_recipe
 ) -> None:
     told = []
-    trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=12), told.append)
+    given = options(facesets, small_recipe, tmp_path / "a", steps=12, show_every=12)
+    trainer = fit.Trainer(given, told.append)
     whole = trainer.dispatch
     calls = breaks(trainer, lambda call: call in (2, 4))
     ended = trainer.run()
     assert calls == [1.0, 1.0, 0.5, 0.5, *[0.25] * (len(calls) - 4)]
     assert [p.note.split(" with ")[1] for p in told if "not finite" in p.note] == ["rate × 0.5", "rate × 0.25"]
     # as if it had never been: the same steps at the same rates, from the same place in the data
-    again = fit.Trainer(options(facesets, small_recipe, tmp_path / "b", steps=12), told.append)
+    given = options(facesets, small_recipe, tmp_path / "b", steps=12, save_every=12, show_every=12)
+    again = fit.Trainer(given, told.append)
     rates = iter([1.0, 0.5, *[0.25] * 4])
     again.dispatch = lambda state, data: whole(state._replace(rate=jnp.float32(next(rates))), data)
     for (name, value), other in zip(named(ended).items(), named(again.run()).values(), strict=True):
