@@ -77,7 +77,7 @@ class Demo:
         self._table(numbers)
 
     def _shipped(self, clip: Path) -> Path | None:
-        from livepaste.build import shipped
+        from livepaste.checkpoint import shipped
 
         try:
             shipped("persona")
