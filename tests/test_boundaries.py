@@ -45,7 +45,7 @@ LAYER = {
         1,
     ),
     **dict.fromkeys(("pipeline", "stream", "guard", "extract", "measure_run", "clip_run", "clip_diary"), 2),
-    **dict.fromkeys(("finder", "mediapipe_graphs", "runtime", "swapper", "watcher", "devices"), 3),
+    **dict.fromkeys(("finder", "mediapipe_graphs", "runtime", "swapper", "watcher", "devices", "masks.occlusion"), 3),
     **dict.fromkeys(("cli", "build", "build_live", "__main__", "__init__"), 4),
 }
 # library -> the modules that wrap it
@@ -101,8 +101,9 @@ def imports(path: Path) -> set[str]:
 
 
 def part(path: Path) -> str:
-    relative = path.relative_to(ROOT).with_suffix("")
-    return relative.parts[0]
+    words = path.relative_to(ROOT).with_suffix("").parts
+    both = ".".join(words[:2])  # a mask with a library of its own is higher than its kin
+    return both if both in LAYER else words[0]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
+from livepaste.align import Alignment
 from livepaste.registry import resolve
 from livepaste.types import Swap
 
 MASKS = {
     "hull": "livepaste.masks.hull:hull",
     "learned": "livepaste.masks.learned:learned",
+    "occlusion": "livepaste.masks.occlusion:occlusion",
     "rectangle": "livepaste.masks.rectangle:rectangle",
 }
 GROUP = "livepaste.masks"  # entry points
@@ -26,6 +28,8 @@ GROUP = "livepaste.masks"  # entry points
 class Context:
     """What a mask may look at."""
 
+    image: UInt8[np.ndarray, "h w 3"]  # the whole frame
+    alignment: Alignment  # where the crop sits in it
     crop: Float32[np.ndarray, "s s 3"]  # the wearer
     points_xy: Float32[np.ndarray, "n 2"]  # landmarks in crop pixels
     swap: Swap
