@@ -11,11 +11,10 @@ from livepaste_train.augment import Geometry
 from livepaste_train.casts import Cast
 from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
-from livepaste_train.occluded import HELD, SHEET_COVERAGE, WORN, Job, bare_forehead, perform_occluded, sheets
+from livepaste_train.occluded import HELD, SHEET_COVERAGE, WORN, Job, perform_occluded, sheets
 from livepaste_train.options import read_recipe
 from livepaste_train.step import make_dispatch, new_state
 
-from livepaste.actors.drawn import DrawnActor
 from livepaste.runtime import Session
 
 GEOMETRY = Geometry(72, 64, 2.0)
@@ -56,15 +55,6 @@ def test_what_is_worn_is_no_visible_face(monkeypatch) -> None:
     assert ((less > 128).sum((1, 2)) > 20).all()
     changed = np.abs(bare[..., :3].astype(int) - worn[..., :3]).max(-1)
     assert (changed[less > 200] > 8).mean() > 0.8
-
-
-def test_a_fringe_is_noticed() -> None:
-    actor = DrawnActor(8101)
-    assert bare_forehead(actor)
-    actor.texture = actor.texture.copy()
-    brows = int(actor.texture_xy[[105, 334], 1].min())
-    actor.texture[:brows, :, :3] = actor.texture[:brows, :, :3] // 4
-    assert not bare_forehead(actor)
 
 
 def test_a_thing_hides_what_is_behind_it_and_its_shadow_is_still_face() -> None:

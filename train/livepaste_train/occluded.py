@@ -25,8 +25,6 @@ from livepaste_train.casts import EVERY, Cast, Meshes, actor_named, played
 from livepaste_train.data import pack
 
 WORN, HELD = ("glasses", "hair"), ("hand", "gesture", "cup", "paper", "shape")
-BARE = 0.15  # of a forehead may be of another colour than the cheeks: more is a fringe, whose edge the photo's mask does not know
-UNLIKE = 26.0  # in Lab, lightness weighing less than half
 SHEET_COVERAGE = 3.4  # template units that a sheet shows, around the face
 WEARS = 0.3  # of the faces have one of the worn things
 
@@ -40,28 +38,11 @@ class Job:
     meshes: Meshes
 
 
-def bare_forehead(actor: object) -> bool:
-    """Whether a photo actor's mask above the brows is skin, and no hair that falls over it."""
-    texture, xy = actor.texture, actor.texture_xy  # type: ignore[attr-defined]
-    lab = cv2.cvtColor(cv2.GaussianBlur(np.ascontiguousarray(texture[..., :3]), (5, 5), 0), cv2.COLOR_RGB2LAB)
-    unit = float(np.linalg.norm(xy[263] - xy[33])) / 0.746
-    inner = cv2.erode(texture[..., 3], np.ones((3, 3), np.uint8), iterations=max(1, round(0.04 * unit))) > 127
-    above = np.arange(len(texture))[:, None] < xy[[105, 334, 66, 296], 1].min() - 0.06 * unit
-    cheeks = np.clip(np.rint(xy[[50, 280, 101, 330]]).astype(int), 0, len(texture) - 1)
-    skin = np.median([lab[y, x] for x, y in cheeks], axis=0)
-    forehead = lab[inner & above].astype(np.float32)
-    if not len(forehead):
-        return False
-    return float((np.linalg.norm((forehead - skin) * [0.45, 1, 1], axis=1) > UNLIKE).mean()) <= BARE
-
-
 def perform_occluded(job: Job) -> np.ndarray:
-    """One identity's faces, some with glasses or strands: uint32 (frames, side, side), packed; none of a photo with a fringe."""
+    """One identity's faces, some with glasses or strands: uint32 (frames, side, side), packed."""
     cv2.setNumThreads(1)
     (name,), seed, frames = job.cast.identities, job.cast.seed, job.cast.frames
     actor = actor_named(name, job.meshes)
-    if not name.startswith("drawn") and not bare_forehead(actor):
-        return np.empty((0, job.side, job.side), np.uint32)
     performance, made = played(job.cast), np.empty((frames, job.side, job.side), np.uint32)
     rng = np.random.default_rng([31, seed])
     size, length = (job.side, job.side), len(performance)

@@ -214,7 +214,7 @@ class HeldOut:
 
 
 def render(casts: list[Cast], side: int, meshes: Meshes) -> list[np.ndarray]:
-    """Every identity's faces, packed; an empty array for those that are left out."""
+    """Every identity's faces, packed."""
     began, parts = time.monotonic(), []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for part in pool.map(perform_occluded, [Job(cast, side, meshes) for cast in casts]):
@@ -261,7 +261,7 @@ def main() -> None:
                 raise SystemExit(f"{args.cache}: other faces than these options ask for; name another file")
             faces, out, things = arrays["faces"], arrays["out"], arrays["sheets"]
     else:
-        parts = [part for part in render(casts, side, meshes) if len(part)]
+        parts = render(casts, side, meshes)
         faces = np.concatenate(parts[args.held_out :])
         out = np.concatenate([part[:: max(1, args.frames // 6)] for part in parts[: args.held_out]])
         things = make_sheets(sheet_side, args.seed)
