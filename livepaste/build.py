@@ -16,6 +16,7 @@ from livepaste.checkpoint import Generation, newest_generation, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.masks.occlusion import network
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
 from livepaste.pipeline import Pipeline, Swapped
@@ -84,6 +85,11 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     done = "left out of --mask" if left else "there may be holes"
     logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); %s", quality, done)
     return replace(options, mask=left) if left else options
+
+
+def mask_files(spec: str) -> dict[str, str]:
+    """Hashes of what the masks of that name are made with, besides the model."""
+    return network().model["files"] if "occlusion" in (name.strip() for name in spec.split("+")) else {}
 
 
 class FrameSwapper:

@@ -355,7 +355,7 @@ class LiveStages:
         self._settings = settings or before
         try:
             pipeline.options = build.usable(self._settings.blend, self._swapper.model)
-        except OptionError as error:  # a mask of that name does not exist
+        except LivepasteError as error:  # a mask of that name does not exist, or cannot be loaded
             logger.warning("%s; going on as before", error)
             self._settings = before
 

@@ -217,15 +217,15 @@ def _runnable(generation: Generation) -> Generation:
     return generation
 
 
-def shipped(name: str) -> Path:
-    """A checkpoint that comes with livepaste: in the wheel, or in a checkout. Raises CheckpointError when there is none."""
+def shipped(name: str, instead: str = "name a checkpoint with --model") -> Path:
+    """A checkpoint that comes with livepaste: in the wheel, or in a checkout. Raises CheckpointError, with what to do, when there is none."""
     for path in (
         Path(str(files("livepaste"))) / "_checkpoints" / name,
         Path(__file__).resolve().parents[1] / "checkpoints" / name,
     ):
         if (path / "model.json").exists():
             return path
-    raise CheckpointError(f"no {name} came with this livepaste; name a checkpoint with --model")
+    raise CheckpointError(f"no {name} came with this livepaste; {instead}")
 
 
 def append_history(checkpoint: Path, record: dict[str, Any]) -> None:

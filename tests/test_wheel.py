@@ -43,6 +43,7 @@ def test_the_wheel_works_alone(tmp_path: Path, facesets, small_recipe, frames) -
         "persona/swap.onnx",
         "persona/model.json",
         "occlusion/visible.onnx",
+        "occlusion/model.json",
     ):
         assert f"livepaste/_checkpoints/{shipped}" in names
     assert "livepaste_train/recipes/light.toml" in names

@@ -56,8 +56,8 @@ def visible_face(
     canvas: UInt8[np.ndarray, "s s 3"], alpha: UInt8[np.ndarray, "s s"], xy: Float[np.ndarray, "n 2"]
 ) -> UInt8[np.ndarray, "s s"]:
     """The mask, 255 = face, with a soft edge. ``alpha``: of the person; ``xy``: mesh points in canvas pixels, the face upright."""
-    share = _SIDE / canvas.shape[0]
-    xy, small_alpha = xy * share, cv2.resize(alpha, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    large_xy, share = xy, _SIDE / canvas.shape[0]
+    xy, small_alpha = (xy + 0.5) * share - 0.5, cv2.resize(alpha, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cv2.resize(canvas, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
     known = _known(lab, small_alpha, xy)
     mixtures = np.zeros((1, 65)), np.zeros((1, 65))
@@ -71,14 +71,24 @@ def visible_face(
     for way in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
         shape = cv2.morphologyEx(shape, way, disc)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(shape)
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
+    if count < 2:
+        return np.zeros(canvas.shape[:2], np.uint8)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     soft = cv2.GaussianBlur(np.where(parts == largest, 255, 0).astype(np.uint8), (0, 0), 1.2)
-    return cv2.resize(soft, canvas.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    soft = cv2.resize(soft, canvas.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    return np.minimum(soft, _outlined(face_polygon(large_xy, FURTHEST), canvas.shape[0]))
+
+
+def _outlined(polygon: np.ndarray, side: int) -> np.ndarray:
+    """A polygon's cover of each pixel, uint8 (side, side): jaw and cheeks end where the mesh does."""
+    big = np.zeros((side * 4, side * 4), np.uint8)
+    cv2.fillPoly(big, [np.rint(((polygon + 0.5) * 4 - 0.5) * 16).astype(np.int32)], 255, shift=4)
+    return cv2.resize(big, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _filled(polygon: np.ndarray) -> np.ndarray:
     made = np.zeros((_SIDE, _SIDE), np.uint8)
-    return cv2.fillPoly(made, [np.rint((polygon + 0.5) * 16 - 8).astype(np.int32)], 1, shift=4) > 0
+    return cv2.fillPoly(made, [np.rint(polygon * 16).astype(np.int32)], 1, shift=4) > 0
 
 
 def _shrunk(mask: np.ndarray, by_px: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Masks by name, joined by ``+`` and multiplied: the persona shows where every one of them says so.
 
-Each is a function of a :class:`Context` that returns float32 (s, s) in [0, 1] in crop pixels.
+Each is a function of a :class:`Context` that returns float32 (s, s) in [0, 1] in crop pixels; or a class of such functions, for what has
+to be loaded first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from livepaste.types import Swap
 MASKS = {
     "hull": "livepaste.masks.hull:hull",
     "learned": "livepaste.masks.learned:learned",
-    "occlusion": "livepaste.masks.occlusion:occlusion",
+    "occlusion": "livepaste.masks.occlusion:Occlusion",
     "rectangle": "livepaste.masks.rectangle:rectangle",
 }
 GROUP = "livepaste.masks"  # entry points
@@ -43,15 +44,16 @@ Mask = Callable[[Context], np.ndarray]
 
 
 def build_mask(spec: str) -> Mask:
-    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one.
+    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
-    Beside ``learned`` the ``hull`` is only a bound, wider than a face: two tight masks would each take off an edge.
+    Beside ``learned`` or ``occlusion`` the ``hull`` is only a bound, wider than a face: two tight masks would each take off an edge.
     """
     names = [name.strip() for name in spec.split("+")]
     parts: list[Mask] = [resolve("mask", name, MASKS, group=GROUP) for name in names]
-    if "learned" in names:
+    if {"learned", "occlusion"} & {*names}:
         bound: Mask = resolve("mask", "livepaste.masks.hull:around", MASKS)
         parts = [bound if name == "hull" else part for name, part in zip(names, parts, strict=True)]
+    parts = [part() if isinstance(part, type) else part for part in parts]
 
     def product(context: Context) -> np.ndarray:
         mask = parts[0](context)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from livepaste_train import occlusion
-from livepaste_train.augment import Geometry
+from livepaste_train.augment import Geometry, random_affine, sample
 from livepaste_train.casts import Cast
 from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
@@ -15,6 +15,8 @@ from livepaste_train.occluded import HELD, SHEET_COVERAGE, WORN, Job, perform_oc
 from livepaste_train.options import read_recipe
 from livepaste_train.step import make_dispatch, new_state
 
+from livepaste.align import CENTER, STORED_COVERAGE
+from livepaste.errors import TrainingError
 from livepaste.runtime import Session
 
 GEOMETRY = Geometry(72, 64, 2.0)
@@ -67,6 +69,26 @@ def test_a_thing_hides_what_is_behind_it_and_its_shadow_is_still_face() -> None:
     assert shown[:, 41, 30].min() < 0.55  # below it, of some
 
 
+def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> None:
+    """A spot at one place of the template, on a face and on a sheet that shows more around it, comes out at one place."""
+    spot = np.array([0.8, 0.6])
+
+    def packed(side: int, coverage: float) -> jnp.ndarray:
+        y, x = np.mgrid[0:side, 0:side]
+        at = (spot - CENTER) * side / coverage + (side - 1) / 2
+        bell = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * (0.05 * side / coverage) ** 2))
+        return jnp.asarray(np.rint(bell * 255).astype(np.uint32)[None] << 24)
+
+    affine = random_affine(jax.random.key(3), 6, replace(RECIPE, rotate=30.0, zoom=0.3, shift=0.1))
+    zeros, none = jnp.zeros(6, jnp.int32), jnp.tile(jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]]), (6, 1, 1))
+    face = sample(packed(72, STORED_COVERAGE), zeros, affine, GEOMETRY)[..., 3]
+    thing = sample(packed(108, SHEET_COVERAGE), zeros, occlusion._after(affine, none), SHEET)[..., 3]
+    assert float(face.max()) > 0.9
+    for a, b in zip(np.asarray(face), np.asarray(thing), strict=True):
+        centres = [np.average(np.indices(v.shape).reshape(2, -1), axis=1, weights=v.ravel()) for v in (a, b)]
+        np.testing.assert_allclose(*centres, atol=0.1)
+
+
 def test_light_and_shade_leave_the_mask_alone_and_change_the_face() -> None:
     pictures = jnp.full((40, 64, 64, 3), 0.5)
     alpha = jnp.zeros((40, 64, 64, 1)).at[:, 20:40, 20:40].set(1.0)
@@ -89,7 +111,9 @@ def test_a_batch_is_crops_and_masks_and_another_key_gives_another(stage) -> None
     assert not np.array_equal(draw(jax.random.key(2))[0], crops)
 
 
-def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(stage, tmp_path: Path) -> None:
+def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
+    stage, tmp_path: Path, monkeypatch
+) -> None:
     model = VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
     scale = jax.tree.map(lambda _: 1.0, params)
@@ -102,6 +126,9 @@ def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(sta
     crop = eight_bits(np.random.default_rng(0).random((64, 64, 3)))
     learned = nnx.merge(graph, state.params)
     export_visible(tmp_path / "visible.onnx", learned, {"model": "visible"}, crop)
+    with pytest.raises(TrainingError, match="export differs from the model"):
+        monkeypatch.setattr("livepaste_train.export.VISIBLE_LIMIT", 0.0)
+        export_visible(tmp_path / "no.onnx", learned, {"model": "visible"}, crop)
     made = Session(tmp_path / "visible.onnx").run({"crop": crop.transpose(2, 0, 1)[None]})["visible"][0, 0]
     np.testing.assert_allclose(made, np.asarray(learned.visible(crop[None]))[0, ..., 0], atol=VISIBLE_LIMIT)
     assert (tmp_path / "visible.onnx").stat().st_size < 3e6

@@ -2,7 +2,7 @@
 
 Trained on actors of its own, drawn and photographed, with things laid over them by the thousand: other ones in every step.
 
-``python -m livepaste_train.occlusion --stills DIR --cache FACES.npy --to checkpoints/occlusion --for 20m``
+``python -m livepaste_train.occlusion --stills DIR --cache FACES.npz --to checkpoints/occlusion --for 20m``
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ from livepaste_train.export import export_visible
 from livepaste_train.fit import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, SHEET_COVERAGE, Job, perform_occluded, sheets
-from livepaste_train.options import Recipe, read_recipe, seconds
+from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.step import TrainState, make_dispatch, new_state
 
@@ -46,6 +46,11 @@ RECIPE = {"name": "occlusion", "model": "visible", "resolution": 128, "coverage"
 LAYERS = 0.62, 0.25  # how often there is one thing in front, and another before it
 EDGE = 4.0  # what a pixel of an edge weighs more than one amid face or background
 SHEETS = 400  # of each kind
+CHEEK = (
+    0.27,
+    0.25,
+    0.12,
+)  # where a cheek is beside the middle of a crop and below it, and how far it reaches, half sides
 FACE_UNITS = 1.25  # width of a face, template units: for the tolerance of the boundary measure
 
 
@@ -80,9 +85,11 @@ def thing(key: Array, stage: Stage, face_affine: Array, geometry: Geometry, shee
     index = jax.random.randint(k[0], (b,), 0, len(stage.sheets))
     over = sample(stage.sheets, index, _after(face_affine, _turned(k[1], b, 0.8, 0.4, 0.5)), sheet)
     color, alpha = over[..., :3], over[..., 3:]
-    # some with the skin of another face's cheeks: to a colour alone nothing should be betrayed
+    # some with the skin of a cheek, left or right, of somebody else: to a colour alone nothing should be betrayed
     other = jax.random.randint(k[2], (b,), 0, len(stage.faces))
-    cheek = _turned(k[3], b, 3.1, 0.5, 0.3) * jnp.array([0.3, 0.3, 1.0])
+    cheek = _turned(k[3], b, 3.1, 0.3, 0.04) * jnp.array([CHEEK[2], CHEEK[2], 1.0])
+    left = jnp.where(jax.random.bernoulli(k[5], 0.5, (b,)), -1.0, 1.0)
+    cheek = cheek.at[:, :, 2].add(jnp.stack([left * CHEEK[0], jnp.full(b, CHEEK[1])], -1))
     skin = sample(stage.faces, other, cheek, geometry)[..., :3]
     light = color.mean(-1, keepdims=True)
     usual = (light * alpha).sum((1, 2), keepdims=True) / (alpha.sum((1, 2), keepdims=True) + 1e-3)
@@ -139,7 +146,8 @@ def in_front(key: Array, pictures: Array, masks: Array, over: Array) -> tuple[Ar
     for _ in range(3):
         shadow = _box(_box(shadow, 1), 2)
     u = jax.random.uniform(key, (1, len(over)))[:, :, None, None, None]
-    pictures = pictures * (1 - jnp.maximum(0.0, 1.2 * u[0] - 0.5) * jnp.roll(shadow, (3, 1), (1, 2)))
+    shadow = jnp.pad(shadow, ((0, 0), (3, 0), (1, 0), (0, 0)))[:, :-3, :-1]
+    pictures = pictures * (1 - jnp.maximum(0.0, 1.2 * u[0] - 0.5) * shadow)
     return pictures * (1 - alpha) + color, masks * (1 - alpha)
 
 
@@ -175,7 +183,10 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
 
 
 class HeldOut:
-    """Identities and things that this training is not shown: how good masks are without and with each kind of thing."""
+    """The first identities, whose faces this training is not shown: how good masks are without and with each kind of thing.
+
+    Not all of them unseen people: morphs in the rest may have half of one's face. The things are of another seed.
+    """
 
     def __init__(
         self, faces: np.ndarray, sheet_side: int, kinds: tuple[str, ...], geometry: Geometry, graph: Any
@@ -254,7 +265,7 @@ def main() -> None:
         meshes = {str(args.stills / name): arrays[name] for name in arrays.files if name not in args.without}
     casts = casting([Path(path) for path in sorted(meshes)], drawn=args.drawn, morphs=args.morphs, group=1,
                     frames=args.frames, seed=args.seed)  # fmt: skip
-    told = f"maker {MAKER_VERSION}, {side} px, sheets {sheet_side} px: {casts}"
+    told = f"maker {MAKER_VERSION}, {side} px, sheets {sheet_side} px, {args.held_out} held out: {casts}"
     if args.cache and args.cache.exists():
         with np.load(args.cache) as arrays:
             if str(arrays["of"]) != told:
@@ -270,7 +281,8 @@ def main() -> None:
     print(f"{len(faces)} faces, {len(things)} things, {len(out)} held out", file=sys.stderr, flush=True)
     geometry = Geometry(side, recipe.resolution, recipe.coverage)
     sheet = replace(geometry, stored=sheet_side, stored_coverage=SHEET_COVERAGE)
-    model = VisibleFace(VisibleOptions(resolution=recipe.resolution), nnx.Rngs(args.seed))
+    shape = VisibleOptions(resolution=recipe.resolution)
+    model = VisibleFace(shape, nnx.Rngs(args.seed))
     graph, params = nnx.split(model, nnx.Param)
     scale = jax.tree.map(lambda _: 1.0, params)
     compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
@@ -284,7 +296,8 @@ def main() -> None:
         if clock.due("measure", 60):
             numbers, preview = held_out.measure(state.ema)
             clock.say(state, loss=losses["loss"], edge=losses["edge"], **numbers)
-            record = {**contract(recipe), "steps": int(state.step), "validation": numbers}
+            record = {**contract(recipe), "steps": int(state.step), "validation": numbers, "consent": "synthetic",
+                      "maker": MAKER_VERSION, "recipe": as_record(recipe), "options": asdict(shape)}  # fmt: skip
 
             def fill(
                 folder: Path, state: TrainState = state, record: dict[str, Any] = record, preview: np.ndarray = preview
