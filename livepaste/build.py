@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from livepaste.checkpoint import Generation, newest_generation
+from livepaste.checkpoint import Generation, newest_generation, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.masks.occlusion import network
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
 from livepaste.pipeline import Pipeline, Swapped
@@ -31,17 +31,6 @@ logger = logging.getLogger(__name__)
 MASK_LEARNED = 0.88
 
 Choose = Callable[[tuple[Face, ...]], tuple[Face, ...]]
-
-
-def shipped(name: str) -> Path:
-    """A checkpoint that comes with livepaste: in the wheel, or in a checkout. Raises CheckpointError when there is none."""
-    for path in (
-        Path(str(files("livepaste"))) / "_checkpoints" / name,
-        Path(__file__).resolve().parents[1] / "checkpoints" / name,
-    ):
-        if (path / "model.json").exists():
-            return path
-    raise CheckpointError(f"no {name} came with this livepaste; name a checkpoint with --model")
 
 
 def load_swapper(model: str | Path | None, *, threads: int = 1, provider: str = "auto") -> Swapper:
@@ -96,6 +85,11 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     done = "left out of --mask" if left else "there may be holes"
     logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); %s", quality, done)
     return replace(options, mask=left) if left else options
+
+
+def mask_files(spec: str) -> dict[str, str]:
+    """Hashes of what the masks of that name are made with, besides the model."""
+    return network().model["files"] if "occlusion" in (name.strip() for name in spec.split("+")) else {}
 
 
 class FrameSwapper:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from livepaste import build
-from livepaste.checkpoint import generation_folders, has_begun, newest_generation
+from livepaste.checkpoint import generation_folders, has_begun, newest_generation, shipped
 from livepaste.clip_run import still_gone
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import CheckpointError, LivepasteError, OptionError
@@ -221,7 +221,7 @@ class LiveStages:
 
     def __init__(self, options: LiveOptions) -> None:
         self._options = options
-        self._checkpoint = Path(options.model) if options.model else build.shipped("persona")
+        self._checkpoint = Path(options.model) if options.model else shipped("persona")
         self._settings = base = Settings(options.blend, options.face)
         self._changes = Changes(options, self._checkpoint, base)  # before the file is read: no change is missed
         if options.settings:
@@ -355,7 +355,7 @@ class LiveStages:
         self._settings = settings or before
         try:
             pipeline.options = build.usable(self._settings.blend, self._swapper.model)
-        except OptionError as error:  # a mask of that name does not exist
+        except LivepasteError as error:  # a mask of that name does not exist, or cannot be loaded
             logger.warning("%s; going on as before", error)
             self._settings = before
 

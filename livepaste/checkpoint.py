@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,17 @@ def _runnable(generation: Generation) -> Generation:
             f"{generation.path}: holds no {RUN}, so nothing to swap with; it is for `livepaste train` to start from or go on with"
         )
     return generation
+
+
+def shipped(name: str, instead: str = "name a checkpoint with --model") -> Path:
+    """A checkpoint that comes with livepaste: in the wheel, or in a checkout. Raises CheckpointError, with what to do, when there is none."""
+    for path in (
+        Path(str(files("livepaste"))) / "_checkpoints" / name,
+        Path(__file__).resolve().parents[1] / "checkpoints" / name,
+    ):
+        if (path / "model.json").exists():
+            return path
+    raise CheckpointError(f"no {name} came with this livepaste; {instead}")
 
 
 def append_history(checkpoint: Path, record: dict[str, Any]) -> None:

@@ -62,7 +62,6 @@ class DrawnFace:
     """One face as the network draws it, and what it is laid with: settings and model of that moment."""
 
     seen: Context  # the crop, the points in it, and the swap
-    alignment: Alignment
     parts: Parts
     memory: dict[str, np.ndarray]  # what this face's colour match remembers
 
@@ -120,15 +119,15 @@ def draw_face(
     alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage)
     wearer = crop(image, alignment).astype(np.float32) / 255
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
-    return DrawnFace(Context(wearer, points_xy, parts.swapper(wearer)), alignment, parts, memory)
+    return DrawnFace(Context(image, alignment, wearer, points_xy, parts.swapper(wearer)), parts, memory)
 
 
 def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: bool = False) -> Laid:
     """Mask, colour and blend one drawn face into ``image``, which is not modified."""
     seen, options = face.seen, face.parts.options
-    where = placed(face.alignment, options)
+    where = placed(seen.alignment, options)
     mask = face.parts.mask(seen)
-    moved = None if where is face.alignment else (where, face.alignment)
+    moved = None if where is seen.alignment else (where, seen.alignment)
     share = options.opacity * _share(mask, seen.points_xy, moved)
     patch = seen.swap.image
     if options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all

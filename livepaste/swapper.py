@@ -10,14 +10,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from livepaste.align import CENTER, TEMPLATE
-from livepaste.checkpoint import Generation
+from livepaste.checkpoint import RUN, Generation
+from livepaste.crop_model import CropModel
 from livepaste.errors import CheckpointError
-from livepaste.runtime import Session
 from livepaste.types import Swap
 
 OUTPUTS = ["image", "persona_mask", "wearer_mask"]
-FACTS = ("resolution", "coverage", "center", "template", "persona", "wearers")
 
 
 class Swapper:
@@ -25,31 +23,8 @@ class Swapper:
 
     def __init__(self, generation: Generation, *, threads: int = 1, provider: str = "auto") -> None:
         self.generation, self.model = generation, generation.model
-        self.session = Session(generation.onnx, threads=threads, provider=provider)
-        where = generation.path
-        missing = [name for name in OUTPUTS if name not in self.session.outputs]
-        shape = self.session.inputs.get("crop")
-        square = shape is not None and len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3]
-        if missing or shape is None or not square or not isinstance(shape[2], int):
-            raise CheckpointError(
-                f"{where}: swap.onnx has inputs {self.session.inputs} and outputs {self.session.outputs}, not a swap's"
-            )
-        self.size: int = shape[2]
-        if self.model.get("resolution") != self.size:
-            raise CheckpointError(
-                f"{where}: model.json says resolution {self.model.get('resolution')}, swap.onnx {self.size}; copy it again"
-            )
-        if self.model.get("template") != TEMPLATE or self.model.get("center") != list(CENTER):
-            raise CheckpointError(
-                f"{where}: aligned to template {self.model.get('template')!r}, this version uses {TEMPLATE!r}; train again"
-            )
-        coverage = self.model.get("coverage")
-        if not isinstance(coverage, (int, float)) or not 0.5 <= coverage <= 8:
-            raise CheckpointError(
-                f"{where}: coverage {coverage!r} in model.json is not usable; copy the checkpoint again"
-            )
-        self.coverage = float(coverage)
-        self._check_facts()
+        net = CropModel(generation, RUN, "a swap", OUTPUTS, threads=threads, provider=provider)
+        self.session, self.size, self.coverage = net.session, net.size, net.coverage
         self._check_parity()
 
     def __call__(self, crop: Float32[np.ndarray, "s s 3"]) -> Swap:
@@ -67,22 +42,6 @@ class Swapper:
         if "code" not in self.session.outputs:
             raise CheckpointError(f"{self.generation.path}: this model does not give its code")
         return self.session.run({"crop": np.ascontiguousarray(crop.transpose(2, 0, 1))[None]}, ["code"])["code"][0]
-
-    def _check_facts(self) -> None:
-        """What no hash is of: ``model.json`` says the same as the model that was exported with it."""
-        try:
-            exported = json.loads(self.session.metadata.get("livepaste", "{}"))
-        except ValueError:
-            exported = None
-        if not isinstance(exported, dict):
-            raise CheckpointError(
-                f"{self.generation.onnx}: what it says of itself is damaged; copy the checkpoint again"
-            )
-        for name in FACTS:
-            if name in exported and exported[name] != self.model.get(name):
-                raise CheckpointError(
-                    f"{self.generation.path}: model.json says {name} {self.model.get(name)!r}, swap.onnx {exported[name]!r}; copy it again"
-                )
 
     def _check_parity(self) -> None:
         """Run the picture that came with the model and compare: another runtime or provider may compute something else."""

@@ -347,6 +347,52 @@ def _tone(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return color / color.sum()
 
 
+def still(seed: int) -> tuple[DrawnActor, np.ndarray, np.ndarray, np.ndarray]:
+    """A drawn actor who looks straight ahead, as a photograph is looked at: actor, picture, true visible face, points."""
+    drawn, performance = DrawnActor(seed), perform(5, 400)
+    straight = int(np.argmin(np.abs(performance.yaw) + np.abs(performance.pitch) + np.abs(performance.roll)))
+    shot = drawn.render_crop(performance, straight, 384, 3.4)
+    return drawn, shot.image, shot.mask > 127, shot.points_xyz[:, :2].astype(np.float64)
+
+
+def seen_in(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    from livepaste.actors.matte import person
+    from livepaste.actors.visible import visible_face
+
+    return visible_face(image, person(image, xy, (slice(0, 384), slice(0, 384))), xy) > 127
+
+
+@pytest.mark.parametrize("seed", [8101, 8102, 8104, 8105, 8109])
+def test_the_visible_face_of_a_photo_goes_up_to_its_hairline(seed: int) -> None:
+    from livepaste.measures import mask_iou
+
+    _, image, truth, xy = still(seed)
+    assert mask_iou(seen_in(image, xy), truth) > 0.95
+
+
+def test_the_visible_face_of_a_bald_photo_ends_where_a_hairline_usually_is() -> None:
+    from livepaste.actors.visible import USUAL, face_polygon
+
+    _, image, _, xy = still(8106)
+    found = np.nonzero(seen_in(image, xy))[0].min()
+    expected = face_polygon(xy, USUAL)[:, 1].min()
+    assert abs(found - expected) < 4
+
+
+@pytest.mark.parametrize("seed", [8104, 8105, 8107])
+def test_under_a_fringe_a_photo_shows_no_face(seed: int) -> None:
+    from livepaste.measures import mask_iou
+
+    actor, image, truth, xy = still(seed)
+    fringe, whole = truth.copy(), seen_in(image, xy)
+    fringe[int(xy[[105, 334], 1].min()) - 6 :] = False
+    image = image.copy()
+    image[fringe] = (0.8 * actor.hair_color + 0.1 * image[fringe]).clip(0, 255)
+    found = seen_in(image, xy)
+    assert (found & fringe).sum() < 0.25 * (whole & fringe).sum()
+    assert mask_iou(found & ~fringe, truth & ~fringe) > 0.9
+
+
 @pytest.mark.skipif(not os.environ.get("LIVEPASTE_STILLS"), reason="LIVEPASTE_STILLS names no folder of stills")
 def test_photo_actors_are_found_where_they_are_drawn() -> None:
     from livepaste.actors.photo import PhotoActor

@@ -11,7 +11,6 @@ import onnx
 import pytest
 
 from livepaste import build
-from livepaste.build import shipped
 from livepaste.checkpoint import (
     Generation,
     append_history,
@@ -20,6 +19,7 @@ from livepaste.checkpoint import (
     held,
     newest_generation,
     read_history,
+    shipped,
     write_generation,
 )
 from livepaste.errors import CheckpointError
@@ -247,7 +247,7 @@ def test_a_base_is_nothing_to_swap_with() -> None:
     with pytest.raises(
         CheckpointError, match=r"holds no swap\.onnx, so nothing to swap with; it is for `livepaste train`"
     ):
-        build.load_swapper(build.shipped("base"))
+        build.load_swapper(shipped("base"))
 
 
 def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -> None:

@@ -230,7 +230,8 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
         np.zeros((64, 64, 3), np.float32), np.full((64, 64), 0.9, np.float32), np.full((64, 64), 0.5, np.float32)
     )
     xy = transform(POINTS[:, :2], align(POINTS, 64, 1.9).frame_to_crop)
-    context = Context(np.zeros((64, 64, 3), np.float32), xy, swap)
+    frame = np.zeros((100, 100, 3), np.uint8)
+    context = Context(frame, align(POINTS, 64, 1.9), np.zeros((64, 64, 3), np.float32), xy, swap)
     hull, learned, both = (build_mask(spec)(context) for spec in ("hull", "learned", "hull+learned"))
     np.testing.assert_allclose(
         build_mask("hull+rectangle")(context), hull * build_mask("rectangle")(context), atol=1e-6
@@ -240,9 +241,9 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
     assert both[0, 0] == 0 < learned[0, 0]  # but bounds it
     assert learned.max() == pytest.approx(0.5)
     for name in (":x", ".x:y", "no_such_module:x", "json:no_such_name"):
-        with pytest.raises(OptionError, match=r"cannot be loaded from .*; known: hull, learned, rectangle"):
+        with pytest.raises(OptionError, match=r"cannot be loaded from .*; known: hull, learned, occlusion, rectangle"):
             build_mask(name)
-    with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, rectangle"):
+    with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, occlusion, rectangle"):
         build_mask("hull+halo")
 
 

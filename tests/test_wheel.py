@@ -37,7 +37,14 @@ def test_the_wheel_works_alone(tmp_path: Path, facesets, small_recipe, frames) -
         str(wheel),
     ]
     subprocess.run(install, check=True, capture_output=True)
-    for shipped in ("base/weights.npz", "base/model.json", "persona/swap.onnx", "persona/model.json"):
+    for shipped in (
+        "base/weights.npz",
+        "base/model.json",
+        "persona/swap.onnx",
+        "persona/model.json",
+        "occlusion/visible.onnx",
+        "occlusion/model.json",
+    ):
         assert f"livepaste/_checkpoints/{shipped}" in names
     assert "livepaste_train/recipes/light.toml" in names
     assert "livepaste/mesh.npz" in names

@@ -10,12 +10,11 @@ from livepaste.actors.head import Head
 from livepaste.actors.matte import person
 from livepaste.actors.motion import smoothstep
 from livepaste.actors.rest import frontal, relaxed
-from livepaste.align import CENTER, OUTLINE, align, pose_degrees, transform
+from livepaste.actors.visible import visible_face
+from livepaste.align import CENTER, align, pose_degrees, transform
 
 CANVAS = 384  # side of the texture, pixels
 CANVAS_COVERAGE = 3.4  # template units
-HAIRLINE_FURTHEST = 0.42  # template units above the mesh's upper edge
-HAIRLINE_USUAL = 0.20
 
 
 class PhotoActor(Head):
@@ -33,7 +32,6 @@ class PhotoActor(Head):
         xyz = transform(points_xyz, alignment.frame_to_crop).astype(np.float64)
         neutral = relaxed(frontal(points_xyz))
         self.pose = pose_degrees(points_xyz)
-        face = _visible_face(canvas, xyz[:, :2])
         h, w = image.shape[:2]
         corners = transform(np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float64), alignment.frame_to_crop)
         # the upright rectangle inside the picture, which lies a little turned in the canvas
@@ -42,7 +40,9 @@ class PhotoActor(Head):
             slice(int(np.clip(a + 1, 0, CANVAS // 3)), int(np.clip(b - 1, CANVAS * 2 // 3, CANVAS)))
             for a, b in ((top, bottom), (left, right))
         )
-        canvas, alpha = _body(canvas, person(canvas, xyz[:, :2], (rows, columns)), rows.stop)
+        alpha = person(canvas, xyz[:, :2], (rows, columns))
+        face = visible_face(canvas, alpha, xyz[:, :2])
+        canvas, alpha = _body(canvas, alpha, rows.stop)
         super().__init__(np.dstack([canvas, face]), alpha, neutral, xyz[:, :2])
 
 
@@ -65,55 +65,6 @@ def _body(canvas: np.ndarray, alpha: np.ndarray, bottom: int) -> tuple[np.ndarra
     made = calm + shoulders[..., None] * (shirt * shade[..., None] - calm)
     cover = np.maximum(alpha / 255, shoulders)
     return np.rint(made).astype(np.uint8), np.rint(cover * 255).astype(np.uint8)
-
-
-def hairline(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """How far the forehead goes on above the mesh at each of the outline's upper points, template units (n,).
-
-    From each upper point upwards, the first place whose colour is as far from the forehead's skin as hair is. Where none
-    is found within reach, the usual distance is taken.
-    """
-    lab = cv2.cvtColor(cv2.GaussianBlur(canvas, (5, 5), 0), cv2.COLOR_RGB2LAB).astype(np.float32)
-    upper = upper_outline()
-    forehead = xy[[151, 9, 108, 337]]
-    skin = np.median([lab[int(y), int(x)] for x, y in np.clip(forehead, 0, canvas.shape[0] - 1)], axis=0)
-    unit = np.linalg.norm(xy[263] - xy[33]) / 0.746
-    reach = np.arange(0.04, HAIRLINE_FURTHEST, 0.01)
-    found = []
-    for i in upper:
-        at = xy[OUTLINE[i]] - np.outer(reach * unit, [0, 1])
-        at = np.clip(np.rint(at).astype(int), 0, canvas.shape[0] - 1)
-        distance = np.linalg.norm((lab[at[:, 1], at[:, 0]] - skin) * [0.45, 1, 1], axis=1)
-        over = np.nonzero(distance > 34)[0]
-        found.append(reach[over[0]] if len(over) else np.nan)
-    heights = np.array(found)
-    usual = np.nanmedian(heights) if np.isfinite(heights).sum() >= 4 else HAIRLINE_USUAL
-    heights = np.clip(np.where(np.isfinite(heights), heights, usual), 0.0, usual + 0.10)
-    padded = np.pad(heights, 2, mode="edge")
-    return np.median(np.stack([padded[k : k + len(heights)] for k in range(5)]), axis=0)
-
-
-def upper_outline() -> list[int]:
-    """Positions in ``OUTLINE`` of the forehead's edge, the wearer's right to left."""
-    return [*range(29, 36), *range(0, 8)]
-
-
-def face_polygon(xy: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """The outline with its upper points raised by ``heights`` (template units) along the face's up axis, (n, 2)."""
-    up = xy[168] - xy[164]
-    unit = np.linalg.norm(xy[263] - xy[33]) / 0.746
-    up = up / (np.linalg.norm(up) + 1e-9)
-    outline = xy[list(OUTLINE)].astype(np.float64)
-    taper = np.sin(np.linspace(0, np.pi, len(heights) + 2)[1:-1]) ** 0.5
-    outline[upper_outline()] += np.outer(heights * taper * unit, up)
-    return outline
-
-
-def _visible_face(canvas: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    polygon = face_polygon(xy, hairline(canvas, xy))
-    big = np.zeros((CANVAS * 4, CANVAS * 4), np.uint8)
-    cv2.fillPoly(big, [np.rint((polygon + 0.5) * 64).astype(np.int32)], 255, shift=4)
-    return cv2.resize(big, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
 
 
 def morph(a: PhotoActor, b: PhotoActor, t: float) -> PhotoActor:

@@ -75,7 +75,7 @@ class Stage:
         for name, move in self._actors.items():
             if move.there[i] > 0:
                 for panel in move.thing.panels:
-                    layer = _warped(panel, _fitted(move.thing, panel, points_xyz) @ move.shift(i), size_wh, light)
+                    layer = warped(panel, fitted(move.thing, panel, points_xyz) @ move.shift(i), size_wh, light)
                     if layer is not None:
                         made.append((name, layer))
         return made
@@ -104,7 +104,7 @@ class _Move:
         return np.vstack([np.column_stack([spin, moved]), [0, 0, 1]])
 
 
-def _fitted(thing: Thing, panel: Panel, points_xyz: np.ndarray) -> np.ndarray:
+def fitted(thing: Thing, panel: Panel, points_xyz: np.ndarray) -> np.ndarray:
     """Template units to frame pixels, (2, 3): with the face's similarity, or, worn, with its turn in space."""
     on = list(RIGID)
     mean = mean_mesh().points_xyz[on].astype(np.float64)
@@ -129,7 +129,7 @@ def _visits(rng: np.random.Generator, frames: int, fps: float, turn: int, turns:
     return out
 
 
-def _warped(panel: Panel, to_frame: np.ndarray, size_wh: tuple[int, int], light: np.ndarray) -> Layer | None:
+def warped(panel: Panel, to_frame: np.ndarray, size_wh: tuple[int, int], light: np.ndarray) -> Layer | None:
     h, w = panel.image.shape[:2]
     # the sheet's pixel (x, y) shows the place low + (x, y) / PIXELS
     matrix = to_frame @ np.array([[1 / PIXELS, 0, panel.low[0]], [0, 1 / PIXELS, panel.low[1]], [0, 0, 1]])

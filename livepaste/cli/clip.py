@@ -41,7 +41,7 @@ def run(options: ClipOptions) -> None:
     cv2.setNumThreads(1)
     swapper = build.load_swapper(options.model, threads=options.threads)
     # what the result depends on; where its files lie and how it is made do not count
-    key = {**asdict(options), "model": swapper.generation.model["files"],
+    key = {**asdict(options), "model": swapper.generation.model["files"], "masks": build.mask_files(options.blend.mask),
            **dict.fromkeys(("source", "to", "threads", "resume", "overwrite"))}  # fmt: skip
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     console = Console(stderr=True)

@@ -61,13 +61,13 @@ class Demo:
         f, quick = self.folder, self.quick
         walk = Walk(f, self.step)
         size = (
-            ["--seconds", "3", "--train-seconds", "5", "--size", "480x270"]
+            ["--seconds", "2", "--train-seconds", "4", "--size", "480x270"]
             if quick
             else ["--seconds", "10", "--train-seconds", "24"]
         )
         walk.perform(*size, *(["--photos", *photos] if photos else []))
         walk.extract()
-        reserve = 24 if quick else 85  # what the steps after training take
+        reserve = 20 if quick else 85  # what the steps after training take
         walk.train(f, f"{max(8.0, self.left() - reserve):.0f}s")
         walk.swap(f)
         shipped = self._shipped(walk.clip)
@@ -77,7 +77,7 @@ class Demo:
         self._table(numbers)
 
     def _shipped(self, clip: Path) -> Path | None:
-        from livepaste.build import shipped
+        from livepaste.checkpoint import shipped
 
         try:
             shipped("persona")

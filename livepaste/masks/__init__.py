@@ -1,6 +1,7 @@
 """Masks by name, joined by ``+`` and multiplied: the persona shows where every one of them says so.
 
-Each is a function of a :class:`Context` that returns float32 (s, s) in [0, 1] in crop pixels.
+Each is a function of a :class:`Context` that returns float32 (s, s) in [0, 1] in crop pixels; or a class of such functions, for what has
+to be loaded first.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
+from livepaste.align import Alignment
 from livepaste.registry import resolve
 from livepaste.types import Swap
 
 MASKS = {
     "hull": "livepaste.masks.hull:hull",
     "learned": "livepaste.masks.learned:learned",
+    "occlusion": "livepaste.masks.occlusion:Occlusion",
     "rectangle": "livepaste.masks.rectangle:rectangle",
 }
 GROUP = "livepaste.masks"  # entry points
@@ -26,6 +29,8 @@ GROUP = "livepaste.masks"  # entry points
 class Context:
     """What a mask may look at."""
 
+    image: UInt8[np.ndarray, "h w 3"]  # the whole frame
+    alignment: Alignment  # where the crop sits in it
     crop: Float32[np.ndarray, "s s 3"]  # the wearer
     points_xy: Float32[np.ndarray, "n 2"]  # landmarks in crop pixels
     swap: Swap
@@ -39,15 +44,16 @@ Mask = Callable[[Context], np.ndarray]
 
 
 def build_mask(spec: str) -> Mask:
-    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one.
+    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
-    Beside ``learned`` the ``hull`` is only a bound, wider than a face: two tight masks would each take off an edge.
+    Beside ``learned`` or ``occlusion`` the ``hull`` is only a bound, wider than a face: two tight masks would each take off an edge.
     """
     names = [name.strip() for name in spec.split("+")]
     parts: list[Mask] = [resolve("mask", name, MASKS, group=GROUP) for name in names]
-    if "learned" in names:
+    if {"learned", "occlusion"} & {*names}:
         bound: Mask = resolve("mask", "livepaste.masks.hull:around", MASKS)
         parts = [bound if name == "hull" else part for name, part in zip(names, parts, strict=True)]
+    parts = [part() if isinstance(part, type) else part for part in parts]
 
     def product(context: Context) -> np.ndarray:
         mask = parts[0](context)

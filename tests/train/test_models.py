@@ -16,8 +16,7 @@ from livepaste_train.ops import JAX_OPS, _conv3, _lax_conv
 from livepaste_train.options import read_recipe
 from livepaste_train.state import named, with_weights
 
-from livepaste.build import shipped
-from livepaste.checkpoint import newest_generation
+from livepaste.checkpoint import newest_generation, shipped
 from livepaste.errors import TrainingError
 from livepaste.runtime import Session
 

@@ -26,11 +26,12 @@ class Geometry:
     stored: int  # side of a stored crop, pixels
     resolution: int  # side of the model's crop, pixels
     coverage: float  # side of the model's crop, template units
+    stored_coverage: float = STORED_COVERAGE  # side of a stored crop, template units
 
     @property
     def step(self) -> float:
         """Stored pixels per model pixel."""
-        return (self.stored / STORED_COVERAGE) / (self.resolution / self.coverage)
+        return (self.stored / self.stored_coverage) / (self.resolution / self.coverage)
 
 
 def choose(key: Array, cumulative: Array, count: int) -> Array:

@@ -50,32 +50,37 @@ def played(cast: Cast) -> Performance:
     return perform(cast.seed, cast.frames * EVERY, amount=AMOUNT)
 
 
-def perform_cast(job: tuple[Cast, int, Meshes]) -> np.ndarray:
-    """Render one group: uint32 (identities, frames, side, side), packed."""
+def actor_named(name: str, meshes: Meshes) -> Any:
+    """Whom an identity's name stands for."""
     import cv2
 
     from livepaste.actors.photo import PhotoActor, morph
     from livepaste.pictures import read_picture
 
-    cv2.setNumThreads(1)
-    cast, side, meshes = job
-
     def photo(path: str) -> Any:
         image = cv2.cvtColor(read_picture(path), cv2.COLOR_BGR2RGB)
         return PhotoActor(image, meshes[path], name=Path(path).stem)
 
+    kind, *rest = name.split(":")
+    if kind == "drawn":
+        from livepaste.actors.drawn import DrawnActor
+
+        return DrawnActor(int(rest[0]))
+    if kind == "photo":
+        return photo(rest[0])
+    return morph(photo(rest[0]), photo(rest[1]), float(rest[2]))
+
+
+def perform_cast(job: tuple[Cast, int, Meshes]) -> np.ndarray:
+    """Render one group: uint32 (identities, frames, side, side), packed."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    cast, side, meshes = job
     performance = played(cast)
     made = np.empty((len(cast.identities), cast.frames, side, side), np.uint32)
     for i, name in enumerate(cast.identities):
-        kind, *rest = name.split(":")
-        if kind == "drawn":
-            from livepaste.actors.drawn import DrawnActor
-
-            actor: Any = DrawnActor(int(rest[0]))
-        elif kind == "photo":
-            actor = photo(rest[0])
-        else:
-            actor = morph(photo(rest[0]), photo(rest[1]), float(rest[2]))
+        actor = actor_named(name, meshes)
         for j in range(cast.frames):
             place = (cast.seed * len(cast.identities) + i) * ROOMS + j * ROOMS // cast.frames
             shot = actor.render_crop(performance, EVERY * j, side, background_seed=place)

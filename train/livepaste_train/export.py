@@ -26,6 +26,7 @@ from livepaste_train.ops import EVEN, GAINS, HARDLY, LOWEST_TONE, window
 OPSET = 17
 PARITY_LIMIT = 1e-4
 HALF_LIMIT = 0.004  # with float16 weights: a grey level
+VISIBLE_LIMIT = 0.02  # of a mask with float16 weights, at a steep edge
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,16 @@ class OnnxOps:
 def write_graph(model: Any, resolution: int, *, half: bool) -> onnx.ModelProto:
     """The swap as one graph: crop -> image, persona_mask, wearer_mask, and the code beside them."""
     ops = OnnxOps(half=half)
-    made = model.swap(Value("crop", resolution, 3), ops)
+    return _graph(ops, model.swap(Value("crop", resolution, 3), ops), resolution)
+
+
+def _graph(ops: OnnxOps, made: dict[str, Value], side: int) -> onnx.ModelProto:
+    """What ``ops`` wrote, from ``crop`` to the named values."""
     nodes = [*ops.nodes, *(helper.make_node("Identity", [value.name], [name]) for name, value in made.items())]
-    side = resolution
-    shapes = {"image": [1, 3, side, side], "persona_mask": [1, 1, side, side], "wearer_mask": [1, 1, side, side]}
-    shapes["code"] = [1, made["code"].channels]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in made]
+    shapes = {
+        name: [1, value.channels, side, side] if value.side else [1, value.channels] for name, value in made.items()
+    }
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     crop = helper.make_tensor_value_info("crop", TensorProto.FLOAT, [1, 3, side, side])
     graph = helper.make_graph(nodes, "livepaste", [crop], outputs, ops.initializers)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="livepaste")
@@ -217,3 +222,27 @@ def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarra
             f"export differs from the model by {difference:.2g} (at most {limit:g}); swap.onnx was not kept"
         )
     return difference
+
+
+def export_visible(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarray) -> None:
+    """Write an occlusion network, crop -> visible, with float16 weights. Raises TrainingError when it differs from Flax."""
+    from livepaste.runtime import Session
+
+    crop, ops = eight_bits(parity_crop), OnnxOps(half=True)
+    with jax.default_matmul_precision("highest"):
+        expected = np.asarray(_visible(model, crop[None]))
+    proto = _graph(ops, {"visible": model.visible(Value("crop", len(crop), 3), ops)}, len(crop))
+    helper.set_model_props(proto, {"livepaste": json.dumps(facts, ensure_ascii=False)})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+    got = Session(path, provider="cpu").run({"crop": crop.transpose(2, 0, 1)[None]})["visible"]
+    difference = float(np.abs(got - expected.transpose(0, 3, 1, 2)).max())
+    if not difference <= VISIBLE_LIMIT:
+        raise TrainingError(
+            f"export differs from the model by {difference:.2g} (at most {VISIBLE_LIMIT:g}); it was not kept"
+        )
+
+
+@nnx.jit
+def _visible(model: Any, crops: Any) -> Any:
+    return model.visible(crops)

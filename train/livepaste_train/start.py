@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from livepaste.checkpoint import newest_generation
+from livepaste.checkpoint import newest_generation, shipped
 from livepaste.errors import CheckpointError
 from livepaste_train.models.light import PICTURE
 from livepaste_train.state import load_weights, name_of, named, with_weights
 
 
 def shipped_base() -> Path | None:
-    """The base that comes with the program: in the wheel, or in the checkout's ``checkpoints/``."""
-    candidates = [Path(str(files("livepaste"))) / "_checkpoints" / "base"]
-    candidates.append(Path(__file__).resolve().parents[2] / "checkpoints" / "base")
-    return next((path for path in candidates if (path / "model.json").exists()), None)
+    """The base that comes with the program, or None."""
+    try:
+        return shipped("base")
+    except CheckpointError:
+        return None
 
 
 FACTS = ("usual", "light_share")  # known of a training's faces, not learned

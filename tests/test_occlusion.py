@@ -1,0 +1,170 @@
+"""The mask ``occlusion``: what is in front of a face is not painted over."""
+
+import json
+import shutil
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import livepaste
+from livepaste import checkpoint
+from livepaste.actors.motion import perform
+from livepaste.actors.staging import Stage
+from livepaste.align import align, crop, transform
+from livepaste.build import mask_files
+from livepaste.build_live import LiveStages, safe
+from livepaste.cli import main
+from livepaste.devices.video import write_video
+from livepaste.errors import CheckpointError
+from livepaste.masks import Context, build_mask
+from livepaste.masks.occlusion import _loaded
+from livepaste.measures import mask_iou
+from livepaste.options import BlendOptions, LiveOptions
+from livepaste.types import Frame, Swap
+
+SIZE = (480, 270)
+
+
+def seen(actor, thing: str, i: int) -> tuple[Context, np.ndarray]:
+    """What a mask gets of one frame with a ``thing`` in front, and the true visible face in crop pixels."""
+    performance = perform(6, 60, Fraction(12))
+    stage = Stage([thing], seed=3, frames=60, fps=Fraction(12), skin=actor.skin_color, hair=actor.hair_color)
+    points = actor.points_in_frame(performance, i, SIZE)
+    layers = [layer for _, layer in stage.layers(points, i, SIZE, np.ones(3))]
+    shot = actor.render(performance, i, SIZE, front=layers)
+    alignment = align(points, 112, 1.9)
+    swap = Swap(np.zeros((112, 112, 3), np.float32), *(np.ones((112, 112), np.float32) for _ in range(2)))
+    picture = crop(shot.image, alignment).astype(np.float32) / 255
+    xy = transform(points[:, :2], alignment.frame_to_crop)
+    return Context(shot.image, alignment, picture, xy, swap), crop(shot.mask, alignment) > 127
+
+
+@pytest.mark.parametrize("thing", ["hand", "microphone", "cup"])
+def test_what_is_in_front_is_left_out(actors, thing: str) -> None:
+    found: dict[str, list[float]] = {"hull": [], "occlusion": []}
+    for i in range(0, 60, 4):
+        context, truth = seen(actors[1], thing, i)
+        for name, values in found.items():
+            mask = build_mask(name)(context)
+            assert mask.shape == truth.shape
+            assert mask.dtype == np.float32
+            assert 0 <= mask.min() <= mask.max() <= 1
+            values.append(mask_iou(mask > 0.5, truth))
+    hull, occlusion = (float(np.mean(values)) for values in found.values())
+    assert occlusion > max(0.87, hull + 0.03), found
+
+
+def test_it_sees_the_frame_and_not_the_swappers_small_crop(actors) -> None:
+    context, _ = seen(actors[1], "hand", 8)
+    mask = build_mask("occlusion")(context)
+    blind = Context(context.image, context.alignment, np.zeros_like(context.crop), context.points_xy, context.swap)
+    np.testing.assert_array_equal(build_mask("occlusion")(blind), mask)
+    nothing = Context(np.zeros_like(context.image), context.alignment, context.crop, context.points_xy, context.swap)
+    assert not np.array_equal(build_mask("occlusion")(nothing), mask)
+
+
+def test_beside_it_the_hull_is_only_a_bound(actors) -> None:
+    context, _ = seen(actors[1], "hand", 8)
+    both, alone, hull = (build_mask(spec)(context) for spec in ("hull+occlusion", "occlusion", "hull"))
+    np.testing.assert_allclose(both[hull > 0.5], alone[hull > 0.5], atol=1e-6)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch) -> Path:
+    """A copy of the network that comes with the program, loaded in its place."""
+    folder = tmp_path / "occlusion"
+    shutil.copytree(checkpoint.shipped("occlusion"), folder)
+    monkeypatch.setattr("livepaste.masks.occlusion.shipped", lambda name, instead: folder)
+    monkeypatch.setattr("livepaste.masks.occlusion._loaded", _loaded.__wrapped__)
+    build_mask("occlusion")
+    return folder
+
+
+def test_an_altered_network_is_refused_before_anything_is_done(
+    copied: Path, tmp_path: Path, frames, monkeypatch, capsys
+) -> None:
+    onnx = copied / "visible.onnx"
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=r"visible\.onnx was altered"):
+        build_mask("hull+occlusion")
+    clip = tmp_path / "in.mp4"
+    write_video(clip, iter(frames), Fraction(12), SIZE)
+    assert main(["clip", str(clip), str(tmp_path / "out.mp4"), "--mask", "hull+occlusion"]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "occlusion"]
+    monkeypatch.setattr("livepaste.build_live.open_source", lambda options: pytest.fail("opened"))
+    assert main(["live", "--camera", str(clip), "--mask", "occlusion", "--sink", "null"]) == 1
+    assert capsys.readouterr().err.count("visible.onnx was altered") == 2
+    with pytest.raises(CheckpointError, match="was altered"):
+        livepaste.load(options=BlendOptions(mask="occlusion"))
+
+
+def test_a_running_call_goes_on_when_it_cannot_be_loaded(copied: Path, tmp_path: Path, frames, caplog) -> None:
+    (copied / "visible.onnx").unlink()
+    settings = tmp_path / "s.toml"
+    settings.write_text('mask = "hull"')
+    stages = LiveStages(LiveOptions(settings=str(settings)))
+
+    def frame(i: int) -> object:
+        value: object = Frame(frames[i % len(frames)], Fraction(i, 12), i)
+        for _, work in stages.stages():
+            value = work(Frame(frames[i % len(frames)], Fraction(i, 12), i), value)
+        return value
+
+    try:
+        ends = time.monotonic() + 30
+        i = 0
+        while not safe(frame(i)):
+            i += 1
+            assert time.monotonic() < ends
+        settings.write_text('mask = "hull+occlusion"')
+        while "visible.onnx is missing" not in caplog.text:
+            i += 1
+            frame(i)
+            assert time.monotonic() < ends
+        assert safe(frame(i + 1))
+        assert stages._pipeline.options.mask == "hull"
+    finally:
+        stages.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"template": "other-1"}, "aligned to template 'other-1'"),
+        ({"coverage": None}, "coverage None in model.json is not usable"),
+        ({"coverage": 2.5}, r"model\.json says coverage 2\.5, visible\.onnx 2\.0"),
+        ({"resolution": 64}, r"model\.json says resolution 64, visible\.onnx 128"),
+    ],
+)
+def test_a_network_whose_facts_were_changed_is_refused(copied: Path, changed: dict, told: str) -> None:
+    model = json.loads((copied / "model.json").read_text())
+    (copied / "model.json").write_text(json.dumps({**model, **changed}))
+    with pytest.raises(CheckpointError, match=told):
+        build_mask("occlusion")
+
+
+def test_another_kind_of_network_is_refused(copied: Path) -> None:
+    model = json.loads((copied / "model.json").read_text())
+    shutil.copy(checkpoint.shipped("persona") / "swap.onnx", copied / "visible.onnx")
+    (copied / "model.json").write_text(json.dumps({**model, "files": {}}))
+    with pytest.raises(CheckpointError, match="not an occlusion network's"):
+        build_mask("occlusion")
+
+
+def test_one_that_did_not_come_along_is_named_with_what_to_do(monkeypatch) -> None:
+    monkeypatch.setattr("livepaste.masks.occlusion._loaded", _loaded.__wrapped__)
+    monkeypatch.setattr("livepaste.checkpoint.files", lambda package: Path("/nowhere"))
+    monkeypatch.setattr("livepaste.checkpoint.__file__", "/nowhere/livepaste/checkpoint.py")
+    with pytest.raises(
+        CheckpointError,
+        match=r"no occlusion came with this livepaste; install livepaste again, or leave occlusion out of --mask",
+    ):
+        build_mask("occlusion")
+
+
+def test_a_resume_knows_what_the_masks_were_made_with() -> None:
+    assert mask_files("hull + occlusion").keys() == {"visible.onnx", "preview.png"}
+    assert mask_files("hull+learned") == {}

@@ -1,0 +1,142 @@
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from livepaste_train import occlusion
+from livepaste_train.augment import Geometry, random_affine, sample
+from livepaste_train.casts import Cast
+from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
+from livepaste_train.models.visible import VisibleFace, VisibleOptions
+from livepaste_train.occluded import HELD, SHEET_COVERAGE, WORN, Job, perform_occluded, sheets
+from livepaste_train.options import read_recipe
+from livepaste_train.step import make_dispatch, new_state
+
+from livepaste.align import CENTER, STORED_COVERAGE
+from livepaste.errors import TrainingError
+from livepaste.runtime import Session
+
+GEOMETRY = Geometry(72, 64, 2.0)
+SHEET = replace(GEOMETRY, stored=108, stored_coverage=SHEET_COVERAGE)
+RECIPE = replace(read_recipe("light"), **{**occlusion.RECIPE, "resolution": 64, "batch": 4, "optimizer": "adam", "steps_per_dispatch": 4})  # fmt: skip
+
+
+def unpacked(packed: np.ndarray) -> np.ndarray:
+    return packed.view(np.uint8).reshape(*packed.shape, 4)
+
+
+@pytest.fixture(scope="module")
+def stage() -> occlusion.Stage:
+    """Eight faces and twenty things."""
+    faces = perform_occluded(Job(Cast(("drawn:1",), 5, 8), 72, {}))
+    things = np.concatenate([sheets(kind, 4, 108, 1) for kind in HELD])
+    return occlusion.Stage(jnp.asarray(faces), jnp.asarray(things))
+
+
+@pytest.mark.parametrize("kind", [*HELD, *WORN])
+def test_sheets_show_things_of_all_kinds_differently_each_time(kind: str) -> None:
+    made = unpacked(sheets(kind, 3, 108, 1))
+    alpha = made[..., 3]
+    assert ((alpha > 100).sum((1, 2)) > 5).all()
+    assert ((alpha < 5).mean((1, 2)) > 0.3).all()
+    assert not np.array_equal(alpha[0], alpha[1])
+    np.testing.assert_array_equal(unpacked(sheets(kind, 3, 108, 1)), made)  # of the same seed
+
+
+def test_what_is_worn_is_no_visible_face(monkeypatch) -> None:
+    job = Job(Cast(("drawn:1",), 5, 6), 96, {})
+    monkeypatch.setattr("livepaste_train.occluded.WEARS", 0.0)
+    bare = unpacked(perform_occluded(job))
+    monkeypatch.setattr("livepaste_train.occluded.WEARS", 1.1)
+    worn = unpacked(perform_occluded(job))
+    less = bare[..., 3].astype(int) - worn[..., 3]
+    assert less.min() >= 0
+    assert ((less > 128).sum((1, 2)) > 20).all()
+    changed = np.abs(bare[..., :3].astype(int) - worn[..., :3]).max(-1)
+    assert (changed[less > 200] > 8).mean() > 0.8
+
+
+def test_a_thing_hides_what_is_behind_it_and_its_shadow_is_still_face() -> None:
+    pictures, masks = jnp.full((40, 64, 64, 3), 0.6), jnp.ones((40, 64, 64, 1))
+    over = jnp.zeros((40, 64, 64, 4)).at[:, 20:40, 20:40].set(jnp.array([0.1, 0.2, 0.3, 1.0]))
+    shown, left = (np.asarray(value) for value in occlusion.in_front(jax.random.key(0), pictures, masks, over))
+    np.testing.assert_allclose(shown[:, 20:40, 20:40], np.broadcast_to([0.1, 0.2, 0.3], (40, 20, 20, 3)), atol=1e-6)
+    np.testing.assert_array_equal(left[..., 0], 1 - np.asarray(over[..., 3]))
+    np.testing.assert_allclose(shown[:, :10], 0.6, atol=1e-6)
+    assert shown[:, 41, 30].min() < 0.55  # below it, of some
+
+
+def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> None:
+    """A spot at one place of the template, on a face and on a sheet that shows more around it, comes out at one place."""
+    spot = np.array([0.8, 0.6])
+
+    def packed(side: int, coverage: float) -> jnp.ndarray:
+        y, x = np.mgrid[0:side, 0:side]
+        at = (spot - CENTER) * side / coverage + (side - 1) / 2
+        bell = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * (0.05 * side / coverage) ** 2))
+        return jnp.asarray(np.rint(bell * 255).astype(np.uint32)[None] << 24)
+
+    affine = random_affine(jax.random.key(3), 6, replace(RECIPE, rotate=30.0, zoom=0.3, shift=0.1))
+    zeros, none = jnp.zeros(6, jnp.int32), jnp.tile(jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]]), (6, 1, 1))
+    face = sample(packed(72, STORED_COVERAGE), zeros, affine, GEOMETRY)[..., 3]
+    thing = sample(packed(108, SHEET_COVERAGE), zeros, occlusion._after(affine, none), SHEET)[..., 3]
+    assert float(face.max()) > 0.9
+    for a, b in zip(np.asarray(face), np.asarray(thing), strict=True):
+        centres = [np.average(np.indices(v.shape).reshape(2, -1), axis=1, weights=v.ravel()) for v in (a, b)]
+        np.testing.assert_allclose(*centres, atol=0.1)
+
+
+def test_light_and_shade_leave_the_mask_alone_and_change_the_face() -> None:
+    pictures = jnp.full((40, 64, 64, 3), 0.5)
+    alpha = jnp.zeros((40, 64, 64, 1)).at[:, 20:40, 20:40].set(1.0)
+    lit = np.asarray(occlusion.shaded(jax.random.key(0), pictures, alpha))
+    assert np.std(lit, axis=(1, 2, 3)).max() > 0.1
+    assert np.ptp(lit[..., 0] / lit[..., 2]) < 1e-5  # no colour of its own
+    coarse = np.asarray(occlusion.coarser(jax.random.key(0), jnp.asarray(lit)))
+    np.testing.assert_allclose(coarse.mean(), lit.mean(), atol=0.01)
+    assert (np.abs(coarse - lit).max((1, 2, 3)) > 0).any()
+
+
+def test_a_batch_is_crops_and_masks_and_another_key_gives_another(stage) -> None:
+    draw = jax.jit(lambda key: occlusion.batch(key, stage, GEOMETRY, SHEET, RECIPE))
+    crops, masks = draw(jax.random.key(1))
+    assert crops.shape == (4, 64, 64, 3)
+    assert masks.shape == (4, 64, 64, 1)
+    for value in (crops, masks):
+        assert 0 <= float(value.min()) <= float(value.max()) <= 1
+    np.testing.assert_array_equal(draw(jax.random.key(1))[0], crops)
+    assert not np.array_equal(draw(jax.random.key(2))[0], crops)
+
+
+def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
+    stage, tmp_path: Path, monkeypatch
+) -> None:
+    model = VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0))
+    graph, params = nnx.split(model, nnx.Param)
+    scale = jax.tree.map(lambda _: 1.0, params)
+    dispatch = make_dispatch(graph, occlusion.visible_loss(GEOMETRY, SHEET, RECIPE), RECIPE, scale)
+    state, losses = new_state(params, RECIPE, 0, 60, scale), []
+    for _ in range(8):
+        state, metrics = dispatch(state, stage)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2]), losses
+    crop = eight_bits(np.random.default_rng(0).random((64, 64, 3)))
+    learned = nnx.merge(graph, state.params)
+    export_visible(tmp_path / "visible.onnx", learned, {"model": "visible"}, crop)
+    with pytest.raises(TrainingError, match="export differs from the model"):
+        monkeypatch.setattr("livepaste_train.export.VISIBLE_LIMIT", 0.0)
+        export_visible(tmp_path / "no.onnx", learned, {"model": "visible"}, crop)
+    made = Session(tmp_path / "visible.onnx").run({"crop": crop.transpose(2, 0, 1)[None]})["visible"][0, 0]
+    np.testing.assert_allclose(made, np.asarray(learned.visible(crop[None]))[0, ..., 0], atol=VISIBLE_LIMIT)
+    assert (tmp_path / "visible.onnx").stat().st_size < 3e6
+
+
+def test_held_out_measures_know_each_kind(stage) -> None:
+    graph, params = nnx.split(VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0)), nnx.Param)
+    measured, sheet = occlusion.HeldOut(np.asarray(stage.faces), 108, ("cup",), GEOMETRY, graph).measure(params)
+    assert set(measured) == {f"{name}_{kind}" for name in ("mask_iou", "mask_boundary_f") for kind in ("none", "cup")}
+    assert all(0 <= value <= 1 for value in measured.values())
+    assert sheet.shape[0] == 3 * 64

@@ -1,0 +1,68 @@
+"""``visible``: crop to the mask of the visible face, whoever it is and whatever is in front of it. A small U-Net (Ronneberger et al. 2015).
+
+Its paths are added where U-Net's are joined, which saves a layer; like ``light`` it works on maps of half the side and less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flax import nnx
+
+from livepaste_train.models.layers import Conv, Down, Residual, Up
+from livepaste_train.ops import JAX_OPS
+
+
+@dataclass(frozen=True)
+class VisibleOptions:
+    """Widths at 1/2, 1/4, 1/8 and 1/16 of the side."""
+
+    resolution: int = 128
+    half: int = 16
+    quarter: int = 24
+    eighth: int = 48
+    sixteenth: int = 80
+
+    def __post_init__(self) -> None:
+        if self.resolution % 16 or not 64 <= self.resolution <= 320:
+            raise ValueError(f"resolution must be a multiple of 16 from 64 to 320, got {self.resolution}")
+
+
+class VisibleFace(nnx.Module):
+    """(b, s, s, 3) in [0, 1] -> (b, s, s, 1): how surely each pixel is visible face."""
+
+    Options = VisibleOptions
+
+    def __init__(self, o: VisibleOptions, rngs: nnx.Rngs) -> None:
+        self.stem = Conv(12, o.half, 3, rngs)
+        self.down4 = Down(o.half, o.quarter, rngs)
+        self.quarter = Residual(o.quarter, rngs)
+        self.down8 = Down(o.quarter, o.eighth, rngs)
+        self.eighth = Residual(o.eighth, rngs)
+        self.down16 = Down(o.eighth, o.sixteenth, rngs)
+        self.deep = Residual(o.sixteenth, rngs)
+        self.deeper = Residual(o.sixteenth, rngs)
+        self.up8 = Up(o.sixteenth, o.eighth, rngs)
+        self.eighth_again = Residual(o.eighth, rngs)
+        self.up4 = Up(o.eighth, o.quarter, rngs)
+        self.quarter_again = Residual(o.quarter, rngs)
+        self.up2 = Up(o.quarter, o.half, rngs)
+        self.half_again = Conv(o.half, o.half, 3, rngs)
+        self.head = Conv(o.half, 4, 3, rngs, gain=0.2)
+
+    def logits(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+        """The mask before its sigmoid: what it is learned by."""
+        x = ops.even(crops, ops.tone(crops))  # neither the room's light nor the skin's colour matters
+        half = self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 2), ops)
+        quarter = self.quarter(self.down4(ops.leaky(half), ops), ops)
+        eighth = self.eighth(self.down8(ops.leaky(quarter), ops), ops)
+        x = self.deeper(self.deep(self.down16(ops.leaky(eighth), ops), ops), ops)
+        x = self.eighth_again(ops.add(self.up8(ops.leaky(x), ops), eighth), ops)
+        x = self.quarter_again(ops.add(self.up4(ops.leaky(x), ops), quarter), ops)
+        x = self.half_again(ops.leaky(ops.add(self.up2(ops.leaky(x), ops), half)), ops)
+        return ops.depth_to_space(self.head(ops.leaky(x), ops), 2)
+
+    def visible(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+        """The mask, in [0, 1]."""
+        return ops.sigmoid(self.logits(crops, ops))
