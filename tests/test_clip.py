@@ -93,7 +93,11 @@ def test_a_clip_keeps_its_frames_times_and_sound_and_is_marked(
         (["{clip}", "{clip}"], 1, "output and input are the same file"),
         (["{clip}", "no/such/folder/out.mp4"], 1, "does not exist"),
         (["{clip}", "out.mp4", "--color", "sepia"], 2, "unknown color 'sepia'; known: none, mean-std, skin"),
-        (["{clip}", "out.mp4", "--mask", "hull+foo"], 2, "unknown mask 'foo'; known: hull, learned, rectangle"),
+        (
+            ["{clip}", "out.mp4", "--mask", "hull+foo"],
+            2,
+            "unknown mask 'foo'; known: hull, learned, occlusion, rectangle",
+        ),
         (["{clip}", "out.mp4", "--feather", "nan"], 2, "feather must be between"),
         (["{clip}", "out.xyz"], 1, "out.xyz"),
         (["{clip}", "out.mp4", "--model", "nowhere"], 1, "nowhere: no such checkpoint"),

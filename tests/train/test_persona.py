@@ -13,7 +13,7 @@ from livepaste_train.start import rate_scale
 from livepaste_train.step import make_dispatch, new_state
 
 GEOMETRY = Geometry(64, 64, 1.9)
-RECIPE = Recipe(resolution=64, batch=4, optimizer="adam", lr=3e-3, steps_per_dispatch=5, warp=0.2)
+RECIPE = Recipe(resolution=64, batch=4, optimizer="adam", lr=1.5e-3, steps_per_dispatch=5, warp=0.2)
 
 
 def test_a_persona_that_anybody_wears_learns_from_others_in_the_same_performance() -> None:
@@ -31,7 +31,7 @@ def test_a_persona_that_anybody_wears_learns_from_others_in_the_same_performance
     held_out = persona.HeldOut(wearers[1], shown[1], means(*undistorted(flat[0], GEOMETRY)), GEOMETRY, graph)
     before, _ = held_out.measure(state.ema)
     losses = []
-    for _ in range(8):
+    for _ in range(10):
         state, metrics = dispatch(state, stage)
         losses.append(float(metrics["loss"]))
     after, sheet = held_out.measure(state.ema)
