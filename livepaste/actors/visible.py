@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from livepaste.align import OUTLINE
+from livepaste.align import OUTLINE, UPPER_OUTLINE
 
 FURTHEST = 0.42  # template units above the mesh's upper edge: no forehead goes on further
 USUAL = 0.20  # the same of a bald head, whose picture shows no hairline
@@ -31,19 +31,13 @@ _CHEEKS = ((50, 101, 36, 205, 187, 147, 123), (280, 330, 266, 425, 411, 376, 352
 _BROWS = (105, 334, 66, 296)
 
 
-def upper_outline() -> list[int]:
-    """Positions in ``OUTLINE`` of the forehead's edge, the wearer's right to left."""
-    return [*range(29, 36), *range(0, 8)]
-
-
 def face_polygon(xy: np.ndarray, height: float) -> np.ndarray:
     """The outline with its upper points raised by up to ``height`` (template units) along the face's up axis, (n, 2)."""
-    upper = upper_outline()
     up, unit = xy[168] - xy[164], _unit(xy)
     up = up / (np.linalg.norm(up) + 1e-9)
     outline = xy[list(OUTLINE)].astype(np.float64)
-    taper = np.sin(np.linspace(0, np.pi, len(upper) + 2)[1:-1]) ** 0.5
-    outline[upper] += np.outer(height * taper * unit, up)
+    taper = np.sin(np.linspace(0, np.pi, len(UPPER_OUTLINE) + 2)[1:-1]) ** 0.5
+    outline[list(UPPER_OUTLINE)] += np.outer(height * taper * unit, up)
     return outline
 
 
@@ -59,10 +53,12 @@ def visible_face(
     large_xy, share = xy, _SIDE / canvas.shape[0]
     xy, small_alpha = (xy + 0.5) * share - 0.5, cv2.resize(alpha, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cv2.resize(canvas, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
-    known = _known(lab, small_alpha, xy)
+    cheeks = np.logical_or(*(_filled(xy[list(ring)]) for ring in _CHEEKS))
+    skin = np.median(lab[cheeks], axis=0)
+    known = _known(lab, small_alpha, xy, cheeks, skin)
     mixtures = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # the mixtures of colours start from k-means
-    cv2.grabCut(_weighed(lab, xy), known, None, *mixtures, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(_weighed(lab, xy, skin), known, None, *mixtures, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     shape = np.isin(known, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     last = _filled(face_polygon(xy, FURTHEST)) & ~_filled(face_polygon(xy, FURTHEST - 0.05))
     if shape[last].mean() > 0.5:
@@ -95,7 +91,7 @@ def _shrunk(mask: np.ndarray, by_px: float) -> np.ndarray:
     return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=max(1, round(by_px))) > 0
 
 
-def _known(lab: np.ndarray, alpha: np.ndarray, xy: np.ndarray) -> np.ndarray:
+def _known(lab: np.ndarray, alpha: np.ndarray, xy: np.ndarray, cheeks: np.ndarray, skin: np.ndarray) -> np.ndarray:
     """What is surely face or not, and what each other pixel rather is."""
     unit, y = _unit(xy), np.arange(_SIDE)[:, None]
     mesh, any_forehead = _filled(xy[list(OUTLINE)]), _filled(face_polygon(xy, FURTHEST))
@@ -105,23 +101,21 @@ def _known(lab: np.ndarray, alpha: np.ndarray, xy: np.ndarray) -> np.ndarray:
     brows, nose = xy[list(_BROWS), 1].min() - 0.02 * unit, xy[[1, 2], 1].mean()
     known[_shrunk(mesh, temple) & (y > brows)] = cv2.GC_FGD
     known[mesh & (y > nose)] = cv2.GC_FGD  # beards are face
-    for ring in _CHEEKS:
-        known[_filled(xy[list(ring)])] = cv2.GC_FGD
-    usual = np.median(lab[_filled(xy[list(_CHEEKS[0])]) | _filled(xy[list(_CHEEKS[1])])], axis=0)
+    known[cheeks] = cv2.GC_FGD
     smooth = cv2.GaussianBlur(lab, (3, 3), 0).astype(np.float32)
-    like = np.linalg.norm((smooth - usual) * [0.4, 1, 1], axis=2) < _LIKE  # also a forehead in another light
+    like = np.linalg.norm((smooth - skin) * [0.4, 1, 1], axis=2) < _LIKE  # also a forehead in another light
     known[like & (known == cv2.GC_PR_FGD) & _shrunk(mesh, _RIM * unit)] = cv2.GC_FGD
     known[alpha < 60] = cv2.GC_BGD
     return known
 
 
-def _weighed(lab: np.ndarray, xy: np.ndarray) -> np.ndarray:
+def _weighed(lab: np.ndarray, xy: np.ndarray, skin: np.ndarray) -> np.ndarray:
     """The picture as it is compared: brows, eyes and mouth in the cheeks' colour, lightness less and colour more than they are."""
     made, around = lab.copy(), np.zeros((_SIDE, _SIDE), np.uint8)
     for ring in _DARK:
         around |= _filled(cv2.convexHull(xy[list(ring)].astype(np.float32))[:, 0]).astype(np.uint8)
     around = cv2.dilate(around, np.ones((3, 3), np.uint8), iterations=max(1, round(0.05 * _unit(xy))))
     around &= _shrunk(_filled(xy[list(OUTLINE)]), 2 * _RIM * _unit(xy))  # a brow's end may lie under hair
-    made[around > 0] = np.median(lab[_filled(xy[list(_CHEEKS[0])]) | _filled(xy[list(_CHEEKS[1])])], axis=0)
+    made[around > 0] = skin
     made = cv2.GaussianBlur(made, (3, 3), 0).astype(np.float32)
     return np.clip((made - 128) * [0.7, 1.5, 1.5] + 128, 0, 255).astype(np.uint8)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from livepaste.align import OUTLINE
+from livepaste.align import OUTLINE, UPPER_OUTLINE
 from livepaste.masks import Context
 
 # How far the usual forehead goes on above the mesh's upper edge, as a share of the distance from chin to that edge:
@@ -14,7 +14,6 @@ from livepaste.masks import Context
 FOREHEAD = 0.08
 # Beside a learned mask the hull only says where a face can be: hairlines are where the model saw them.
 AROUND_FOREHEAD, AROUND_SCALE = 0.30, 1.25
-_UPPER = (*range(29, 36), *range(0, 8))  # positions in OUTLINE: the forehead's edge, from temple to temple
 _SHIFT = 4  # sub-pixel bits of the polygon
 
 
@@ -22,17 +21,18 @@ def hull_polygon(points_xy: Float32[np.ndarray, "n 2"], forehead: float = FOREHE
     """The visible face's outline, float64 (36, 2), in the points' own pixels."""
     outline = points_xy[list(OUTLINE)].astype(np.float64)
     up = points_xy[10].astype(np.float64) - points_xy[152]
-    taper = np.sin(np.linspace(0, np.pi, len(_UPPER) + 2)[1:-1]) ** 0.5
-    outline[list(_UPPER)] += np.outer(taper * forehead, up)
+    taper = np.sin(np.linspace(0, np.pi, len(UPPER_OUTLINE) + 2)[1:-1]) ** 0.5
+    outline[list(UPPER_OUTLINE)] += np.outer(taper * forehead, up)
     return outline
 
 
 def hull_mask(points_xy: Float32[np.ndarray, "n 2"], size: int) -> Float32[np.ndarray, "s s"]:
     """Visible face by landmarks alone, in [0, 1], antialiased; ``points_xy`` in crop pixels."""
-    return _filled(hull_polygon(points_xy), size)
+    return filled(hull_polygon(points_xy), size)
 
 
-def _filled(polygon: np.ndarray, size: int) -> np.ndarray:
+def filled(polygon: np.ndarray, size: int) -> np.ndarray:
+    """A polygon (n, 2) in pixels, antialiased: float32 (size, size) in [0, 1]."""
     big = np.zeros((size * 2, size * 2), np.uint8)
     corners = np.rint(((polygon + 0.5) * 2 - 0.5) * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(big, [corners], 255, cv2.LINE_AA, shift=_SHIFT)
@@ -48,4 +48,4 @@ def around(context: Context) -> np.ndarray:
     """Where a face can be: the hull with the highest forehead, a little larger all round."""
     polygon = hull_polygon(context.points_xy, AROUND_FOREHEAD)
     middle = polygon.mean(0)
-    return _filled(middle + (polygon - middle) * AROUND_SCALE, context.size)
+    return filled(middle + (polygon - middle) * AROUND_SCALE, context.size)

@@ -45,7 +45,7 @@ def _columns(key: Array, count: int, numbers: int) -> Array:
     return jax.random.uniform(key, (numbers, count))
 
 
-def _hat(n_out: int, n_nodes: int) -> Array:
+def hat_weights(n_out: int, n_nodes: int) -> Array:
     """Linear interpolation from ``n_nodes`` control points to ``n_out`` pixels, (n_out, n_nodes)."""
     at = jnp.linspace(0.0, n_nodes - 1.0, n_out)
     return jnp.maximum(0.0, 1.0 - jnp.abs(at[:, None] - jnp.arange(n_nodes)))
@@ -65,7 +65,7 @@ def random_warp(key: Array, count: int, side: int) -> Array:
         nodes = drawn[:, first : first + number].reshape(count, cells - 1, cells - 1, 2)
         first += number
         nodes = jnp.pad(nodes * (0.24 * side / cells), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        hat = _hat(side, cells + 1)
+        hat = hat_weights(side, cells + 1)
         fields.append(jnp.einsum("yi,bijc,xj->byxc", hat, nodes, hat))
     pick = jax.random.randint(which, (count, 1, 1, 1), 0, 3)
     return jnp.select([pick == 0, pick == 1], fields[:2], fields[2])
@@ -107,7 +107,7 @@ def sample(packed: Array, index: Array, affine: Array, geometry: Geometry, displ
     return (top * (1 - fy) + bottom * fy) / 255.0
 
 
-def _box(x: Array, axis: int) -> Array:
+def box(x: Array, axis: int) -> Array:
     """Mean of three neighbours along an axis, the border replicated."""
     pad = [(0, 0)] * x.ndim
     pad[axis] = (1, 1)
@@ -131,8 +131,8 @@ def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
     x = mean + (x - mean) * around_one(u[1], recipe.jitter)
     tint = jnp.concatenate(list(u[3:6]), -1)
     x = x * around_one(u[2], recipe.jitter) * around_one(tint, recipe.jitter / 3)
-    blurred = _box(_box(x, 1), 2)
-    blurred = jnp.where(u[6] < 0.5, blurred, _box(_box(_box(_box(blurred, 1), 2), 1), 2))
+    blurred = box(box(x, 1), 2)
+    blurred = jnp.where(u[6] < 0.5, blurred, box(box(box(box(blurred, 1), 2), 1), 2))
     x = jnp.where(u[7] < recipe.soften, blurred, x)
     x = x + recipe.noise * u[8] * jax.random.normal(k_noise, x.shape)
     return jnp.clip(x, 0.0, 1.0)
@@ -158,8 +158,8 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     cells = s // 8
     u = _columns(key, b, 5)[:, :, None, None, None]
     coarse = mask[..., 0].reshape(b, cells, 8, cells, 8).mean((2, 4))
-    coarse = _box(_box(coarse, 1), 2)
-    hat = _hat(s, cells)
+    coarse = box(box(coarse, 1), 2)
+    hat = hat_weights(s, cells)
     near = jnp.einsum("yi,bij,xj->byx", hat, coarse, hat)[..., None]
     edge = 0.05 + 0.45 * u[0]
     keep = jnp.clip((near - edge) / 0.1 + 0.5, 0.0, 1.0)

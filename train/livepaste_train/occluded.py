@@ -20,6 +20,7 @@ from livepaste.actors.occluders import GROUP, OCCLUDERS, Panel, Person, Thing
 from livepaste.actors.relief import Relief
 from livepaste.actors.staging import Stage, fitted, warped
 from livepaste.align import CENTER, mean_mesh
+from livepaste.masks.hull import filled
 from livepaste.registry import resolve
 from livepaste_train.casts import EVERY, Cast, Meshes, actor_named, played
 from livepaste_train.data import pack
@@ -64,9 +65,7 @@ def sheets(kind: str, count: int, side: int, seed: int) -> np.ndarray:
     """``count`` things of a kind where they rest over a face: packed colour and alpha, uint32 (count, side, side)."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng([37, seed, *kind.encode()])
-    make: Callable[[np.random.Generator, int], np.ndarray] = {"gesture": gesture, "paper": paper, "shape": shape}.get(
-        kind
-    ) or _thing(kind)
+    make = {"gesture": gesture, "paper": paper, "shape": shape}.get(kind) or _thing(kind)
     rgba = np.stack([make(rng, side) for _ in range(count)])
     return pack(rgba[..., :3], rgba[..., 3])
 
@@ -122,9 +121,8 @@ def gesture(rng: np.random.Generator, side: int) -> np.ndarray:
         out = -thumb * (k - 1.5)
         knuckle = wrist + size * (up * 0.62 + right * out * 0.15)
         r.rod(wrist + right * out * 0.09 * size, knuckle, (0.13 * size, 0.105 * size), skin, base=0.03)
-        bent = (
-            rng.uniform(0.75, 1) if rng.random() < closed else rng.uniform(0, 0.35)
-        )  # a bent finger is short and lies higher
+        # a bent finger is short and lies higher
+        bent = rng.uniform(0.75, 1) if rng.random() < closed else rng.uniform(0, 0.35)
         first, second = (size * reach * part * (1 - bent) for part in (0.36, 0.30))
         way = along(spread * out + rng.normal(0, 4))
         joints = [knuckle, knuckle + first * way, knuckle + (first + second) * way]
@@ -163,10 +161,7 @@ def _noise(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
 
 def _filled(polygon: np.ndarray, side: int) -> np.ndarray:
     """A polygon in template units on a sheet, antialiased, in [0, 1]."""
-    big = np.zeros((side * 2, side * 2), np.uint8)
-    corners = (_on_sheet(np.column_stack([polygon, 0 * polygon[:, :1]]), side)[:, :2] + 0.5) * 2 - 0.5
-    cv2.fillPoly(big, [np.rint(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
-    return cv2.resize(big, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return filled(_on_sheet(polygon, side), side)
 
 
 def paper(rng: np.random.Generator, side: int) -> np.ndarray:

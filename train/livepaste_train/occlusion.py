@@ -26,7 +26,15 @@ from flax import nnx
 
 from livepaste.actors import MAKER_VERSION
 from livepaste.measures import mask_boundary_f, mask_iou
-from livepaste_train.augment import Geometry, _box, _hat, disturb_color, exchange_surroundings, random_affine, sample
+from livepaste_train.augment import (
+    Geometry,
+    box,
+    disturb_color,
+    exchange_surroundings,
+    hat_weights,
+    random_affine,
+    sample,
+)
 from livepaste_train.casts import Cast, Meshes, casting
 from livepaste_train.clocked import Clock
 from livepaste_train.compiling import compiled
@@ -100,8 +108,8 @@ def thing(key: Array, stage: Stage, face_affine: Array, geometry: Geometry, shee
     # out of focus, or moving to the side or up and down
     wide, high = over, over
     for _ in range(4):
-        wide, high = _box(wide, 2), _box(high, 1)
-    return jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, _box(_box(over, 1), 2)], over)
+        wide, high = box(wide, 2), box(high, 1)
+    return jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, box(box(over, 1), 2)], over)
 
 
 def shaded(key: Array, pictures: Array, alpha: Array) -> Array:
@@ -114,14 +122,14 @@ def shaded(key: Array, pictures: Array, alpha: Array) -> Array:
     u = jax.random.uniform(k[0], (4, b))[:, :, None, None, None]
     clouds = jnp.zeros((b, s, s))
     for nodes, part in ((2, 0.8), (4, 0.5), (9, 0.3)):
-        hat = _hat(s, nodes)
+        hat = hat_weights(s, nodes)
         drawn = part * jax.random.normal(jax.random.fold_in(k[1], nodes), (b, nodes, nodes))
         clouds = clouds + jnp.einsum("yi,bij,xj->byx", hat, drawn, hat)
     pictures = pictures * jnp.exp(jnp.maximum(0.0, 0.9 * u[0] - 0.25) * clouds[..., None])
-    soft = _box(_box(alpha, 1), 2)
+    soft = box(box(alpha, 1), 2)
     softer = soft
     for _ in range(4):
-        softer = _box(_box(softer, 1), 2)
+        softer = box(box(softer, 1), 2)
     shadow = jnp.where(u[1] < 0.5, soft, softer)
     return pictures * (1 - jnp.maximum(0.0, 1.6 * u[2] - 0.9) * shadow)
 
@@ -144,7 +152,7 @@ def in_front(key: Array, pictures: Array, masks: Array, over: Array) -> tuple[Ar
     color, alpha = over[..., :3], over[..., 3:]
     shadow = alpha
     for _ in range(3):
-        shadow = _box(_box(shadow, 1), 2)
+        shadow = box(box(shadow, 1), 2)
     u = jax.random.uniform(key, (1, len(over)))[:, :, None, None, None]
     shadow = jnp.pad(shadow, ((0, 0), (3, 0), (1, 0), (0, 0)))[:, :-3, :-1]
     pictures = pictures * (1 - jnp.maximum(0.0, 1.2 * u[0] - 0.5) * shadow)
@@ -173,7 +181,7 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
     def loss(model: Any, stage: Stage, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
         crops, masks = batch(key, stage, geometry, sheet, recipe)
         logits = model.logits(crops.astype(model.stem.kernel[...].dtype)).astype(jnp.float32)
-        near = _box(_box(_box(_box(masks, 1), 2), 1), 2)
+        near = box(box(box(box(masks, 1), 2), 1), 2)
         weight = 1 + EDGE * 4 * near * (1 - near)
         each = optax.sigmoid_binary_cross_entropy(logits, masks)
         value = (each * weight).sum() / weight.sum()
