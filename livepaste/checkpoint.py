@@ -22,6 +22,7 @@ from typing import Any
 
 from livepaste.errors import CheckpointError
 from livepaste.lock import alone
+from livepaste.records import parse
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -154,7 +155,7 @@ def _is_damaged(path: Path) -> bool:
 def read_generation(path: Path, number: int = 0) -> Generation:
     """Read and check one generation folder. Raises CheckpointError naming the first thing that is wrong."""
     try:
-        record = json.loads((path / "model.json").read_text("utf-8"))
+        record = parse((path / "model.json").read_text("utf-8"))
         if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
             raise ValueError("not a model.json")
         if not isinstance(record.get("format"), int):
@@ -241,7 +242,7 @@ def read_history(checkpoint: Path) -> list[dict[str, Any]]:
     if path.exists():
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
-                record = json.loads(line)
+                record = parse(line)
             except ValueError:
                 continue
             if isinstance(record, dict) and isinstance(record.get("step"), int):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from livepaste.align import CENTER, TEMPLATE
 from livepaste.checkpoint import Generation
 from livepaste.errors import CheckpointError
+from livepaste.records import parse
 from livepaste.runtime import Session
 
 FACTS = ("resolution", "coverage", "center", "template", "persona", "wearers")
@@ -57,7 +56,7 @@ class CropModel:
     def _check_facts(self, generation: Generation, file: str) -> None:
         """What no hash is of: ``model.json`` says the same as the model that was exported with it."""
         try:
-            exported = json.loads(self.session.metadata.get("livepaste", "{}"))
+            exported = parse(self.session.metadata.get("livepaste", "{}"))
         except ValueError:
             exported = None
         if not isinstance(exported, dict):

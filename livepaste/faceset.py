@@ -23,6 +23,7 @@ from livepaste.align import CENTER, STORED_COVERAGE, TEMPLATE, transform
 from livepaste.errors import FaceSetError
 from livepaste.options import CONSENT
 from livepaste.pictures import read_picture, write_png
+from livepaste.records import parse
 
 FORMAT = 1
 DELETED = "picture deleted"  # how a reason for leaving out a row ends when its user wanted it so
@@ -72,7 +73,7 @@ class FaceRow:
 
     @classmethod
     def from_json(cls, line: str) -> FaceRow:
-        record = json.loads(line)
+        record = parse(line)
         points = np.asarray(record["points_xyz"], np.float32)
         matrix = np.asarray(record["frame_to_crop"], np.float32)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) != 478 or matrix.shape != (2, 3):
@@ -158,7 +159,7 @@ def read_info(path: Path) -> FaceSetInfo:
     """Read and check ``faceset.json``."""
     file = path / "faceset.json"
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = parse(file.read_text("utf-8"))
         if not isinstance(record, dict):
             raise ValueError("not an object")
         if record["format"] > FORMAT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from livepaste.align import Alignment, align, crop, pose_degrees
 from livepaste.blend import blend
 from livepaste.errors import TruthError
 from livepaste.faceset import FaceSet
+from livepaste.records import parse
 from livepaste.types import Face, Frame
 
 MOST_FRAMES = 10_000_000
@@ -48,7 +48,7 @@ def _ranges(record: dict[str, Any]) -> tuple[tuple[int, int], ...]:
 def open_truth(path: Path) -> Truth:
     """Read ``truth.json``; raises TruthError when something is missing."""
     try:
-        record = json.loads((path / "truth.json").read_text("utf-8"))
+        record = parse((path / "truth.json").read_text("utf-8"))
         if record["format"] > 1:
             raise TruthError(f"{path}: truth format {record['format']} is newer than 1; update livepaste")
         if not (0 < record["frames"] <= MOST_FRAMES and 0 < Fraction(record["fps"]) <= 1000):

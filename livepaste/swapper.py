@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Float32
 from livepaste.checkpoint import RUN, Generation
 from livepaste.crop_model import CropModel
 from livepaste.errors import CheckpointError
+from livepaste.records import parse
 from livepaste.types import Swap
 
 OUTPUTS = ["image", "persona_mask", "wearer_mask"]
@@ -46,7 +46,7 @@ class Swapper:
     def _check_parity(self) -> None:
         """Run the picture that came with the model and compare: another runtime or provider may compute something else."""
         try:
-            parity = json.loads(self.session.metadata["parity"])
+            parity = parse(self.session.metadata["parity"])
             crop, expected = (_picture(parity[name], self.size) for name in ("input", "image"))
             tolerance = float(parity["tolerance"])
         except (KeyError, ValueError, TypeError, binascii.Error) as error:

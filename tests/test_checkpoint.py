@@ -137,6 +137,7 @@ def test_a_rest_of_a_killed_write_is_no_generation_and_is_cleared(tmp_path: Path
         ({"validation": 3}, "damaged"),
         ({"validation": "good"}, "damaged"),
         ({"validation": {"persona_mask_iou": "0.9"}}, "validation must be numbers"),
+        ({"seconds": 10**400}, r"damaged \(a number of 401 digits\)"),
     ],
 )
 def test_what_model_json_may_not_say(tmp_path: Path, change: dict, message: str) -> None:

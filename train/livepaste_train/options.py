@@ -113,7 +113,10 @@ def read_recipe(name: str) -> Recipe:
         if key not in kinds:
             raise OptionError(f"recipe {path}: unknown setting {key!r}; known: {', '.join(kinds)}")
         if kinds[key] is float and isinstance(value, int) and not isinstance(value, bool):
-            values[key] = float(value)
+            try:
+                values[key] = float(value)
+            except OverflowError as error:
+                raise OptionError(f"recipe {path}: {key} is too large a number") from error
         elif type(value) is not kinds[key]:
             raise OptionError(f"recipe {path}: {key} must be {kinds[key].__name__}, got {value!r}")
     return Recipe(**{"name": Path(name).stem, **values})
