@@ -6,6 +6,8 @@ in Oklab (Ottosson 2020), where the same step looks the same in every hue.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from jaxtyping import Float32
@@ -72,7 +74,7 @@ def keep(
     target: np.ndarray,
     mask: np.ndarray,
     kept: np.ndarray,
-    memory: dict[str, np.ndarray] | None = None,
+    memory: dict[str, Any] | None = None,
 ) -> np.ndarray:
     """``none``: the persona's own colours."""
     return patch
@@ -83,7 +85,7 @@ def mean_std(
     target: np.ndarray,
     mask: np.ndarray,
     kept: np.ndarray,
-    memory: dict[str, np.ndarray] | None = None,
+    memory: dict[str, Any] | None = None,
 ) -> np.ndarray:
     """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001), within bounds.
 
@@ -115,7 +117,7 @@ def skin(
     target: np.ndarray,
     mask: np.ndarray,
     kept: np.ndarray,
-    memory: dict[str, np.ndarray] | None = None,
+    memory: dict[str, Any] | None = None,
 ) -> np.ndarray:
     """``skin``: ``mean-std``, then the difference to the wearer's skin that stays beside it, carried inwards and fading.
 
@@ -136,6 +138,6 @@ def skin(
 
 def match_color(kind: str, patch: Float32[np.ndarray, "s s 3"], target: Float32[np.ndarray, "s s 3"],
                 mask: Float32[np.ndarray, "s s"], kept: Float32[np.ndarray, "s s"],
-                memory: dict[str, np.ndarray] | None = None) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
+                memory: dict[str, Any] | None = None) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
     """``patch`` with the colours of ``target`` under ``mask``, by the named way; ``kept``: where the target's skin stays visible."""
     return resolve("color", kind, COLOR_MATCHES)(patch, target, mask, kept, memory).astype(np.float32)

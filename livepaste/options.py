@@ -44,8 +44,8 @@ class BlendOptions:
     """How the persona is laid over the frame; `--settings FILE.toml` may change these while live."""
 
     mask: str = option(
-        "hull+learned",
-        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front), rectangle, or pkg.mod:name",
+        "hull+learned+occlusion",
+        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), rectangle, or pkg.mod:name",
     )
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("skin", help="color match: none, mean-std, skin")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -63,7 +63,6 @@ class DrawnFace:
 
     seen: Context  # the crop, the points in it, and the swap
     parts: Parts
-    memory: dict[str, np.ndarray]  # what this face's colour match remembers
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,14 +111,12 @@ def _share(mask: np.ndarray, points_xy: np.ndarray, moved: tuple[Alignment, Alig
     return float((mask * inside).sum()) / max(1.0, cv2.contourArea(hull))
 
 
-def draw_face(
-    image: UInt8[np.ndarray, "h w 3"], points_xyz: np.ndarray, parts: Parts, memory: dict[str, np.ndarray]
-) -> DrawnFace:
-    """Crop one face and run the network on it."""
+def draw_face(frame: Frame, points_xyz: np.ndarray, parts: Parts, memory: dict[str, Any]) -> DrawnFace:
+    """Crop one face and run the network on it. ``memory``: what is remembered of this face."""
     alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage)
-    wearer = crop(image, alignment).astype(np.float32) / 255
+    wearer = crop(frame.image, alignment).astype(np.float32) / 255
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
-    return DrawnFace(Context(image, alignment, wearer, points_xy, parts.swapper(wearer)), parts, memory)
+    return DrawnFace(Context(frame, alignment, wearer, points_xy, parts.swapper(wearer), memory), parts)
 
 
 def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: bool = False) -> Laid:
@@ -132,7 +129,7 @@ def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: b
     patch = seen.swap.image
     if options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
         patch = carry_on(seen.swap)
-    patch = match_color(options.color, patch, seen.crop, mask, kept_skin(seen.swap), face.memory)
+    patch = match_color(options.color, patch, seen.crop, mask, kept_skin(seen.swap), seen.memory)
     if options.mask != "rectangle":
         mask = soften(mask, feather_px(options, seen.points_xy))
     mask = mask * np.float32(options.opacity)
@@ -150,7 +147,7 @@ def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: b
 @dataclass
 class _Track:
     smooth: OneEuro = field(default_factory=OneEuro)
-    memory: dict[str, np.ndarray] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -199,7 +196,7 @@ class Pipeline:
             if self.smooth:
                 width = float(np.linalg.norm(points[454, :2] - points[234, :2]))
                 points = track.smooth(points, frame.time, width)
-            drawn.append(draw_face(frame.image, points, self._parts, track.memory))
+            drawn.append(draw_face(frame, points, self._parts, track.memory))
         self._tracks = alive
         return Drawn(frame, tuple(drawn), len(faces) - len(chosen))
 

@@ -7,14 +7,15 @@ to be loaded first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from livepaste.align import Alignment
 from livepaste.registry import resolve
-from livepaste.types import Swap
+from livepaste.types import Frame, Swap
 
 MASKS = {
     "hull": "livepaste.masks.hull:hull",
@@ -29,11 +30,12 @@ GROUP = "livepaste.masks"  # entry points
 class Context:
     """What a mask may look at."""
 
-    image: UInt8[np.ndarray, "h w 3"]  # the whole frame
+    frame: Frame  # the whole of it
     alignment: Alignment  # where the crop sits in it
     crop: Float32[np.ndarray, "s s 3"]  # the wearer
     points_xy: Float32[np.ndarray, "n 2"]  # landmarks in crop pixels
     swap: Swap
+    memory: dict[str, Any] = field(default_factory=dict)  # of this face, from frame to frame; forgotten at a cut
 
     @property
     def size(self) -> int:
@@ -46,13 +48,17 @@ Mask = Callable[[Context], np.ndarray]
 def build_mask(spec: str) -> Mask:
     """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
-    Beside ``learned`` or ``occlusion`` the ``hull`` is only a bound, wider than a face: two tight masks would each take off an edge.
+    Two tight masks would each take off an edge: beside ``learned`` the ``hull`` is only a bound, wider than a face, and ``occlusion``
+    beside any other only says what is in front.
     """
     names = [name.strip() for name in spec.split("+")]
     parts: list[Mask] = [resolve("mask", name, MASKS, group=GROUP) for name in names]
-    if {"learned", "occlusion"} & {*names}:
-        bound: Mask = resolve("mask", "livepaste.masks.hull:around", MASKS)
-        parts = [bound if name == "hull" else part for name, part in zip(names, parts, strict=True)]
+    beside = {}
+    if "learned" in names:
+        beside["hull"] = resolve("mask", "livepaste.masks.hull:around", MASKS)
+    if {*names} != {"occlusion"}:
+        beside["occlusion"] = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)
+    parts = [beside.get(name, part) for name, part in zip(names, parts, strict=True)]
     parts = [part() if isinstance(part, type) else part for part in parts]
 
     def product(context: Context) -> np.ndarray:

@@ -12,9 +12,15 @@ from livepaste.checkpoint import Generation, read_generation, shipped
 from livepaste.crop_model import CropModel
 from livepaste.edge import ramp
 from livepaste.masks import Context
+from livepaste.masks.hull import hull_mask
 
 FILE = "visible.onnx"
 EDGE = 0.25, 0.75  # between these a pixel becomes surely face: a small network's edge is blurred
+# between these it is surely something in front: on real faces that have nothing there twice as much is taken off from a middle of 0.5 on
+# as from 0.6, and of hands no more than a fortieth less
+FRONT = 0.45, 0.75
+EVERY = 3  # frames; by their number, so that a clip that is gone on with comes out as if it had not been interrupted
+THERE = 5e-4  # share of the crop that makes something in front: a finger's tip
 
 
 def network() -> Generation:
@@ -25,25 +31,45 @@ def network() -> Generation:
 @cache
 def _loaded() -> CropModel:
     # on the processor: there it takes 4 ms, and what it gives is what was measured
-    return CropModel(network(), FILE, "an occlusion network", ["visible"], provider="cpu")
+    return CropModel(network(), FILE, "an occlusion network", ["visible", "front"], provider="cpu")
 
 
 class Occlusion:
     """The mask as ``--mask occlusion``: how surely each pixel is visible face. Loaded when built, once a process."""
 
+    output, edge = "visible", EDGE
+
     def __init__(self) -> None:
         self._net = _loaded()
 
     def __call__(self, context: Context) -> np.ndarray:
-        """Visible face in crop pixels, float32 (s, s) in [0, 1]. What it sees is cut from the frame anew, at its own size."""
+        """In crop pixels, float32 (s, s) in [0, 1]. What the network sees is cut from the frame anew, at its own size."""
         side = self._net.size
         from_crop = align(context.points_xy, side, self._net.coverage).frame_to_crop.astype(np.float64)
         to_crop = np.vstack([context.alignment.frame_to_crop, [0, 0, 1]])
-        seen = crop(context.image, Alignment((from_crop @ to_crop).astype(np.float32), side))
+        seen = crop(context.frame.image, Alignment((from_crop @ to_crop).astype(np.float32), side))
         batch = np.ascontiguousarray(seen.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-        visible = ramp(self._net.session.run({"crop": batch}, ["visible"])["visible"][0, 0], *EDGE)
+        found = ramp(self._net.session.run({"crop": batch}, [self.output])[self.output][0, 0], *self.edge)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         # a crop that shows more than the network saw goes on as at its border
         return cv2.warpAffine(
-            visible, from_crop, (context.size, context.size), flags=how, borderMode=cv2.BORDER_REPLICATE
+            found, from_crop, (context.size, context.size), flags=how, borderMode=cv2.BORDER_REPLICATE
         )
+
+
+class Clear(Occlusion):
+    """Beside other masks: 1 where nothing is in front. Where a face ends they know better, and two tight masks would each take off an edge.
+
+    While nothing is there it looks at every ``EVERY``-th frame only, as soon as something is at each.
+    """
+
+    output, edge = "front", FRONT
+
+    def __call__(self, context: Context) -> np.ndarray:
+        turn, last = context.frame.index // EVERY, context.memory.get("occlusion")
+        if last == turn:
+            return np.ones((context.size, context.size), np.float32)
+        front = super().__call__(context)
+        there = float((front * hull_mask(context.points_xy, context.size)).mean()) > THERE
+        context.memory["occlusion"] = None if there else turn
+        return 1 - front

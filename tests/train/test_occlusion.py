@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train import occlusion
+from livepaste_train import occluding, occlusion
 from livepaste_train.augment import Geometry, random_affine, sample
 from livepaste_train.casts import Cast
 from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
@@ -31,9 +31,9 @@ def unpacked(packed: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def stage() -> occlusion.Stage:
     """Eight faces and twenty things."""
-    faces = perform_occluded(Job(Cast(("drawn:1",), 5, 8), 72, {}))
-    things = np.concatenate([sheets(kind, 4, 108, 1) for kind in HELD])
-    return occlusion.Stage(jnp.asarray(faces), jnp.asarray(things))
+    faces, worn = perform_occluded(Job(Cast(("drawn:1",), 5, 8), 72, {}))
+    things = np.concatenate([sheets(kind, 5, 108, 1) for kind in HELD])
+    return occluding.Stage(*map(jnp.asarray, (faces, worn, things)))
 
 
 @pytest.mark.parametrize("kind", [*HELD, *WORN])
@@ -46,27 +46,33 @@ def test_sheets_show_things_of_all_kinds_differently_each_time(kind: str) -> Non
     np.testing.assert_array_equal(unpacked(sheets(kind, 3, 108, 1)), made)  # of the same seed
 
 
-def test_what_is_worn_is_no_visible_face(monkeypatch) -> None:
-    job = Job(Cast(("drawn:1",), 5, 6), 96, {})
-    monkeypatch.setattr("livepaste_train.occluded.WEARS", 0.0)
-    bare = unpacked(perform_occluded(job))
-    monkeypatch.setattr("livepaste_train.occluded.WEARS", 1.1)
-    worn = unpacked(perform_occluded(job))
-    less = bare[..., 3].astype(int) - worn[..., 3]
-    assert less.min() >= 0
-    assert ((less > 128).sum((1, 2)) > 20).all()
-    changed = np.abs(bare[..., :3].astype(int) - worn[..., :3]).max(-1)
-    assert (changed[less > 200] > 8).mean() > 0.8
+def test_what_is_worn_lies_over_its_face_and_is_kept_apart(monkeypatch) -> None:
+    faces, worn = (unpacked(packed) for packed in perform_occluded(Job(Cast(("drawn:1",), 5, 6), 96, {})))
+    monkeypatch.setattr("livepaste_train.occluded.WORN", WORN[::-1])
+    same, others = (unpacked(packed) for packed in perform_occluded(Job(Cast(("drawn:1",), 5, 6), 96, {})))
+    np.testing.assert_array_equal(faces, same)
+    assert not np.array_equal(worn, others)
+    for alpha in (worn[..., 3], others[..., 3]):
+        over = (alpha > 128) & (faces[..., 3] > 128)
+        assert (over.sum((1, 2)) > 20).all()
+        assert (alpha < 5).mean() > 0.5
 
 
-def test_a_thing_hides_what_is_behind_it_and_its_shadow_is_still_face() -> None:
-    pictures, masks = jnp.full((40, 64, 64, 3), 0.6), jnp.ones((40, 64, 64, 1))
+def test_a_thing_hides_what_is_behind_it_and_throws_a_shadow() -> None:
+    pictures = jnp.full((40, 64, 64, 3), 0.6)
     over = jnp.zeros((40, 64, 64, 4)).at[:, 20:40, 20:40].set(jnp.array([0.1, 0.2, 0.3, 1.0]))
-    shown, left = (np.asarray(value) for value in occlusion.in_front(jax.random.key(0), pictures, masks, over))
+    shown = np.asarray(occluding.in_front(jax.random.key(0), pictures, over))
     np.testing.assert_allclose(shown[:, 20:40, 20:40], np.broadcast_to([0.1, 0.2, 0.3], (40, 20, 20, 3)), atol=1e-6)
-    np.testing.assert_array_equal(left[..., 0], 1 - np.asarray(over[..., 3]))
     np.testing.assert_allclose(shown[:, :10], 0.6, atol=1e-6)
     assert shown[:, 41, 30].min() < 0.55  # below it, of some
+
+
+def test_of_people_kept_out_nothing_is_shown() -> None:
+    named = ["photo:a", "photo:b", "photo:c", "morph:a:c:0.5", "morph:b:c:0.4", "morph:d:e:0.5", "drawn:1001"]
+    casts = [Cast((name,), i, 1) for i, name in enumerate(named)]
+    left = occlusion.strangers([casts[0], casts[6]], casts[1:6])
+    assert [cast.identities[0] for cast in left] == ["photo:b", "photo:c", "morph:b:c:0.4", "morph:d:e:0.5"]
+    assert [cast.identities[0] for cast in occlusion.strangers([casts[4]], casts[:3])] == ["photo:a"]
 
 
 def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> None:
@@ -82,7 +88,7 @@ def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> N
     affine = random_affine(jax.random.key(3), 6, replace(RECIPE, rotate=30.0, zoom=0.3, shift=0.1))
     zeros, none = jnp.zeros(6, jnp.int32), jnp.tile(jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]]), (6, 1, 1))
     face = sample(packed(72, STORED_COVERAGE), zeros, affine, GEOMETRY)[..., 3]
-    thing = sample(packed(108, SHEET_COVERAGE), zeros, occlusion._after(affine, none), SHEET)[..., 3]
+    thing = sample(packed(108, SHEET_COVERAGE), zeros, occluding.after(affine, none), SHEET)[..., 3]
     assert float(face.max()) > 0.9
     for a, b in zip(np.asarray(face), np.asarray(thing), strict=True):
         centres = [np.average(np.indices(v.shape).reshape(2, -1), axis=1, weights=v.ravel()) for v in (a, b)]
@@ -92,23 +98,26 @@ def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> N
 def test_light_and_shade_leave_the_mask_alone_and_change_the_face() -> None:
     pictures = jnp.full((40, 64, 64, 3), 0.5)
     alpha = jnp.zeros((40, 64, 64, 1)).at[:, 20:40, 20:40].set(1.0)
-    lit = np.asarray(occlusion.shaded(jax.random.key(0), pictures, alpha))
+    lit = np.asarray(occluding.shaded(jax.random.key(0), pictures, alpha))
     assert np.std(lit, axis=(1, 2, 3)).max() > 0.1
     assert np.ptp(lit[..., 0] / lit[..., 2]) < 1e-5  # no colour of its own
-    coarse = np.asarray(occlusion.coarser(jax.random.key(0), jnp.asarray(lit)))
+    coarse = np.asarray(occluding.coarser(jax.random.key(0), jnp.asarray(lit)))
     np.testing.assert_allclose(coarse.mean(), lit.mean(), atol=0.01)
     assert (np.abs(coarse - lit).max((1, 2, 3)) > 0).any()
 
 
 def test_a_batch_is_crops_and_masks_and_another_key_gives_another(stage) -> None:
-    draw = jax.jit(lambda key: occlusion.batch(key, stage, GEOMETRY, SHEET, RECIPE))
-    crops, masks = draw(jax.random.key(1))
-    assert crops.shape == (4, 64, 64, 3)
-    assert masks.shape == (4, 64, 64, 1)
-    for value in (crops, masks):
+    draw = jax.jit(lambda key: occluding.batch(key, stage, GEOMETRY, SHEET, replace(RECIPE, batch=32)))
+    drawn = draw(jax.random.key(1))
+    assert drawn.crops.shape == (32, 64, 64, 3)
+    assert drawn.faces.shape == drawn.front.shape == (32, 64, 64, 1)
+    for value in drawn:
         assert 0 <= float(value.min()) <= float(value.max()) <= 1
-    np.testing.assert_array_equal(draw(jax.random.key(1))[0], crops)
-    assert not np.array_equal(draw(jax.random.key(2))[0], crops)
+    hidden = np.asarray(drawn.faces - drawn.visible).sum((1, 2, 3))
+    assert (hidden > 20).mean() > 0.4
+    assert (hidden < 1e-4).any()
+    np.testing.assert_array_equal(draw(jax.random.key(1))[0], drawn.crops)
+    assert not np.array_equal(draw(jax.random.key(2))[0], drawn.crops)
 
 
 def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
@@ -129,14 +138,27 @@ def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
     with pytest.raises(TrainingError, match="export differs from the model"):
         monkeypatch.setattr("livepaste_train.export.VISIBLE_LIMIT", 0.0)
         export_visible(tmp_path / "no.onnx", learned, {"model": "visible"}, crop)
-    made = Session(tmp_path / "visible.onnx").run({"crop": crop.transpose(2, 0, 1)[None]})["visible"][0, 0]
-    np.testing.assert_allclose(made, np.asarray(learned.visible(crop[None]))[0, ..., 0], atol=VISIBLE_LIMIT)
+    made = Session(tmp_path / "visible.onnx").run({"crop": crop.transpose(2, 0, 1)[None]})
+    assert set(made) == {"visible", "front"}
+    for name, mask in learned.masks(crop[None]).items():
+        np.testing.assert_allclose(made[name][0, 0], np.asarray(mask)[0, ..., 0], atol=VISIBLE_LIMIT)
     assert (tmp_path / "visible.onnx").stat().st_size < 3e6
 
 
 def test_held_out_measures_know_each_kind(stage) -> None:
     graph, params = nnx.split(VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0)), nnx.Param)
     measured, sheet = occlusion.HeldOut(np.asarray(stage.faces), 108, ("cup",), GEOMETRY, graph).measure(params)
-    assert set(measured) == {f"{name}_{kind}" for name in ("mask_iou", "mask_boundary_f") for kind in ("none", "cup")}
+    names = ("mask_iou", "mask_boundary_f", "clear_mask_iou", "clear_mask_boundary_f")
+    assert set(measured) == {f"{name}_{kind}" for name in names for kind in ("none", "cup")}
     assert all(0 <= value <= 1 for value in measured.values())
-    assert sheet.shape[0] == 3 * 64
+    assert sheet.shape[0] == 4 * 64
+
+
+def test_what_is_left_of_the_true_face_is_all_of_it_when_nothing_is_found_in_front(stage) -> None:
+    model = VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0))
+    model.front_head.kernel[...] *= 0
+    model.front_head.bias[...] = -20.0
+    graph, params = nnx.split(model, nnx.Param)
+    measured, _ = occlusion.HeldOut(np.asarray(stage.faces), 108, ("cup",), GEOMETRY, graph).measure(params)
+    assert measured["clear_mask_iou_none"] == measured["clear_mask_boundary_f_none"] == 1
+    assert measured["clear_mask_iou_cup"] < 0.95

@@ -1,8 +1,8 @@
 """Faces with something in front, for the occlusion network: actors who wear things, and cutouts that are laid over anybody.
 
-What is worn (glasses, hair strands) turns with the head and is drawn in when a face is rendered. What comes from outside (hands, cups,
-paper, any textured shape) is kept apart as a sheet with alpha, so that every step of the training lays it elsewhere, in another size,
-light and texture.
+What is worn (glasses, hair strands) turns with the head and is drawn for each face. What comes from outside (hands, paper, any textured
+shape) is a sheet of its own, so that every step of the training lays it elsewhere, in another size, light and texture. Cups and
+microphones are kept out: by them it is seen how far what was learned goes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from livepaste.actors.head import light_color
 from livepaste.actors.motion import rotation
 from livepaste.actors.occluders import GROUP, OCCLUDERS, Panel, Person, Thing
 from livepaste.actors.relief import Relief
-from livepaste.actors.staging import Stage, fitted, warped
+from livepaste.actors.staging import Layer, Stage, fitted, warped
 from livepaste.align import CENTER, mean_mesh
 from livepaste.masks.hull import filled
 from livepaste.registry import resolve
 from livepaste_train.casts import EVERY, Cast, Meshes, actor_named, played
 from livepaste_train.data import pack
 
-WORN, HELD = ("glasses", "hair"), ("hand", "gesture", "cup", "paper", "shape")
+WORN, HELD = ("glasses", "hair"), ("hand", "gesture", "paper", "shape")
+KEPT_OUT = ("cup", "microphone")
 SHEET_COVERAGE = 3.4  # template units that a sheet shows, around the face
-WEARS = 0.3  # of the faces have one of the worn things
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,26 @@ class Job:
     meshes: Meshes
 
 
-def perform_occluded(job: Job) -> np.ndarray:
-    """One identity's faces, some with glasses or strands: uint32 (frames, side, side), packed."""
+def perform_occluded(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """One identity's faces, and what they may wear, glasses or strands: picture with mask and colour with alpha, both packed, uint32
+    (frames, side, side)."""
     cv2.setNumThreads(1)
     (name,), seed, frames = job.cast.identities, job.cast.seed, job.cast.frames
     actor = actor_named(name, job.meshes)
-    performance, made = played(job.cast), np.empty((frames, job.side, job.side), np.uint32)
+    performance = played(job.cast)
+    faces, worn = (np.empty((frames, job.side, job.side), np.uint32) for _ in range(2))
     rng = np.random.default_rng([31, seed])
     size, length = (job.side, job.side), len(performance)
     for j in range(frames):
         i = EVERY * j
         shot = actor.render_crop(performance, i, job.side, background_seed=int(rng.integers(1 << 30)))
-        image, mask = shot.image.astype(np.float32), shot.mask.copy()
-        if rng.random() < WEARS:
-            things = Stage([WORN[rng.integers(len(WORN))]], seed=int(rng.integers(1 << 30)), frames=length, fps=Fraction(25),
-                           skin=actor.skin_color, hair=actor.hair_color)  # fmt: skip
-            for _, layer in things.layers(shot.points_xyz, i, size, light_color(performance, i)):
-                layer.lay(image)
-                layer.hide(mask)
-        made[j] = pack(cv2.convertScaleAbs(image)[None], mask[None])[0]
-    return made
+        faces[j] = pack(shot.image[None], shot.mask[None])[0]
+        things = Stage([WORN[rng.integers(len(WORN))]], seed=int(rng.integers(1 << 30)), frames=length, fps=Fraction(25),
+                       skin=actor.skin_color, hair=actor.hair_color)  # fmt: skip
+        layers = things.layers(shot.points_xyz, i, size, light_color(performance, i))
+        rgba = _flat([layer for _, layer in layers], job.side)
+        worn[j] = pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
+    return faces, worn
 
 
 def sheets(kind: str, count: int, side: int, seed: int) -> np.ndarray:
@@ -91,12 +91,16 @@ def _skin(rng: np.random.Generator) -> np.ndarray:
 def _laid(thing: Thing, points_xyz: np.ndarray, side: int) -> np.ndarray:
     """A thing on a sheet, over a face at ``points_xyz`` (template units)."""
     points = _on_sheet(points_xyz, side)
+    layers = (warped(panel, fitted(thing, panel, points), (side, side), np.ones(3)) for panel in thing.panels)
+    return _flat([layer for layer in layers if layer is not None], side)
+
+
+def _flat(layers: list[Layer], side: int) -> np.ndarray:
+    """Layers over each other as one, colour and alpha: uint8 (side, side, 4)."""
     image, alpha = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
-    for panel in thing.panels:
-        layer = warped(panel, fitted(thing, panel, points), (side, side), np.ones(3))
-        if layer is not None:
-            layer.lay(image)
-            alpha[layer.box] = layer.alpha + alpha[layer.box] * (1 - layer.alpha)
+    for layer in layers:
+        layer.lay(image)
+        alpha[layer.box] = layer.alpha + alpha[layer.box] * (1 - layer.alpha)
     return _straight(image, alpha)
 
 

@@ -1,4 +1,4 @@
-"""``visible``: crop to the mask of the visible face, whoever it is and whatever is in front of it. A small U-Net (Ronneberger et al. 2015).
+"""``visible``: crop to two masks, the visible face and what is in front of it, whoever it is. A small U-Net (Ronneberger et al. 2015).
 
 Its paths are added where U-Net's are joined, which saves a layer; like ``light`` it works on maps of half the side and less.
 """
@@ -12,6 +12,8 @@ from flax import nnx
 
 from livepaste_train.models.layers import Conv, Down, Residual, Up
 from livepaste_train.ops import JAX_OPS
+
+OUTPUTS = "visible", "front"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class VisibleOptions:
 
 
 class VisibleFace(nnx.Module):
-    """(b, s, s, 3) in [0, 1] -> (b, s, s, 1): how surely each pixel is visible face."""
+    """(b, s, s, 3) in [0, 1] -> two times (b, s, s, 1): how surely each pixel is visible face, and how surely something in front of one.
+
+    The second is told beside the first because a face's own edge is none of its business: a mask that knows where a face ends
+    can be multiplied with it and loses nothing there.
+    """
 
     Options = VisibleOptions
 
@@ -49,10 +55,11 @@ class VisibleFace(nnx.Module):
         self.quarter_again = Residual(o.quarter, rngs)
         self.up2 = Up(o.quarter, o.half, rngs)
         self.half_again = Conv(o.half, o.half, 3, rngs)
-        self.head = Conv(o.half, 4, 3, rngs, gain=0.2)
+        self.visible_head = Conv(o.half, 4, 3, rngs, gain=0.2)
+        self.front_head = Conv(o.half, 4, 3, rngs, gain=0.2)
 
-    def logits(self, crops: Any, ops: Any = JAX_OPS) -> Any:
-        """The mask before its sigmoid: what it is learned by."""
+    def logits(self, crops: Any, ops: Any = JAX_OPS) -> tuple[Any, Any]:
+        """Both masks before their sigmoid: what they are learned by."""
         x = ops.even(crops, ops.tone(crops))  # neither the room's light nor the skin's colour matters
         half = self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 2), ops)
         quarter = self.quarter(self.down4(ops.leaky(half), ops), ops)
@@ -61,8 +68,9 @@ class VisibleFace(nnx.Module):
         x = self.eighth_again(ops.add(self.up8(ops.leaky(x), ops), eighth), ops)
         x = self.quarter_again(ops.add(self.up4(ops.leaky(x), ops), quarter), ops)
         x = self.half_again(ops.leaky(ops.add(self.up2(ops.leaky(x), ops), half)), ops)
-        return ops.depth_to_space(self.head(ops.leaky(x), ops), 2)
+        x = ops.leaky(x)
+        return tuple(ops.depth_to_space(head(x, ops), 2) for head in (self.visible_head, self.front_head))
 
-    def visible(self, crops: Any, ops: Any = JAX_OPS) -> Any:
-        """The mask, in [0, 1]."""
-        return ops.sigmoid(self.logits(crops, ops))
+    def masks(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
+        """Both, in [0, 1], by name."""
+        return {name: ops.sigmoid(mask) for name, mask in zip(OUTPUTS, self.logits(crops, ops), strict=True)}

@@ -1,0 +1,157 @@
+"""What the occlusion network is shown: faces in any light with things laid over them, others in every step, and what is to be said of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from livepaste_train.augment import (
+    Geometry,
+    box,
+    disturb_color,
+    exchange_surroundings,
+    hat_weights,
+    random_affine,
+    sample,
+)
+from livepaste_train.options import Recipe
+
+Array = jax.Array
+
+WEARS = 0.3  # of the faces have one of the worn things
+LAYERS = 0.62, 0.25  # how often there is one thing in front, and another before it
+# where a cheek is beside the middle of a crop and below it, and how far it reaches, half sides
+CHEEK = 0.27, 0.25, 0.12
+
+
+class Stage(NamedTuple):
+    """What a step draws from, packed."""
+
+    faces: Array  # (n, side, side)
+    worn: Array  # (n, side, side), what each of them may wear
+    sheets: Array  # (m, side, side)
+
+
+def turned(key: Array, count: int, most: float, zoom: float, shift: float) -> Array:
+    """Where a sheet is laid, (count, 2, 3) in half sides of the crop: any flip, angles up to ``most`` radians."""
+    u = jax.random.uniform(key, (5, count))
+    angle, scale = most * (2 * u[0] - 1), jnp.exp(zoom * (2 * u[1] - 1))
+    flip = jnp.where(u[4] < 0.5, -1.0, 1.0)
+    c, s = jnp.cos(angle) * scale, jnp.sin(angle) * scale
+    move = shift * (2 * u[2:4].T - 1)
+    return jnp.stack([jnp.stack([c * flip, -s, move[:, 0]], -1), jnp.stack([s * flip, c, move[:, 1]], -1)], 1)
+
+
+def after(first: Array, then: Array) -> Array:
+    """Two affine maps in turn, (b, 2, 3)."""
+    linear = jnp.einsum("bij,bjk->bik", then[:, :, :2], first[:, :, :2])
+    moved = jnp.einsum("bij,bj->bi", then[:, :, :2], first[:, :, 2]) + then[:, :, 2]
+    return jnp.concatenate([linear, moved[:, :, None]], 2)
+
+
+def thing(key: Array, stage: Stage, face_affine: Array, geometry: Geometry, sheet: Geometry) -> Array:
+    """Something in front of each face: colour times alpha, and alpha, float32 (b, s, s, 4)."""
+    b = len(face_affine)
+    k = jax.random.split(key, 6)
+    index = jax.random.randint(k[0], (b,), 0, len(stage.sheets))
+    over = sample(stage.sheets, index, after(face_affine, turned(k[1], b, 0.8, 0.4, 0.5)), sheet)
+    color, alpha = over[..., :3], over[..., 3:]
+    # some with the skin of a cheek, left or right, of somebody else: to a colour alone nothing should be betrayed
+    other = jax.random.randint(k[2], (b,), 0, len(stage.faces))
+    cheek = turned(k[3], b, 3.1, 0.3, 0.04) * jnp.array([CHEEK[2], CHEEK[2], 1.0])
+    left = jnp.where(jax.random.bernoulli(k[5], 0.5, (b,)), -1.0, 1.0)
+    cheek = cheek.at[:, :, 2].add(jnp.stack([left * CHEEK[0], jnp.full(b, CHEEK[1])], -1))
+    skin = sample(stage.faces, other, cheek, geometry)[..., :3]
+    light = color.mean(-1, keepdims=True)
+    usual = (light * alpha).sum((1, 2), keepdims=True) / (alpha.sum((1, 2), keepdims=True) + 1e-3)
+    u = jax.random.uniform(k[4], (8, b))[:, :, None, None, None]
+    color = jnp.where(u[0] < 0.4, skin * (0.3 + 0.7 * light / (usual + 1e-3)), color)
+    color = color * (0.5 + 1.0 * u[1]) * (0.8 + 0.4 * jnp.concatenate(list(u[2:5]), -1))
+    over = jnp.concatenate([jnp.clip(color, 0, 1) * alpha, alpha], -1)
+    # out of focus, or moving to the side or up and down
+    wide, high = over, over
+    for _ in range(4):
+        wide, high = box(wide, 2), box(high, 1)
+    return jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, box(box(over, 1), 2)], over)
+
+
+def shaded(key: Array, pictures: Array, alpha: Array) -> Array:
+    """Faces (b, s, s, 3) in uneven light: brighter to one side, cloudy, and in the shadow of ``alpha`` (b, s, s, 1). All of it is still face.
+
+    Without it whatever is dark beside something bright would be taken for something in front.
+    """
+    b, s = pictures.shape[:2]
+    k = jax.random.split(key, 3)
+    u = jax.random.uniform(k[0], (4, b))[:, :, None, None, None]
+    clouds = jnp.zeros((b, s, s))
+    for nodes, part in ((2, 0.8), (4, 0.5), (9, 0.3)):
+        hat = hat_weights(s, nodes)
+        drawn = part * jax.random.normal(jax.random.fold_in(k[1], nodes), (b, nodes, nodes))
+        clouds = clouds + jnp.einsum("yi,bij,xj->byx", hat, drawn, hat)
+    pictures = pictures * jnp.exp(jnp.maximum(0.0, 0.9 * u[0] - 0.25) * clouds[..., None])
+    soft = box(box(alpha, 1), 2)
+    softer = soft
+    for _ in range(4):
+        softer = box(box(softer, 1), 2)
+    shadow = jnp.where(u[1] < 0.5, soft, softer)
+    return pictures * (1 - jnp.maximum(0.0, 1.6 * u[2] - 0.9) * shadow)
+
+
+def coarser(key: Array, x: Array) -> Array:
+    """Some of the pictures (b, s, s, c) from half or a quarter of their pixels: faces far from the camera."""
+    b, s = x.shape[:2]
+    u = jax.random.uniform(key, (b, 1, 1, 1))
+    out = x
+    for less, low, high in ((2, 0.0, 0.22), (4, 0.22, 0.3)):
+        small = x.reshape(b, s // less, less, s // less, less, -1).mean((2, 4))
+        at = jnp.clip((jnp.arange(s) + 0.5) / less - 0.5, 0, s // less - 1)
+        hat = jnp.maximum(0.0, 1.0 - jnp.abs(at[:, None] - jnp.arange(s // less)))
+        out = jnp.where((u >= low) & (u < high), jnp.einsum("yi,bijc,xj->byxc", hat, small, hat), out)
+    return out
+
+
+def in_front(key: Array, pictures: Array, over: Array) -> Array:
+    """Faces (b, s, s, 3) with ``over`` laid upon them, and its shadow."""
+    color, alpha = over[..., :3], over[..., 3:]
+    shadow = alpha
+    for _ in range(3):
+        shadow = box(box(shadow, 1), 2)
+    u = jax.random.uniform(key, (1, len(over)))[:, :, None, None, None]
+    shadow = jnp.pad(shadow, ((0, 0), (3, 0), (1, 0), (0, 0)))[:, :-3, :-1]
+    pictures = pictures * (1 - jnp.maximum(0.0, 1.2 * u[0] - 0.5) * shadow)
+    return pictures * (1 - alpha) + color
+
+
+class Batch(NamedTuple):
+    """Crops (b, s, s, 3) as a camera would see them, and what is to be said of them (b, s, s, 1)."""
+
+    crops: Array
+    faces: Array  # the face, also where something hides it
+    front: Array  # what is in front
+
+    @property
+    def visible(self) -> Array:
+        return self.faces * (1 - self.front)
+
+
+def batch(key: Array, stage: Stage, geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Batch:
+    """Any faces, in any light, with up to three things in front."""
+    b = recipe.batch
+    k = jax.random.split(key, 14)
+    index = jax.random.randint(k[0], (b,), 0, len(stage.faces))
+    affine = random_affine(k[1], b, recipe)
+    face = sample(stage.faces, index, affine, geometry)
+    pictures = exchange_surroundings(k[2], face[..., :3], face[..., 3:], recipe)
+    pictures = shaded(k[9], pictures, thing(k[10], stage, affine, geometry, sheet)[..., 3:])
+    worn = sample(stage.worn, index, affine, geometry)
+    layers = [(WEARS, jnp.concatenate([worn[..., :3] * worn[..., 3:], worn[..., 3:]], -1))]
+    layers += [(often, thing(k[5 + i], stage, affine, geometry, sheet)) for i, often in enumerate(LAYERS)]
+    clear = jnp.ones_like(face[..., 3:])
+    for i, (often, over) in enumerate(layers):
+        there = jax.random.uniform(jax.random.fold_in(k[3], i), (b, 1, 1, 1)) < often
+        over = jnp.where(there, over, 0.0)
+        pictures = in_front(jax.random.fold_in(k[7], i), pictures, over)
+        clear = clear * (1 - over[..., 3:])
+    return Batch(disturb_color(k[8], coarser(k[11], pictures), recipe), face[..., 3:], 1 - clear)
