@@ -114,7 +114,7 @@ def read_settings(path: Path, base: Settings) -> Settings:
     """``base`` with what a settings file says. Raises OptionError, naming the key, for anything unknown."""
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin with a mark
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise OptionError(f"settings {path}: {error}") from error
     face = values.pop("face", base.face)
     if not isinstance(face, str):
@@ -127,12 +127,19 @@ def read_settings(path: Path, base: Settings) -> Settings:
         if key == "offset":
             if not (isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)):
                 raise OptionError(f"settings {path}: offset must be two numbers, got {value!r}")
-            values[key] = (float(value[0]), float(value[1]))
+            values[key] = (_float(value[0], path, key), _float(value[1], path, key))
         elif known[key].type == "float" and type(value) is int:
-            values[key] = float(value)
+            values[key] = _float(value, path, key)
         elif known[key].type != type(value).__name__:
             raise OptionError(f"settings {path}: {key} must be a {known[key].type}, got {value!r}")
     return Settings(replace(base.blend, **values), face)
+
+
+def _float(value: float, path: Path, key: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise OptionError(f"settings {path}: {key} is too large a number") from error
 
 
 class Changes:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from livepaste.errors import CheckpointError
+from livepaste.jsons import parse
 from livepaste.lock import alone
-from livepaste.records import parse
 
 logger = logging.getLogger(__name__)
 FORMAT = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from livepaste.align import CENTER, TEMPLATE
 from livepaste.checkpoint import Generation
 from livepaste.errors import CheckpointError
-from livepaste.records import parse
+from livepaste.jsons import parse
 from livepaste.runtime import Session
 
 FACTS = ("resolution", "coverage", "center", "template", "persona", "wearers")

@@ -21,9 +21,9 @@ import numpy as np
 
 from livepaste.align import CENTER, STORED_COVERAGE, TEMPLATE, transform
 from livepaste.errors import FaceSetError
+from livepaste.jsons import parse
 from livepaste.options import CONSENT
 from livepaste.pictures import read_picture, write_png
-from livepaste.records import parse
 
 FORMAT = 1
 DELETED = "picture deleted"  # how a reason for leaving out a row ends when its user wanted it so

@@ -17,7 +17,7 @@ from livepaste.align import Alignment, align, crop, pose_degrees
 from livepaste.blend import blend
 from livepaste.errors import TruthError
 from livepaste.faceset import FaceSet
-from livepaste.records import parse
+from livepaste.jsons import parse
 from livepaste.types import Face, Frame
 
 MOST_FRAMES = 10_000_000

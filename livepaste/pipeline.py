@@ -151,7 +151,7 @@ class _Track:
 
 
 class Pipeline:
-    """Swaps frames in order, each face with its own steadied landmarks and colour memory.
+    """Swaps frames in order, each face with its own steadied landmarks and memory.
 
     ``draw`` and ``blend`` are the halves of the work: they may run on a thread each, one frame behind the other. Everything but ``blend``
     belongs to the thread that draws. Of several faces each is cropped from the frame as it came, whoever is laid first.
@@ -179,7 +179,7 @@ class Pipeline:
         """Another model from the next frame on."""
         self.swapper = swapper
         self._parts = Parts(swapper, self._parts.mask, self._options)
-        for track in self._tracks.values():  # its colours are not the last one's
+        for track in self._tracks.values():  # its colours and masks are not the last one's
             track.memory = {}  # a new one: the last may be in use
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from livepaste.checkpoint import RUN, Generation
 from livepaste.crop_model import CropModel
 from livepaste.errors import CheckpointError
-from livepaste.records import parse
+from livepaste.jsons import parse
 from livepaste.types import Swap
 
 OUTPUTS = ["image", "persona_mask", "wearer_mask"]

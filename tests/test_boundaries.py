@@ -26,7 +26,7 @@ HEAVY = (
     "orbax",
 )
 LAYER = {
-    **dict.fromkeys(("errors", "registry", "types", "options", "trouble", "lock", "records"), 0),
+    **dict.fromkeys(("errors", "registry", "types", "options", "trouble", "lock", "jsons"), 0),
     **dict.fromkeys(
         (
             "align",

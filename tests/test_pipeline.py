@@ -248,7 +248,7 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
         build_mask("hull+halo")
 
 
-@pytest.mark.parametrize(("mask", "left"), [("hull+learned", "hull"), ("learned", "learned"), ("learned + rectangle", "rectangle"), ("hull", "hull")])  # fmt: skip
+@pytest.mark.parametrize(("mask", "left"), [("hull+learned", "hull"), ("learned", "learned"), ("hull+learned+occlusion", "hull+occlusion"), ("learned + rectangle", "rectangle"), ("hull", "hull")])  # fmt: skip
 def test_masks_that_are_not_learned_yet_are_left_out_and_that_is_said(mask: str, left: str, caplog) -> None:
     options = BlendOptions(mask=mask, color="none")
     good = {"persona_mask_iou": MASK_LEARNED, "wearer_mask_iou": 0.99, "persona_psnr_db": 0.1}

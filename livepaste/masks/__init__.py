@@ -35,7 +35,7 @@ class Context:
     crop: Float32[np.ndarray, "s s 3"]  # the wearer
     points_xy: Float32[np.ndarray, "n 2"]  # landmarks in crop pixels
     swap: Swap
-    memory: dict[str, Any] = field(default_factory=dict)  # of this face, from frame to frame; forgotten at a cut
+    memory: dict[str, Any] = field(default_factory=dict)  # of this face, from frame to frame
 
     @property
     def size(self) -> int:
@@ -49,22 +49,25 @@ def build_mask(spec: str) -> Mask:
     """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
     Two tight masks would each take off an edge: beside ``learned`` the ``hull`` is only a bound, wider than a face, and ``occlusion``
-    beside any other only says what is in front.
+    beside any other only takes off what is in front.
     """
     names = [name.strip() for name in spec.split("+")]
+    off = None
+    if "occlusion" in names and {*names} != {"occlusion"}:
+        off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)().taken_off
+        names = [name for name in names if name != "occlusion"]
     parts: list[Mask] = [resolve("mask", name, MASKS, group=GROUP) for name in names]
-    beside = {}
     if "learned" in names:
-        beside["hull"] = resolve("mask", "livepaste.masks.hull:around", MASKS)
-    if {*names} != {"occlusion"}:
-        beside["occlusion"] = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)
-    parts = [beside.get(name, part) for name, part in zip(names, parts, strict=True)]
+        bound = resolve("mask", "livepaste.masks.hull:around", MASKS)
+        parts = [bound if name == "hull" else part for name, part in zip(names, parts, strict=True)]
     parts = [part() if isinstance(part, type) else part for part in parts]
 
     def product(context: Context) -> np.ndarray:
         mask = parts[0](context)
         for part in parts[1:]:
             mask = mask * part(context)
+        if off is not None:
+            mask = off(context, mask)
         return np.clip(mask, 0, 1).astype(np.float32)
 
     return product

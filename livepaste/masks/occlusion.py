@@ -1,4 +1,4 @@
-"""``occlusion``: visible face by a network of its own, which has seen hands, cups, hair and paper in front of all kinds of people."""
+"""``occlusion``: what is visible of a face and what is in front, by a network that has seen hands, hair, paper and any shapes before all kinds of people."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from livepaste.checkpoint import Generation, read_generation, shipped
 from livepaste.crop_model import CropModel
 from livepaste.edge import ramp
 from livepaste.masks import Context
-from livepaste.masks.hull import hull_mask
 
 FILE = "visible.onnx"
 EDGE = 0.25, 0.75  # between these a pixel becomes surely face: a small network's edge is blurred
 # between these it is surely something in front: on real faces that have nothing there twice as much is taken off from a middle of 0.5 on
 # as from 0.6, and of hands no more than a fortieth less
 FRONT = 0.45, 0.75
+FOLLOWED = -1  # no turn: something is there
 EVERY = 3  # frames; by their number, so that a clip that is gone on with comes out as if it had not been interrupted
-THERE = 5e-4  # share of the crop that makes something in front: a finger's tip
+# share of the other masks' face that makes something in front, a finger's tip, and that goes on being it
+THERE, STILL_THERE = 1.5e-3, 0.75e-3
 
 
 def network() -> Generation:
@@ -58,7 +59,7 @@ class Occlusion:
 
 
 class Clear(Occlusion):
-    """Beside other masks: 1 where nothing is in front. Where a face ends they know better, and two tight masks would each take off an edge.
+    """Beside other masks: takes off what is in front. Where a face ends they know better, and two tight masks would each take off an edge.
 
     While nothing is there it looks at every ``EVERY``-th frame only, as soon as something is at each.
     """
@@ -66,10 +67,16 @@ class Clear(Occlusion):
     output, edge = "front", FRONT
 
     def __call__(self, context: Context) -> np.ndarray:
+        """1 where nothing is in front, in crop pixels."""
+        return 1 - super().__call__(context)
+
+    def taken_off(self, context: Context, mask: np.ndarray) -> np.ndarray:
+        """What is left of ``mask``, the other masks' product."""
         turn, last = context.frame.index // EVERY, context.memory.get("occlusion")
         if last == turn:
-            return np.ones((context.size, context.size), np.float32)
-        front = super().__call__(context)
-        there = float((front * hull_mask(context.points_xy, context.size)).mean()) > THERE
-        context.memory["occlusion"] = None if there else turn
-        return 1 - front
+            return mask
+        left = mask * self(context)
+        lost = 1 - float(left.sum()) / max(float(mask.sum()), 1e-3)
+        there = lost > (STILL_THERE if last == FOLLOWED else THERE)
+        context.memory["occlusion"] = FOLLOWED if there else turn
+        return left if there else mask

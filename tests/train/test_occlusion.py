@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train import occluding, occlusion
+from livepaste_train import occlusion, occlusion_batch
 from livepaste_train.augment import Geometry, random_affine, sample
 from livepaste_train.casts import Cast
 from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
@@ -29,11 +29,11 @@ def unpacked(packed: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def stage() -> occlusion.Stage:
+def stage() -> occlusion_batch.Stock:
     """Eight faces and twenty things."""
     faces, worn = perform_occluded(Job(Cast(("drawn:1",), 5, 8), 72, {}))
     things = np.concatenate([sheets(kind, 5, 108, 1) for kind in HELD])
-    return occluding.Stage(*map(jnp.asarray, (faces, worn, things)))
+    return occlusion_batch.Stock(*map(jnp.asarray, (faces, worn, things)))
 
 
 @pytest.mark.parametrize("kind", [*HELD, *WORN])
@@ -61,7 +61,7 @@ def test_what_is_worn_lies_over_its_face_and_is_kept_apart(monkeypatch) -> None:
 def test_a_thing_hides_what_is_behind_it_and_throws_a_shadow() -> None:
     pictures = jnp.full((40, 64, 64, 3), 0.6)
     over = jnp.zeros((40, 64, 64, 4)).at[:, 20:40, 20:40].set(jnp.array([0.1, 0.2, 0.3, 1.0]))
-    shown = np.asarray(occluding.in_front(jax.random.key(0), pictures, over))
+    shown = np.asarray(occlusion_batch.in_front(jax.random.key(0), pictures, over))
     np.testing.assert_allclose(shown[:, 20:40, 20:40], np.broadcast_to([0.1, 0.2, 0.3], (40, 20, 20, 3)), atol=1e-6)
     np.testing.assert_allclose(shown[:, :10], 0.6, atol=1e-6)
     assert shown[:, 41, 30].min() < 0.55  # below it, of some
@@ -88,26 +88,26 @@ def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> N
     affine = random_affine(jax.random.key(3), 6, replace(RECIPE, rotate=30.0, zoom=0.3, shift=0.1))
     zeros, none = jnp.zeros(6, jnp.int32), jnp.tile(jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]]), (6, 1, 1))
     face = sample(packed(72, STORED_COVERAGE), zeros, affine, GEOMETRY)[..., 3]
-    thing = sample(packed(108, SHEET_COVERAGE), zeros, occluding.after(affine, none), SHEET)[..., 3]
+    thing = sample(packed(108, SHEET_COVERAGE), zeros, occlusion_batch.after(affine, none), SHEET)[..., 3]
     assert float(face.max()) > 0.9
     for a, b in zip(np.asarray(face), np.asarray(thing), strict=True):
         centres = [np.average(np.indices(v.shape).reshape(2, -1), axis=1, weights=v.ravel()) for v in (a, b)]
         np.testing.assert_allclose(*centres, atol=0.1)
 
 
-def test_light_and_shade_leave_the_mask_alone_and_change_the_face() -> None:
+def test_light_and_shade_change_the_face_without_colouring_it() -> None:
     pictures = jnp.full((40, 64, 64, 3), 0.5)
     alpha = jnp.zeros((40, 64, 64, 1)).at[:, 20:40, 20:40].set(1.0)
-    lit = np.asarray(occluding.shaded(jax.random.key(0), pictures, alpha))
+    lit = np.asarray(occlusion_batch.shaded(jax.random.key(0), pictures, alpha))
     assert np.std(lit, axis=(1, 2, 3)).max() > 0.1
     assert np.ptp(lit[..., 0] / lit[..., 2]) < 1e-5  # no colour of its own
-    coarse = np.asarray(occluding.coarser(jax.random.key(0), jnp.asarray(lit)))
+    coarse = np.asarray(occlusion_batch.coarser(jax.random.key(0), jnp.asarray(lit)))
     np.testing.assert_allclose(coarse.mean(), lit.mean(), atol=0.01)
     assert (np.abs(coarse - lit).max((1, 2, 3)) > 0).any()
 
 
 def test_a_batch_is_crops_and_masks_and_another_key_gives_another(stage) -> None:
-    draw = jax.jit(lambda key: occluding.batch(key, stage, GEOMETRY, SHEET, replace(RECIPE, batch=32)))
+    draw = jax.jit(lambda key: occlusion_batch.batch(key, stage, GEOMETRY, SHEET, replace(RECIPE, batch=32)))
     drawn = draw(jax.random.key(1))
     assert drawn.crops.shape == (32, 64, 64, 3)
     assert drawn.faces.shape == drawn.front.shape == (32, 64, 64, 1)
@@ -118,6 +118,31 @@ def test_a_batch_is_crops_and_masks_and_another_key_gives_another(stage) -> None
     assert (hidden < 1e-4).any()
     np.testing.assert_array_equal(draw(jax.random.key(1))[0], drawn.crops)
     assert not np.array_equal(draw(jax.random.key(2))[0], drawn.crops)
+
+
+def test_the_masks_are_of_the_things_in_the_picture(stage, monkeypatch) -> None:
+    """Things of one colour that nothing else has, laid without light, blur or noise: they are seen where the mask says so."""
+    green = jnp.uint32(0x00FF00)
+
+    def painted(packed: jnp.ndarray) -> jnp.ndarray:
+        return (packed & jnp.uint32(0xFF000000)) | green
+
+    for name in ("exchange_surroundings", "disturb_color"):
+        monkeypatch.setattr(occlusion_batch, name, lambda key, x, *_: x)
+    monkeypatch.setattr(occlusion_batch, "coarser", lambda key, x: x)
+    monkeypatch.setattr(occlusion_batch, "shaded", lambda key, x, alpha: x)
+    recipe, worn = replace(RECIPE, batch=24), stage._replace(worn=painted(stage.worn))
+    for wears, layers in ((1.1, (0.0, 0.0)), (0.0, (1.1, 0.0))):
+        monkeypatch.setattr(occlusion_batch, "WEARS", wears)
+        monkeypatch.setattr(occlusion_batch, "LAYERS", layers)
+        drawn = jax.tree.map(np.asarray, occlusion_batch.batch(jax.random.key(4), worn, GEOMETRY, SHEET, recipe))
+        front = drawn.front[..., 0]
+        assert ((front > 0.9).sum((1, 2)) > 5).mean() > 0.8
+        if wears:
+            seen = (drawn.crops[..., 1] > 0.95) & (drawn.crops[..., 0] < 0.05)
+            np.testing.assert_array_equal(seen[front > 0.95], True)
+            assert (front[seen] > 0.8).all(), front[seen].min()
+        np.testing.assert_allclose(drawn.visible, drawn.faces * (1 - drawn.front), atol=1e-6)
 
 
 def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(

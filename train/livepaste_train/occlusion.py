@@ -36,7 +36,7 @@ from livepaste_train.export import export_visible
 from livepaste_train.fit import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, KEPT_OUT, SHEET_COVERAGE, WORN, Job, perform_occluded, sheets
-from livepaste_train.occluding import Batch, Stage, after, batch, in_front, turned
+from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, turned
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.step import TrainState, make_dispatch, new_state
@@ -60,7 +60,7 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
     def mean(each: Array, weight: Array) -> Array:
         return (each * weight).sum() / weight.sum()
 
-    def loss(model: Any, stage: Stage, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(model: Any, stage: Stock, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
         drawn = batch(key, stage, geometry, sheet, recipe)
         logits = model.logits(drawn.crops.astype(model.stem.kernel[...].dtype))
         truths = drawn.visible, drawn.front
@@ -177,7 +177,9 @@ def main() -> None:
                     frames=args.frames, seed=args.seed)  # fmt: skip
     held = casts[: args.held_out]
     casts = strangers(held, casts[args.held_out :])
-    told = f"maker {MAKER_VERSION}, {side} px, sheets {sheet_side} px, {held} held out: {casts}"
+    told = (
+        f"maker {MAKER_VERSION}, {side} px, {WORN}, {SHEETS} each of {HELD}, {sheet_side} px, {held} held out: {casts}"
+    )
     if args.cache and args.cache.exists():
         with np.load(args.cache) as arrays:
             if str(arrays["of"]) != told:
@@ -198,7 +200,7 @@ def main() -> None:
     scale = jax.tree.map(lambda _: 1.0, params)
     compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
     dispatch = make_dispatch(graph, visible_loss(geometry, sheet, recipe), recipe, scale, compute)
-    stage = Stage(*map(jnp.asarray, (faces, worn, things)))
+    stage = Stock(*map(jnp.asarray, (faces, worn, things)))
     state = new_state(params, recipe, args.seed, 0, scale)
     held_out = HeldOut(out, sheet_side, (*HELD, *WORN, *KEPT_OUT), geometry, graph)
     clock = Clock(seconds(args.time))
@@ -208,7 +210,7 @@ def main() -> None:
             numbers, preview = held_out.measure(state.ema)
             clock.say(state, loss=losses["loss"], edge=losses["edge"], front=losses["front"], **numbers)
             record = {**contract(recipe), "steps": int(state.step), "validation": numbers, "consent": "synthetic",
-                      "maker": MAKER_VERSION, "recipe": as_record(recipe), "options": asdict(shape)}  # fmt: skip
+                      "maker": MAKER_VERSION, "front": "something in front, 1 = in front", "recipe": as_record(recipe), "options": asdict(shape)}  # fmt: skip
 
             def fill(
                 folder: Path, state: TrainState = state, record: dict[str, Any] = record, preview: np.ndarray = preview

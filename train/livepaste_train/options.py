@@ -100,7 +100,7 @@ def read_recipe(name: str) -> Recipe:
         raise OptionError(
             f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, or a .toml file's path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise OptionError(f"recipe {path}: {error}") from error
     kinds = {f.name: type(f.default) for f in fields(Recipe)}
     unknown = sorted(key for key in values if key != "recipe")

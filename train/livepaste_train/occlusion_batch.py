@@ -26,8 +26,8 @@ LAYERS = 0.62, 0.25  # how often there is one thing in front, and another before
 CHEEK = 0.27, 0.25, 0.12
 
 
-class Stage(NamedTuple):
-    """What a step draws from, packed."""
+class Stock(NamedTuple):
+    """What a step draws from, packed; all but the last are of the same faces."""
 
     faces: Array  # (n, side, side)
     worn: Array  # (n, side, side), what each of them may wear
@@ -51,7 +51,7 @@ def after(first: Array, then: Array) -> Array:
     return jnp.concatenate([linear, moved[:, :, None]], 2)
 
 
-def thing(key: Array, stage: Stage, face_affine: Array, geometry: Geometry, sheet: Geometry) -> Array:
+def thing(key: Array, stage: Stock, face_affine: Array, geometry: Geometry, sheet: Geometry) -> Array:
     """Something in front of each face: colour times alpha, and alpha, float32 (b, s, s, 4)."""
     b = len(face_affine)
     k = jax.random.split(key, 6)
@@ -136,10 +136,10 @@ class Batch(NamedTuple):
         return self.faces * (1 - self.front)
 
 
-def batch(key: Array, stage: Stage, geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Batch:
+def batch(key: Array, stage: Stock, geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Batch:
     """Any faces, in any light, with up to three things in front."""
     b = recipe.batch
-    k = jax.random.split(key, 14)
+    k = jax.random.split(key, 12)
     index = jax.random.randint(k[0], (b,), 0, len(stage.faces))
     affine = random_affine(k[1], b, recipe)
     face = sample(stage.faces, index, affine, geometry)
