@@ -118,11 +118,12 @@ def clip_factor(clip: Path, model: list[str], folder: Path) -> dict[str, float]:
 def stages(clip: Path, model: str | None) -> dict[str, float]:
     """Each stage of a swapped frame alone, one thread each."""
     from livepaste import build
-    from livepaste.align import align, crop
+    from livepaste.align import align, crop, transform
     from livepaste.blend import blend
     from livepaste.color import match_color
     from livepaste.devices.video import ClipReader
     from livepaste.edge import carry_on, kept_skin
+    from livepaste.masks import Context, build_mask
     from livepaste.options import BlendOptions
 
     cv2.setNumThreads(1)
@@ -135,12 +136,16 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
     alignment = align(points, swapper.size, swapper.coverage)
     face = crop(frames[0].image, alignment).astype(np.float32) / 255
     swap = swapper(face)
+    context = Context(frames[0], alignment, face, transform(points[:, :2], alignment.frame_to_crop), swap)
+    masks = build_mask(BlendOptions().mask)
     mask, kept, memory = swap.persona_mask * swap.wearer_mask, kept_skin(swap), {}
     finder.close()
     return {
         "find_ms": find_ms,
         "crop_ms": milliseconds(lambda: crop(frames[0].image, alignment)),
         "network_ms": milliseconds(lambda: swapper(face)),
+        # with nothing remembered: as in every third frame, and in each while something is in front
+        "mask_ms": milliseconds(lambda: masks(replace(context, memory={}))),
         "edge_ms": milliseconds(lambda: carry_on(swap)),
         "color_ms": milliseconds(lambda: match_color(BlendOptions().color, face, face, mask, kept, memory)),
         "blend_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment)),

@@ -322,6 +322,9 @@ def test_settings_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
         ("face = 3", "face must be a str"),
         ("face = 'mine'", "unknown face 'mine'; known: auto"),
         ("= 3", "settings"),
+        (f"opacity = 1{'0' * 400}", "opacity is too large a number"),
+        (f"offset = [0, 1{'0' * 400}]", "offset is too large a number"),
+        (f"opacity = 1{'0' * 5000}", "settings .*: "),
     ):
         path.write_text(text)
         with pytest.raises(OptionError, match=message):

@@ -686,6 +686,7 @@ def test_too_few_faces_say_how_many_and_what_to_film(tmp_path: Path, actors, fac
     ("text", "message"),
     [
         (f"[recipe]\nlr = 1{'0' * 400}", "lr is too large a number"),
+        (f"[recipe]\nlr = 1{'0' * 5000}", "recipe .*: "),
         ("[recipe]\nfoo = 1", "unknown setting 'foo'; known: name"),
         ("[recipe]\nbatch = 'many'", "batch must be int"),
         ("[recipe]\nresolution = 100", "multiple of 16"),
