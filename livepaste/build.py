@@ -81,7 +81,10 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
     if "learned" not in names or quality >= MASK_LEARNED:
         return options
-    left = "+".join(name for name in names if name != "learned")
+    others = [name for name in names if name != "learned"]
+    if others and all(name.startswith("parts:") for name in others):
+        others = ["hull", *others]  # they only take something off
+    left = "+".join(others)
     done = "left out of --mask" if left else "there may be holes"
     logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); %s", quality, done)
     return replace(options, mask=left) if left else options

@@ -45,7 +45,7 @@ class BlendOptions:
 
     mask: str = option(
         "hull+learned+occlusion",
-        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), rectangle, or pkg.mod:name",
+        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name",
     )
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("skin", help="color match: none, mean-std, skin")

@@ -242,13 +242,15 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
     assert both[0, 0] == 0 < learned[0, 0]  # but bounds it
     assert learned.max() == pytest.approx(0.5)
     for name in (":x", ".x:y", "no_such_module:x", "json:no_such_name"):
-        with pytest.raises(OptionError, match=r"cannot be loaded from .*; known: hull, learned, occlusion, rectangle"):
+        with pytest.raises(
+            OptionError, match=r"cannot be loaded from .*; known: hull, learned, occlusion, parts, rectangle"
+        ):
             build_mask(name)
-    with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, occlusion, rectangle"):
+    with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, occlusion, parts, rectangle"):
         build_mask("hull+halo")
 
 
-@pytest.mark.parametrize(("mask", "left"), [("hull+learned", "hull"), ("learned", "learned"), ("hull+learned+occlusion", "hull+occlusion"), ("learned + rectangle", "rectangle"), ("hull", "hull")])  # fmt: skip
+@pytest.mark.parametrize(("mask", "left"), [("hull+learned", "hull"), ("learned", "learned"), ("hull+learned+occlusion", "hull+occlusion"), ("learned+parts:-mouth", "hull+parts:-mouth"), ("learned + rectangle", "rectangle"), ("hull", "hull")])  # fmt: skip
 def test_masks_that_are_not_learned_yet_are_left_out_and_that_is_said(mask: str, left: str, caplog) -> None:
     options = BlendOptions(mask=mask, color="none")
     good = {"persona_mask_iou": MASK_LEARNED, "wearer_mask_iou": 0.99, "persona_psnr_db": 0.1}
@@ -259,6 +261,35 @@ def test_masks_that_are_not_learned_yet_are_left_out_and_that_is_said(mask: str,
         poor = {"validation": {**good, f"{side}_mask_iou": MASK_LEARNED - 0.01}}
         assert usable(options, poor) == replace(options, mask=left)
     assert caplog.text.count("not learned yet (0.87 on held-out faces)") == (2 if "learned" in mask else 0)
+
+
+def test_parts_that_the_wearer_keeps_are_left_as_they_came(actors) -> None:
+    from livepaste.actors.motion import perform
+
+    shot = actors[0].render(perform(3, 60), 30, (480, 360))
+    points = shot.points_xyz[:, :2]
+    centres = {"mouth": points[[13, 14]].mean(0), "eyes": points[[159, 145]].mean(0), "brows": points[[66, 65]].mean(0)}
+    frame, faces = Frame(shot.image, Fraction(0), 0), (Face(shot.points_xyz),)
+    whole = Pipeline(Painted(0.0), BlendOptions(mask="hull", color="none"), smooth=False)(frame, faces).image
+
+    def kept(name: str, image: np.ndarray) -> bool:
+        x, y = centres[name].round().astype(int)
+        return np.array_equal(image[y - 1 : y + 2, x - 1 : x + 2], shot.image[y - 1 : y + 2, x - 1 : x + 2])
+
+    for names in (("mouth",), ("eyes",), ("brows",), ("eyes", "mouth")):
+        spec = "hull+parts:" + ",".join(f"-{name}" for name in names)
+        pipeline = Pipeline(Painted(0.0), BlendOptions(mask=spec, color="none", feather=0.0), smooth=False)
+        made = pipeline(frame, faces)
+        assert made.safe
+        for name in centres:
+            assert kept(name, made.image) == (name in names), (spec, name)
+            assert not kept(name, whole)
+    for wrong in ("parts", "parts:", "parts:mouth", "parts:-nose", "parts:-eyes,"):
+        with pytest.raises(OptionError, match="what the wearer keeps must be some of -eyes, -brows, -mouth"):
+            build_mask(f"hull+{wrong}")
+    for wrong in ("hull:-mouth", "occlusion:x"):
+        with pytest.raises(OptionError, match="takes nothing behind a colon"):
+            build_mask(wrong)
 
 
 def test_the_hull_is_the_actors_visible_face(actors) -> None:

@@ -1,19 +1,21 @@
 """Masks by name, joined by ``+`` and multiplied: the persona shows where every one of them says so.
 
 Each is a function of a :class:`Context` that returns float32 (s, s) in [0, 1] in crop pixels; or a class of such functions, for what has
-to be loaded first.
+to be loaded or told first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from livepaste.align import Alignment
+from livepaste.errors import OptionError
 from livepaste.registry import resolve
 from livepaste.types import Frame, Swap
 
@@ -21,6 +23,7 @@ MASKS = {
     "hull": "livepaste.masks.hull:hull",
     "learned": "livepaste.masks.learned:learned",
     "occlusion": "livepaste.masks.occlusion:Occlusion",
+    "parts": "livepaste.masks.parts:Parts",
     "rectangle": "livepaste.masks.rectangle:rectangle",
 }
 GROUP = "livepaste.masks"  # entry points
@@ -45,6 +48,18 @@ class Context:
 Mask = Callable[[Context], np.ndarray]
 
 
+def _made(name: str) -> Mask:
+    """The mask of that name; what stands behind a colon goes to the class that a table's name stands for."""
+    kind, colon, argument = name.partition(":")
+    if not colon or kind not in MASKS:
+        found = resolve("mask", name, MASKS, group=GROUP)
+        return found() if isinstance(found, type) else found
+    found = resolve("mask", kind, MASKS)
+    if not (isinstance(found, type) and signature(found).parameters):
+        raise OptionError(f"mask {name!r}: {kind} takes nothing behind a colon")
+    return found(argument)
+
+
 def build_mask(spec: str) -> Mask:
     """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
@@ -56,11 +71,10 @@ def build_mask(spec: str) -> Mask:
     if "occlusion" in names and {*names} != {"occlusion"}:
         off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)().taken_off
         names = [name for name in names if name != "occlusion"]
-    parts: list[Mask] = [resolve("mask", name, MASKS, group=GROUP) for name in names]
+    parts: list[Mask] = [_made(name) for name in names]
     if "learned" in names:
         bound = resolve("mask", "livepaste.masks.hull:around", MASKS)
         parts = [bound if name == "hull" else part for name, part in zip(names, parts, strict=True)]
-    parts = [part() if isinstance(part, type) else part for part in parts]
 
     def product(context: Context) -> np.ndarray:
         mask = parts[0](context)
