@@ -19,6 +19,9 @@ COLOR_MATCHES = {
     "none": "livepaste.color:keep",
     "mean-std": "livepaste.color:mean_std",
     "skin": "livepaste.color:skin",
+    "mkl": "livepaste.color_transport:mkl",
+    "histogram": "livepaste.color_transport:histogram",
+    "sot": "livepaste.color_transport:sot",
 }
 SMALL = 48  # side at which statistics are taken: means and deviations of a face do not need more
 # Two lights on the wearer's face are no reason to paint the persona's shadows orange: colours are spread less, never more.
@@ -28,6 +31,7 @@ _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0
 _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
                     [0.0259040371, 0.7827717662, -0.8086757660]], np.float32)  # fmt: skip
 _FROM_LAB, _FROM_LMS = np.linalg.inv(_TO_LAB).astype(np.float32), np.linalg.inv(_TO_LMS).astype(np.float32)
+FOLLOW = 0.25  # what a frame counts of what is remembered: a lamp is followed in a few, sensor noise is not
 GAMMA = 2.2  # sRGB's curve, near enough for statistics that are undone with the same curve
 
 
@@ -89,7 +93,7 @@ def mean_std(
 ) -> np.ndarray:
     """``mean-std``: mean and deviation of each Oklab channel as in the wearer's crop (Reinhard et al. 2001), within bounds.
 
-    ``memory`` filters the two statistics over time: a lamp is followed in a few frames, sensor noise is not.
+    ``memory`` filters the two statistics over time.
     """
     side = (SMALL, SMALL)
     small = [cv2.resize(a, side, interpolation=cv2.INTER_AREA) for a in (patch, target, mask)]
@@ -101,11 +105,16 @@ def mean_std(
     now = np.stack([gain, mean_b - mean_a * gain])
     if memory is not None:
         if "mean-std" in memory:
-            now = memory["mean-std"] + 0.25 * (now - memory["mean-std"])
+            now = memory["mean-std"] + FOLLOW * (now - memory["mean-std"])
         memory["mean-std"] = now
     gain, shift = now
-    through_lab = _FROM_LAB @ np.column_stack([gain[:, None] * _TO_LAB, shift])  # one step on the cube roots
-    return _from_cone_roots(cv2.transform(_cone_roots(patch), through_lab)).reshape(patch.shape)
+    return recolored(patch, np.diag(gain), shift)
+
+
+def recolored(rgb: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """RGB with its Oklab colours times ``gain`` (3, 3) plus ``shift`` (3,)."""
+    through_lab = _FROM_LAB @ np.column_stack([gain @ _TO_LAB, shift])  # one step on the cube roots
+    return _from_cone_roots(cv2.transform(_cone_roots(rgb), through_lab)).reshape(rgb.shape)
 
 
 CARRIED = 0.1  # share of the crop's side: sigma of the difference that is carried inwards

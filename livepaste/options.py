@@ -13,7 +13,7 @@ from livepaste.errors import OptionError
 
 CONSENT = ("self", "given", "licensed", "public-domain", "synthetic")
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")
-COLORS = ("none", "mean-std", "skin")
+COLORS = ("none", "mean-std", "skin", "mkl", "histogram", "sot")
 
 
 def option(default: Any = ..., *, help: str, flag: str | None = None, positional: bool = False) -> Any:
@@ -48,7 +48,7 @@ class BlendOptions:
         help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name",
     )
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
-    color: str = option("skin", help="color match: none, mean-std, skin")
+    color: str = option("skin", help="color match: none, mean-std, skin, mkl, histogram, sot")
     opacity: float = option(1.0, help="0 shows the camera, 1 the persona")
     offset: tuple[float, float] = option((0.0, 0.0), help="shift of the persona, x y, as shares of the face's width")
     scale: float = option(1.0, help="size of the persona relative to the wearer's face")

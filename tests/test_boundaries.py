@@ -33,6 +33,7 @@ LAYER = {
             "blend",
             "cuts",
             "color",
+            "color_transport",
             "edge",
             "smooth",
             "measures",

@@ -15,7 +15,7 @@ from livepaste.edge import carry_on, kept_skin
 from livepaste.errors import OptionError
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hull import hull_mask
-from livepaste.options import BlendOptions
+from livepaste.options import COLORS, BlendOptions
 from livepaste.pipeline import Pipeline, placed
 from livepaste.smooth import OneEuro
 from livepaste.types import Face, Frame, Swap
@@ -91,7 +91,7 @@ def test_a_face_at_or_beyond_the_frames_border_is_no_error(shift: tuple[int, int
 
 def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
     frame = picture()
-    for color in ("none", "mean-std", "skin"):
+    for color in COLORS:
         made = Pipeline(Mirror(), BlendOptions(mask=PLAIN, color=color))(Frame(frame, Fraction(0), 0), (Face(POINTS),))
         assert made.safe
         assert np.abs(made.image.astype(int) - frame).max() <= 4
@@ -324,6 +324,65 @@ def test_colour_statistics_leave_out_what_the_mask_leaves_out() -> None:
     np.testing.assert_array_equal(match_color("none", patch, target, mask, nothing), patch)
     with pytest.raises(OptionError, match="unknown color"):
         match_color("sepia", patch, target, mask, nothing)
+
+
+def skins(seed: int, mean: tuple[float, float, float], mixed: float) -> np.ndarray:
+    """Smooth colours around a mean, channels more or less ``mixed``, float32 (64, 64, 3)."""
+    rng = np.random.default_rng(seed)
+    noise = np.stack([cv2.GaussianBlur(rng.normal(size=(64, 64)), (0, 0), 4) for _ in range(3)], -1)
+    noise = noise / noise.std((0, 1)) @ ((1 - mixed) * np.eye(3) + mixed * np.full((3, 3), 1 / 3))
+    return np.clip(np.array(mean) + 0.04 * noise, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("color", ["mean-std", "mkl", "histogram", "sot"])
+def test_a_colour_match_brings_the_masked_colours_to_the_wearers(color: str) -> None:
+    patch, target, mask = (
+        skins(1, (0.75, 0.55, 0.5), 0.3),
+        skins(2, (0.45, 0.35, 0.3), 0.5),
+        np.zeros((64, 64), np.float32),
+    )
+    mask[12:52, 12:52] = 1
+    target[mask == 0] = (0, 1, 0)  # what is not under the mask is nobody's skin
+    matched, inside = match_color(color, patch, target, mask, 0 * mask), mask > 0
+    a, b = to_oklab(matched)[inside], to_oklab(target)[inside]
+    np.testing.assert_allclose(a.mean(0), b.mean(0), atol=0.01)
+    np.testing.assert_allclose(a.std(0), b.std(0), rtol=0.35)
+
+    def apart(x: np.ndarray) -> float:
+        return float(np.abs(np.cov(x.T) - np.cov(b.T)).sum())
+
+    if color == "sot":  # how channels go together too
+        assert apart(a) < 0.7 * apart(to_oklab(match_color("mean-std", patch, target, mask, 0 * mask))[inside])
+    assert matched.min() >= 0
+    assert matched.max() <= 1
+    np.testing.assert_array_equal(match_color(color, patch, target, 0 * mask, 0 * mask), patch)  # nothing to go by
+
+
+def test_mkl_finds_the_linear_map_between_two_lights() -> None:
+    patch, mask = skins(1, (0.6, 0.5, 0.5), 0.3), np.ones((64, 64), np.float32)
+    gain = np.array(
+        [[0.9, 0.1, 0.05], [0.1, 0.8, -0.05], [0.05, -0.05, 1.0]]
+    )  # symmetric, as every map that moves colours least
+    lab = to_oklab(patch)
+    middle = lab.mean((0, 1))
+    target = from_oklab(((lab - middle) @ gain + middle + [-0.1, 0.01, 0.02]).astype(np.float32))
+    off = {
+        kind: np.abs(match_color(kind, patch, target, mask, 0 * mask) - target).max() for kind in ("mkl", "mean-std")
+    }
+    assert off["mkl"] < 0.006, off
+    assert off["mkl"] < 0.4 * off["mean-std"], off
+
+
+@pytest.mark.parametrize("color", ["mkl", "histogram", "sot"])
+def test_every_colour_match_follows_a_lamp_and_does_not_pump(color: str) -> None:
+    patch, mask, memory = skins(1, (0.6, 0.5, 0.5), 0.3), np.ones((64, 64), np.float32), {}
+    levels = []
+    for level in (*[0.3] * 20, *[0.6] * 15):
+        matched = match_color(color, patch, skins(3, (level, level, level), 0.3), mask, 0 * mask, memory)
+        levels.append(float(matched.mean()))
+    assert np.ptp(levels[5:20]) < 0.005
+    assert (np.diff(levels[20:]) > -1e-3).all()  # on its way, never back
+    assert levels[-1] == pytest.approx(0.6, abs=0.02)
 
 
 def test_a_lamp_is_followed_within_half_a_second() -> None:
