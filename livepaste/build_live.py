@@ -22,7 +22,7 @@ from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import CheckpointError, LivepasteError, OptionError
 from livepaste.guard import hide_faces, make_cover
 from livepaste.masks import build_mask
-from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, one_of, size_wh
+from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, as_float, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped
 from livepaste.registry import plugged_in, resolve
 from livepaste.stream import Sink, Stage
@@ -127,19 +127,13 @@ def read_settings(path: Path, base: Settings) -> Settings:
         if key == "offset":
             if not (isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)):
                 raise OptionError(f"settings {path}: offset must be two numbers, got {value!r}")
-            values[key] = (_float(value[0], path, key), _float(value[1], path, key))
+            x, y = (as_float(f"settings {path}: {key}", v) for v in value)
+            values[key] = (x, y)
         elif known[key].type == "float" and type(value) is int:
-            values[key] = _float(value, path, key)
+            values[key] = as_float(f"settings {path}: {key}", value)
         elif known[key].type != type(value).__name__:
             raise OptionError(f"settings {path}: {key} must be a {known[key].type}, got {value!r}")
     return Settings(replace(base.blend, **values), face)
-
-
-def _float(value: float, path: Path, key: str) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise OptionError(f"settings {path}: {key} is too large a number") from error
 
 
 class Changes:

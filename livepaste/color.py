@@ -73,6 +73,20 @@ def masked_mean_std(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np
     return mean, np.sqrt(weight @ np.square(values - mean) / total)
 
 
+def small(*images: np.ndarray) -> list[np.ndarray]:
+    """Crops and masks at the size at which statistics are taken."""
+    return [cv2.resize(image, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for image in images]
+
+
+def followed(memory: dict[str, Any] | None, name: str, now: np.ndarray) -> np.ndarray:
+    """What was found of this frame, filtered over time where there is a ``memory``."""
+    if memory is not None:
+        if name in memory:
+            now = memory[name] + FOLLOW * (now - memory[name])
+        memory[name] = now
+    return now
+
+
 def keep(
     patch: np.ndarray,
     target: np.ndarray,
@@ -95,19 +109,13 @@ def mean_std(
 
     ``memory`` filters the two statistics over time.
     """
-    side = (SMALL, SMALL)
-    small = [cv2.resize(a, side, interpolation=cv2.INTER_AREA) for a in (patch, target, mask)]
-    stats = [masked_mean_std(to_oklab(image), small[2]) for image in small[:2]]
+    *images, weight = small(patch, target, mask)
+    stats = [masked_mean_std(to_oklab(image), weight) for image in images]
     if stats[0] is None or stats[1] is None:
         return patch
     (mean_a, std_a), (mean_b, std_b) = stats
     gain = np.clip(std_b / np.maximum(std_a, 1e-4), LEAST_GAIN, MOST_GAIN)
-    now = np.stack([gain, mean_b - mean_a * gain])
-    if memory is not None:
-        if "mean-std" in memory:
-            now = memory["mean-std"] + FOLLOW * (now - memory["mean-std"])
-        memory["mean-std"] = now
-    gain, shift = now
+    gain, shift = followed(memory, "mean-std", np.stack([gain, mean_b - mean_a * gain]))
     return recolored(patch, np.diag(gain), shift)
 
 

@@ -8,36 +8,21 @@ from typing import Any
 import cv2
 import numpy as np
 
-from livepaste.color import FOLLOW, LEAST_GAIN, MOST_GAIN, SMALL, from_oklab, recolored, to_oklab
+from livepaste.color import LEAST_GAIN, MOST_GAIN, SMALL, followed, from_oklab, recolored, small, to_oklab
 
 LEAST = 32  # pixels under the mask, of SMALL², below which there is nothing to go by
 STEPS = np.linspace(0.01, 0.99, 25)  # quantiles that a histogram is told by
 SLICES = 24  # directions along which the sliced transport sorts
 
 
-def _under(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Oklab colours (n, 3) of the small picture's pixels that are mostly under the mask, float64, and where these are."""
-    here = mask > 0.5
-    return to_oklab(image)[here].astype(np.float64), here
-
-
 def _samples(
     patch: np.ndarray, target: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Colours of both under the mask, (n, 3) each, and the small mask; None when hardly anything is under it."""
-    side = (SMALL, SMALL)
-    a, b, small = (cv2.resize(image, side, interpolation=cv2.INTER_AREA) for image in (patch, target, mask))
-    (of_a, here), (of_b, _) = _under(a, small), _under(b, small)
-    return None if len(of_a) < LEAST else (of_a, of_b, here)
-
-
-def _followed(memory: dict[str, Any] | None, name: str, now: np.ndarray) -> np.ndarray:
-    """Filtered over time, as all colour matches are."""
-    if memory is not None:
-        if name in memory:
-            now = memory[name] + FOLLOW * (now - memory[name])
-        memory[name] = now
-    return now
+    """Oklab colours of both (n, 3) where small pixels are mostly under the mask, float64, and where these are; None of hardly any."""
+    *images, weight = small(patch, target, mask)
+    here = weight > 0.5
+    a, b = (to_oklab(image)[here].astype(np.float64) for image in images)
+    return None if len(a) < LEAST else (a, b, here)
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:
@@ -51,13 +36,13 @@ def mkl(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, kept: np.ndarra
     samples = _samples(patch, target, mask)
     if samples is None:
         return patch
-    (a, b, _) = samples
+    a, b, _ = samples
     root = _root(np.cov(a.T) + 1e-6 * np.eye(3))
     inverse = np.linalg.inv(root)
     gain = inverse @ _root(root @ np.cov(b.T) @ root) @ inverse
     values, vectors = np.linalg.eigh(gain)
     gain = (vectors * np.clip(values, LEAST_GAIN, MOST_GAIN.max())) @ vectors.T
-    now = _followed(memory, "mkl", np.column_stack([gain, b.mean(0) - gain @ a.mean(0)]))
+    now = followed(memory, "mkl", np.column_stack([gain, b.mean(0) - gain @ a.mean(0)]))
     return recolored(patch, now[:, :3], now[:, 3])
 
 
@@ -71,7 +56,7 @@ def histogram(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, kept: np.
     if samples is None:
         return patch
     now = np.stack([np.quantile(of, STEPS, axis=0) for of in samples[:2]])  # (2, quantiles, 3)
-    (a, b), lab = _followed(memory, "histogram", now), to_oklab(patch)
+    (a, b), lab = followed(memory, "histogram", now), to_oklab(patch)
     a = a + 1e-6 * np.arange(len(a))[:, None]
     apart = np.diff(a, axis=0)
     to = np.concatenate(
@@ -108,6 +93,6 @@ def sot(patch: np.ndarray, target: np.ndarray, mask: np.ndarray, kept: np.ndarra
     by = np.zeros((SMALL, SMALL, 4), np.float32)
     by[here] = np.column_stack([moved - a, np.ones(len(a))])
     by = cv2.GaussianBlur(by, (0, 0), 1.5)
-    by = _followed(memory, "sot", by[..., :3] / np.maximum(by[..., 3:], 1e-3)).astype(np.float32)
+    by = followed(memory, "sot", by[..., :3] / np.maximum(by[..., 3:], 1e-3)).astype(np.float32)
     full = cv2.resize(by, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return from_oklab(to_oklab(patch) + full)

@@ -39,6 +39,14 @@ def within(what: str, value: float, low: float, high: float) -> None:
         raise OptionError(f"{what} must be between {low:g} and {high:g}, got {got}")
 
 
+def as_float(what: str, value: float) -> float:
+    """A number from a file as a float. Raises OptionError for a whole one that no float holds."""
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise OptionError(f"{what} is too large a number") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlendOptions:
     """How the persona is laid over the frame; `--settings FILE.toml` may change these while live."""

@@ -69,7 +69,7 @@ def build_mask(spec: str) -> Mask:
     names = [name.strip() for name in spec.split("+")]
     off = None
     if "occlusion" in names and {*names} != {"occlusion"}:
-        off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)().taken_off
+        off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)()
         names = [name for name in names if name != "occlusion"]
     parts: list[Mask] = [_made(name) for name in names]
     if "learned" in names:

@@ -38,19 +38,21 @@ def _loaded() -> CropModel:
 class Occlusion:
     """The mask as ``--mask occlusion``: how surely each pixel is visible face. Loaded when built, once a process."""
 
-    output, edge = "visible", EDGE
-
     def __init__(self) -> None:
         self._net = _loaded()
 
     def __call__(self, context: Context) -> np.ndarray:
-        """In crop pixels, float32 (s, s) in [0, 1]. What the network sees is cut from the frame anew, at its own size."""
+        """In crop pixels, float32 (s, s) in [0, 1]."""
+        return self.look(context, "visible", EDGE)
+
+    def look(self, context: Context, output: str, edge: tuple[float, float]) -> np.ndarray:
+        """One of its masks, as far as it is sure. What the network sees is cut from the frame anew, at its own size."""
         side = self._net.size
         from_crop = align(context.points_xy, side, self._net.coverage).frame_to_crop.astype(np.float64)
         to_crop = np.vstack([context.alignment.frame_to_crop, [0, 0, 1]])
         seen = crop(context.frame.image, Alignment((from_crop @ to_crop).astype(np.float32), side))
         batch = np.ascontiguousarray(seen.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-        found = ramp(self._net.session.run({"crop": batch}, [self.output])[self.output][0, 0], *self.edge)
+        found = ramp(self._net.session.run({"crop": batch}, [output])[output][0, 0], *edge)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         # a crop that shows more than the network saw goes on as at its border
         return cv2.warpAffine(
@@ -58,24 +60,21 @@ class Occlusion:
         )
 
 
-class Clear(Occlusion):
+class Clear:
     """Beside other masks: takes off what is in front. Where a face ends they know better, and two tight masks would each take off an edge.
 
     While nothing is there it looks at every ``EVERY``-th frame only, as soon as something is at each.
     """
 
-    output, edge = "front", FRONT
+    def __init__(self) -> None:
+        self._network = Occlusion()
 
-    def __call__(self, context: Context) -> np.ndarray:
-        """1 where nothing is in front, in crop pixels."""
-        return 1 - super().__call__(context)
-
-    def taken_off(self, context: Context, mask: np.ndarray) -> np.ndarray:
+    def __call__(self, context: Context, mask: np.ndarray) -> np.ndarray:
         """What is left of ``mask``, the other masks' product."""
         turn, last = context.frame.index // EVERY, context.memory.get("occlusion")
         if last == turn:
             return mask
-        left = mask * self(context)
+        left = mask * (1 - self._network.look(context, "front", FRONT))
         lost = 1 - float(left.sum()) / max(float(mask.sum()), 1e-3)
         there = lost > (STILL_THERE if last == FOLLOWED else THERE)
         context.memory["occlusion"] = FOLLOWED if there else turn

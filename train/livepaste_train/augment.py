@@ -116,6 +116,13 @@ def box(x: Array, axis: int) -> Array:
     return (jax.lax.slice_in_dim(p, 0, n, axis=axis) + x + jax.lax.slice_in_dim(p, 2, n + 2, axis=axis)) / 3
 
 
+def blurred(x: Array, times: int = 1) -> Array:
+    """(b, s, s, …), each pixel the mean of its nine, so many times."""
+    for _ in range(times):
+        x = box(box(x, 1), 2)
+    return x
+
+
 def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
     """Brightness, contrast, saturation and warmth of the input; then softness and noise. (b, s, s, 3) -> same."""
     b = x.shape[0]
@@ -131,9 +138,9 @@ def disturb_color(key: Array, x: Array, recipe: Any) -> Array:
     x = mean + (x - mean) * around_one(u[1], recipe.jitter)
     tint = jnp.concatenate(list(u[3:6]), -1)
     x = x * around_one(u[2], recipe.jitter) * around_one(tint, recipe.jitter / 3)
-    blurred = box(box(x, 1), 2)
-    blurred = jnp.where(u[6] < 0.5, blurred, box(box(box(box(blurred, 1), 2), 1), 2))
-    x = jnp.where(u[7] < recipe.soften, blurred, x)
+    soft = blurred(x)
+    soft = jnp.where(u[6] < 0.5, soft, blurred(soft, 2))
+    x = jnp.where(u[7] < recipe.soften, soft, x)
     x = x + recipe.noise * u[8] * jax.random.normal(k_noise, x.shape)
     return jnp.clip(x, 0.0, 1.0)
 
@@ -158,7 +165,7 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     cells = s // 8
     u = _columns(key, b, 5)[:, :, None, None, None]
     coarse = mask[..., 0].reshape(b, cells, 8, cells, 8).mean((2, 4))
-    coarse = box(box(coarse, 1), 2)
+    coarse = blurred(coarse)
     hat = hat_weights(s, cells)
     near = jnp.einsum("yi,bij,xj->byx", hat, coarse, hat)[..., None]
     edge = 0.05 + 0.45 * u[0]

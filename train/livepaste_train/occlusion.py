@@ -26,7 +26,7 @@ from flax import nnx
 
 from livepaste.actors import MAKER_VERSION
 from livepaste.measures import mask_boundary_f, mask_iou
-from livepaste_train.augment import Geometry, box, sample
+from livepaste_train.augment import Geometry, blurred, sample
 from livepaste_train.casts import Cast, Meshes, casting
 from livepaste_train.clocked import Clock
 from livepaste_train.compiling import compiled
@@ -36,7 +36,7 @@ from livepaste_train.export import export_visible
 from livepaste_train.fit import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, KEPT_OUT, SHEET_COVERAGE, WORN, Job, perform_occluded, sheets
-from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, turned
+from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, times_alpha, turned
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.step import TrainState, make_dispatch, new_state
@@ -54,7 +54,7 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
     """Binary cross-entropy of both masks, edges above all: what lies between is soon learned."""
 
     def edges(mask: Array) -> Array:
-        near = box(box(box(box(mask, 1), 2), 1), 2)
+        near = blurred(mask, 2)
         return 4 * near * (1 - near)
 
     def mean(each: Array, weight: Array) -> Array:
@@ -67,10 +67,7 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
         each = [
             optax.sigmoid_binary_cross_entropy(a.astype(jnp.float32), b) for a, b in zip(logits, truths, strict=True)
         ]
-        around = drawn.faces
-        for _ in range(3):
-            around = box(box(around, 1), 2)
-        here = ELSEWHERE + jnp.minimum(1.0, 4 * around)
+        here = ELSEWHERE + jnp.minimum(1.0, 4 * blurred(drawn.faces, 3))
         visible = mean(each[0], 1 + EDGE * edges(truths[0]))
         front = mean(each[1], here * (1 + EDGE * edges(truths[1])))
         return visible + front, {"edge": mean(each[0], edges(truths[0])), "front": front}
@@ -96,8 +93,7 @@ class HeldOut:
             key = jax.random.key(i)
             things = jnp.asarray(sheets(kind, count, sheet_side, 4711))
             laid = after(still, turned(key, count, 0.25, 0.2, 0.25))
-            over = sample(things, jnp.arange(count), laid, sheet)
-            over = jnp.concatenate([over[..., :3] * over[..., 3:], over[..., 3:]], -1)
+            over = times_alpha(sample(things, jnp.arange(count), laid, sheet))
             self.shown[kind] = Batch(in_front(key, face[..., :3], over), face[..., 3:], over[..., 3:])
         self.shown = {kind: Batch(*map(np.asarray, shown)) for kind, shown in self.shown.items()}
         self._face_px = geometry.resolution / geometry.coverage * FACE_UNITS

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from livepaste_train.augment import (
     Geometry,
+    blurred,
     box,
     disturb_color,
     exchange_surroundings,
@@ -32,6 +33,12 @@ class Stock(NamedTuple):
     faces: Array  # (n, side, side)
     worn: Array  # (n, side, side), what each of them may wear
     sheets: Array  # (m, side, side)
+
+
+def times_alpha(straight: Array) -> Array:
+    """Colour and alpha (b, s, s, 4) as they are laid: colour times alpha."""
+    alpha = straight[..., 3:]
+    return jnp.concatenate([straight[..., :3] * alpha, alpha], -1)
 
 
 def turned(key: Array, count: int, most: float, zoom: float, shift: float) -> Array:
@@ -74,7 +81,7 @@ def thing(key: Array, stage: Stock, face_affine: Array, geometry: Geometry, shee
     wide, high = over, over
     for _ in range(4):
         wide, high = box(wide, 2), box(high, 1)
-    return jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, box(box(over, 1), 2)], over)
+    return jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, blurred(over)], over)
 
 
 def shaded(key: Array, pictures: Array, alpha: Array) -> Array:
@@ -91,11 +98,8 @@ def shaded(key: Array, pictures: Array, alpha: Array) -> Array:
         drawn = part * jax.random.normal(jax.random.fold_in(k[1], nodes), (b, nodes, nodes))
         clouds = clouds + jnp.einsum("yi,bij,xj->byx", hat, drawn, hat)
     pictures = pictures * jnp.exp(jnp.maximum(0.0, 0.9 * u[0] - 0.25) * clouds[..., None])
-    soft = box(box(alpha, 1), 2)
-    softer = soft
-    for _ in range(4):
-        softer = box(box(softer, 1), 2)
-    shadow = jnp.where(u[1] < 0.5, soft, softer)
+    soft = blurred(alpha)
+    shadow = jnp.where(u[1] < 0.5, soft, blurred(soft, 4))
     return pictures * (1 - jnp.maximum(0.0, 1.6 * u[2] - 0.9) * shadow)
 
 
@@ -115,9 +119,7 @@ def coarser(key: Array, x: Array) -> Array:
 def in_front(key: Array, pictures: Array, over: Array) -> Array:
     """Faces (b, s, s, 3) with ``over`` laid upon them, and its shadow."""
     color, alpha = over[..., :3], over[..., 3:]
-    shadow = alpha
-    for _ in range(3):
-        shadow = box(box(shadow, 1), 2)
+    shadow = blurred(alpha, 3)
     u = jax.random.uniform(key, (1, len(over)))[:, :, None, None, None]
     shadow = jnp.pad(shadow, ((0, 0), (3, 0), (1, 0), (0, 0)))[:, :-3, :-1]
     pictures = pictures * (1 - jnp.maximum(0.0, 1.2 * u[0] - 0.5) * shadow)
@@ -145,8 +147,7 @@ def batch(key: Array, stage: Stock, geometry: Geometry, sheet: Geometry, recipe:
     face = sample(stage.faces, index, affine, geometry)
     pictures = exchange_surroundings(k[2], face[..., :3], face[..., 3:], recipe)
     pictures = shaded(k[9], pictures, thing(k[10], stage, affine, geometry, sheet)[..., 3:])
-    worn = sample(stage.worn, index, affine, geometry)
-    layers = [(WEARS, jnp.concatenate([worn[..., :3] * worn[..., 3:], worn[..., 3:]], -1))]
+    layers = [(WEARS, times_alpha(sample(stage.worn, index, affine, geometry)))]
     layers += [(often, thing(k[5 + i], stage, affine, geometry, sheet)) for i, often in enumerate(LAYERS)]
     clear = jnp.ones_like(face[..., 3:])
     for i, (often, over) in enumerate(layers):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from livepaste.errors import OptionError
-from livepaste.options import option, within
+from livepaste.options import as_float, option, within
 
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
@@ -113,10 +113,7 @@ def read_recipe(name: str) -> Recipe:
         if key not in kinds:
             raise OptionError(f"recipe {path}: unknown setting {key!r}; known: {', '.join(kinds)}")
         if kinds[key] is float and isinstance(value, int) and not isinstance(value, bool):
-            try:
-                values[key] = float(value)
-            except OverflowError as error:
-                raise OptionError(f"recipe {path}: {key} is too large a number") from error
+            values[key] = as_float(f"recipe {path}: {key}", value)
         elif type(value) is not kinds[key]:
             raise OptionError(f"recipe {path}: {key} must be {kinds[key].__name__}, got {value!r}")
     return Recipe(**{"name": Path(name).stem, **values})
