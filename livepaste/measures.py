@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 BAND = 0.02  # half the width of the seam's band, as a share of the face's width
 EDGE_PX = 2.0  # tolerance of the boundary measure on a face of 256 px
@@ -48,6 +48,12 @@ def mask_iou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> f
     """Intersection over union; 1 when both are empty."""
     union = np.count_nonzero(mask | truth)
     return 1.0 if union == 0 else np.count_nonzero(mask & truth) / union
+
+
+def share_of(mask: Bool[np.ndarray, "h w"], region: Bool[np.ndarray, "h w"]) -> float:
+    """How much of a region is under the mask; NaN for an empty region."""
+    area = np.count_nonzero(region)
+    return np.count_nonzero(mask & region) / area if area else float("nan")
 
 
 def edge(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -121,6 +127,50 @@ def expression_error(found: np.ndarray, truth: np.ndarray) -> float:
 def pose_error_deg(found: tuple[float, float, float], truth: tuple[float, float, float]) -> float:
     """Mean absolute difference of yaw, pitch and roll, degrees."""
     return float(np.abs(np.subtract(found, truth)).mean())
+
+
+EYES, LIDS, LIPS, BROWS = (33, 263), ((159, 145), (386, 374)), (13, 14), ((105, 159), (334, 386))
+
+
+def expression(points: np.ndarray) -> Float[np.ndarray, 3]:
+    """How far mouth and eyes (mean of both) are open and brows stand above them, in units of the distance of the outer eye corners."""
+    xy = points[:, :2].astype(np.float64)
+    unit = max(float(np.linalg.norm(xy[EYES[0]] - xy[EYES[1]])), 1e-6)
+
+    def gap(*pairs: tuple[int, int]) -> float:
+        return float(np.mean([np.linalg.norm(xy[a] - xy[b]) for a, b in pairs])) / unit
+
+    return np.array([gap(LIPS), gap(*LIDS), gap(*BROWS)])
+
+
+def expression_error_of_film(out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]) -> float:
+    """1 less Pearson's correlation over a film of each :func:`expression` that moves at all, their mean; NaN where none can be told."""
+    if len(wearer) < 3:
+        return float("nan")
+    moves = wearer.std(0) > 1e-4
+    a, b = (x[:, moves] - x[:, moves].mean(0) for x in (out, wearer))
+    if not moves.any():
+        return float("nan")
+    size = np.maximum(np.sqrt(np.square(a).sum(0) * np.square(b).sum(0)), 1e-12)
+    return float(1 - ((a * b).sum(0) / size).mean())
+
+
+def carried(image: UInt8[np.ndarray, "h w 3"], flow: Float[np.ndarray, "h w 2"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture moved along: ``flow`` says, for each pixel of the new one, where in ``image`` it was, as a difference."""
+    h, w = image.shape[:2]
+    x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
+    return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def motion(new: UInt8[np.ndarray, "h w 3"], old: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 2"]:
+    """Where each pixel of ``new`` was in ``old``: dense inverse search (Kroeger et al. 2016) on the lumas."""
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return search.calc(*(cv2.cvtColor(a, cv2.COLOR_RGB2GRAY) for a in (new, old)), None)
+
+
+def change(new: np.ndarray, old: np.ndarray, region: Bool[np.ndarray, "h w"]) -> float:
+    """Mean absolute difference over the region, on the scale of 0 to 255; NaN for an empty region."""
+    return float(np.abs(new[region].astype(np.float64) - old[region]).mean()) if region.any() else float("nan")
 
 
 def erode_px(mask: Bool[np.ndarray, "h w"], width_px: float) -> Bool[np.ndarray, "h w"]:

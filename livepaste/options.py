@@ -207,6 +207,30 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Swap, measure and report: with a truth folder, on a real clip, or on wearers drawn for it."""
+
+    model: str | None = option(
+        None, help="checkpoint folder (default: the persona that comes with livepaste)", positional=True
+    )
+    truth: str | None = option(None, help="truth folder whose persona the model was trained on: every measure")
+    clip: str | None = option(None, help="a real clip: what can be told without a truth")
+    seconds: float = option(4.0, help="length of each film that is drawn, without --truth and --clip")
+    seed: int = option(8401, help="number of the first wearer that is drawn")
+    report: str | None = option(None, help="write report.html and measures.json into this folder")
+    json: str | None = option(None, help="write the numbers here")
+    threads: int = option(1, help="CPU threads of the network")
+    blend: BlendOptions = option(BlendOptions(), help="")
+
+    def __post_init__(self) -> None:
+        if self.truth and self.clip:
+            raise OptionError("give truth or clip, not both")
+        within("seconds", self.seconds, 0.5, 600)
+        within("seed", self.seed, 0, 2**31 - 1)
+        within("threads", self.threads, 1, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LiveGuardOptions(GuardOptions):
     """The guard's options with live's default for other people."""
 

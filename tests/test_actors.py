@@ -24,7 +24,7 @@ from livepaste.align import align
 from livepaste.cli import main
 from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import ClipError
-from livepaste.measure_run import open_truth
+from livepaste.truth_folder import open_truth
 
 
 def test_a_performance_and_an_actor_are_the_same_each_time(actors) -> None:
@@ -226,6 +226,9 @@ def test_ranges_in_truth_json_are_the_frames_in_which_the_mask_differs(tmp_path:
     for i in range(24):
         masks = [cv2.imread(str(tmp_path / kind / "mask" / f"{i:06d}.png"), 0) for kind in ("plain", "hand")]
         assert (masks[0] != masks[1]).any() == (i in hidden)
+        clear = cv2.imread(str(tmp_path / "hand" / "clear_mask" / f"{i:06d}.png"), 0)
+        assert (clear == masks[0]).all()
+    assert not (tmp_path / "plain" / "clear_mask").exists()
 
 
 def _full_disk(path: Path, frames, fps, size_wh, audio) -> None:

@@ -43,10 +43,26 @@ LAYER = {
             "actors",
             "masks",
             "coverage",
+            "truth_folder",
+            "baselines",
         ),
         1,
     ),
-    **dict.fromkeys(("pipeline", "stream", "guard", "extract", "measure_run", "clip_run", "clip_diary"), 2),
+    **dict.fromkeys(
+        (
+            "pipeline",
+            "stream",
+            "guard",
+            "extract",
+            "measure_run",
+            "film_measures",
+            "eval_run",
+            "report",
+            "clip_run",
+            "clip_diary",
+        ),
+        2,
+    ),
     **dict.fromkeys(
         ("finder", "mediapipe_graphs", "runtime", "crop_model", "swapper", "watcher", "devices", "masks.occlusion"), 3
     ),
@@ -79,7 +95,7 @@ def test_the_command_line_starts_light() -> None:
     assert not loaded("import livepaste.cli") & set(HEAVY)
 
 
-@pytest.mark.parametrize("verb", ["extract", "train", "clip", "live", "devices", "actors", "measure"])
+@pytest.mark.parametrize("verb", ["extract", "train", "clip", "live", "devices", "actors", "measure", "eval"])
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:
     code = f"from livepaste.cli import main\nassert main([{verb!r}, '--help']) == 0"
     assert not loaded(code) & set(HEAVY)

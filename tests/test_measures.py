@@ -12,7 +12,8 @@ from livepaste.actors.truth import write_truth
 from livepaste.cli import main
 from livepaste.devices.video import write_video
 from livepaste.errors import TruthError
-from livepaste.measure_run import Inputs, Truth, _together, compare, open_truth
+from livepaste.measure_run import Inputs, _together, compare, masks_in
+from livepaste.truth_folder import Truth, open_truth
 from livepaste.types import Face, Frame
 
 
@@ -124,7 +125,7 @@ def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> No
         return [Frame(np.full_like(grey, level), Fraction(i), i) for i in range(3)]
 
     truth = Truth(tmp_path, 3, Fraction(25), 0.0, "a test")
-    inputs = Inputs(truth=truth, out=film(110), wearer=film(120), colored=None, masks=tmp_path / "mask",
+    inputs = Inputs(truth=truth, out=film(110), wearer=film(120), colored=None, masks=list(masks_in(tmp_path / "mask", truth)),
                     mean=np.zeros((256, 256, 3), np.float32), resolution=112, coverage=1.9, feather=0.05)  # fmt: skip
     face = Face(np.zeros((478, 3), np.float32))
     numbers = compare(inputs, (lambda image: (), lambda image: (), lambda image: (face,)))
@@ -139,9 +140,11 @@ def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> No
     (tmp_path / "used").mkdir()
     for i in range(3):  # nothing of it where something is in front
         cv2.imwrite(str(tmp_path / "used" / f"{i:06d}.png"), mask * (i != 1))
-    split = compare(replace(inputs, truth=replace(truth, occluded=((1, 1),)), masks=tmp_path / "used"), nobody)
+    in_front = replace(truth, occluders={"hand": ((1, 1),), "cup": ()})
+    split = compare(replace(inputs, truth=in_front, masks=masks_in(tmp_path / "used", truth)), nobody)
     assert split["mask_iou_without_occluders"] == split["mask_boundary_f_without_occluders"] == 1
-    assert split["mask_iou_with_occluders"] == 0
+    assert split["mask_iou_with_occluders"] == split["mask_iou_with_hand"] == 0
+    assert split["mask_iou_with_cup"] is None
     assert "mask_iou_with_occluders" not in numbers
     small = [Frame(f.image[::2, ::2], f.time, f.index) for f in film(120)]
     with pytest.raises(TruthError, match=r"wearer\.mp4 is 64x48, the truth 128x96"):
@@ -167,7 +170,8 @@ def test_frames_with_something_in_front_are_known(tmp_path: Path) -> None:
     }
     (tmp_path / "truth.json").write_text(json.dumps(facts))
     truth = open_truth(tmp_path)
-    assert [i for i in range(9) if truth.is_occluded(i)] == [1, 2, 5, 7, 8]
+    assert [i for i in range(9) if truth.in_front(i)] == [1, 2, 5, 7, 8]
+    assert truth.in_front(5) == ("cup",)
     for wrong in (3, {"hand": 3}, {"hand": [[1]]}, [[1, 2]]):
         (tmp_path / "truth.json").write_text(json.dumps({**facts, "occluders": wrong}))
         with pytest.raises(TruthError, match=r"truth\.json: damaged"):
@@ -210,7 +214,7 @@ def test_an_output_of_another_length_is_named(out: int, worn: int, colored: int 
         mean=None, resolution=112, coverage=1.9, feather=0.05,
     )  # fmt: skip
     if said is None:
-        assert [trio[0].index for trio in _together(inputs)] == [0, 1, 2]
+        assert [now["wearer.mp4"].index for now in _together(inputs)] == [0, 1, 2]
     else:
         with pytest.raises(TruthError, match=said):
             list(_together(inputs))

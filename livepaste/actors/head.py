@@ -34,6 +34,7 @@ class Shot:
     mask: UInt8[np.ndarray, "h w"]  # visible face, 255 = face
     points_xyz: Float32[np.ndarray, "478 3"]  # frame pixels
     hidden: tuple[bool, ...] = ()  # whether each layer in front took something from the mask
+    clear: UInt8[np.ndarray, "h w"] | None = None  # the mask with nothing in front, where something may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,8 +258,9 @@ class Head:
         mask[box] = drawn.mask()
         for layer in front:
             layer.lay(image)
+        clear = mask.copy()
         hidden = tuple(layer.hide(mask) for layer in front)
-        return Shot(add_noise(image, noise_sigma, rng_seed, i), mask, points[:478].astype(np.float32), hidden)
+        return Shot(add_noise(image, noise_sigma, rng_seed, i), mask, points[:478].astype(np.float32), hidden, clear)
 
 
 def light_color(performance: Performance, i: int) -> np.ndarray:

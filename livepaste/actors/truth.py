@@ -84,18 +84,23 @@ class _Film:
     shots: Callable[[], Iterator[tuple[Shot, tuple[str, ...]]]]
     total: int
     masks: Path  # a folder
+    clear: Path | None = None  # another one, for the masks with nothing in front
     put: Callable[[Iterator[np.ndarray]], None]  # takes the pictures
 
     def shoot(self, tell: Tell) -> dict[str, list[int]]:
         """By name, in which frames something hid some of the face."""
         hiding: dict[str, list[int]] = {}
-        self.masks.mkdir(parents=True, exist_ok=True)
+        for folder in (self.masks, self.clear):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
 
         def pictures() -> Iterator[np.ndarray]:
             for i, (shot, hidden_by) in enumerate(self.shots()):
                 for name in hidden_by:
                     hiding.setdefault(name, []).append(i)
                 _png(self.masks / f"{i:06d}.png", shot.mask)
+                if self.clear is not None:
+                    _png(self.clear / f"{i:06d}.png", shot.clear)
                 tell(self.what, i + 1, self.total)
                 yield shot.image
 
@@ -134,7 +139,7 @@ def write_truth(path: Path, persona: Head, wearer: Head, *, seed: int, frames: i
         training("persona", persona, names[0], 1),
         training("wearer_train", wearer, names[1], 2),
         _Film(what="clip", shots=partial(in_clip, wearer), total=frames, masks=path / "mask",
-              put=video(path / "wearer.mp4", voice(performance, seed))),
+              clear=path / "clear_mask" if stage.names else None, put=video(path / "wearer.mp4", voice(performance, seed))),
         _Film(what="truth", shots=partial(in_clip, persona, noise_sigma=0), total=frames, masks=path / "truth_mask",
               put=partial(_pictures, path / "truth")),
     ]  # fmt: skip

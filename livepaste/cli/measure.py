@@ -15,8 +15,8 @@ from livepaste.cli.records import check_record
 from livepaste.options import MeasureOptions
 
 if TYPE_CHECKING:
+    from livepaste.baselines import Find
     from livepaste.finder import Finder
-    from livepaste.measure_run import Find
     from livepaste.types import Face
 
 
@@ -24,30 +24,32 @@ def run(options: MeasureOptions) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from livepaste.baselines import mean_face
     from livepaste.devices.video import ClipReader
     from livepaste.faceset import read_faceset
     from livepaste.finder import Finder
-    from livepaste.measure_run import Inputs, compare, mean_face, open_truth
+    from livepaste.measure_run import Inputs, compare, masks_in
+    from livepaste.truth_folder import open_truth
 
     if options.json:
         check_record("--json", Path(options.json), "swap_psnr_db")
     truth = open_truth(Path(options.truth))
     with ExitStack() as stack:
         out, wearer = (stack.enter_context(ClipReader(path)) for path in (options.out, truth.path / "wearer.mp4"))
-        mean = mean_face(read_faceset(options.persona_faces)) if options.persona_faces else _mean_of_film(truth.path)
+        mean = mean_face(read_faceset(options.persona_faces)) if options.persona_faces else mean_of_film(truth.path)
         colored = stack.enter_context(ClipReader(options.colored)) if options.colored else None
         inputs = Inputs(
             truth=truth,
             out=out.frames(),
             wearer=wearer.frames(),
             colored=colored.frames() if colored else None,
-            masks=Path(options.masks) if options.masks else None,
+            masks=masks_in(Path(options.masks), truth) if options.masks else None,
             mean=mean,
             resolution=options.resolution,
             coverage=options.coverage,
             feather=options.feather,
         )
-        first, second, third = (_finds(stack.enter_context(Finder()), truth.fps) for _ in range(3))
+        first, second, third = (finds(stack.enter_context(Finder()), truth.fps) for _ in range(3))
         bar = stack.enter_context(
             Progress(TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True))
         )
@@ -60,7 +62,7 @@ def run(options: MeasureOptions) -> None:
         Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
 
 
-def _finds(finder: Finder, fps: Fraction) -> Find:
+def finds(finder: Finder, fps: Fraction) -> Find:
     """The finder for pictures alone, ``fps`` of them a second."""
     from livepaste.types import Frame
 
@@ -73,11 +75,11 @@ def _finds(finder: Finder, fps: Fraction) -> Find:
     return find
 
 
-def _mean_of_film(truth: Path) -> np.ndarray | None:
+def mean_of_film(truth: Path) -> np.ndarray | None:
     """The persona's mean face from the film in its truth folder, if there is one that shows it."""
+    from livepaste.baselines import MEAN_OF, mean_face_of_film
     from livepaste.devices.video import FORMATS, ClipReader
     from livepaste.finder import Finder
-    from livepaste.measure_run import MEAN_OF, mean_face_of_film
 
     film = next((p for p in sorted((truth / "persona").glob("*")) if p.suffix.lower() in FORMATS), None)
     if film is None:
@@ -85,4 +87,4 @@ def _mean_of_film(truth: Path) -> np.ndarray | None:
     with ClipReader(film) as reader, Finder() as finder:
         every = max(1, reader.frames_estimate // MEAN_OF)
         frames = (frame for frame in reader.frames() if frame.index % every == 0)
-        return mean_face_of_film(frames, _finds(finder, reader.rate / every))
+        return mean_face_of_film(frames, finds(finder, reader.rate / every))
