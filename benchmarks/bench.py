@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
     from livepaste.edge import carry_on, kept_skin
     from livepaste.masks import Context, build_mask
     from livepaste.options import BlendOptions
+    from livepaste.texture import match_texture
 
     cv2.setNumThreads(1)
     with ClipReader(clip) as reader:
@@ -137,7 +139,8 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
     face = crop(frames[0].image, alignment).astype(np.float32) / 255
     swap = swapper(face)
     context = Context(frames[0], alignment, face, transform(points[:, :2], alignment.frame_to_crop), swap)
-    masks = build_mask(BlendOptions().mask)
+    masks, hands, person = (build_mask(spec) for spec in (BlendOptions().mask, "hands", "person"))
+    texture = partial(match_texture, memory={}, seed=0)
     mask, kept, memory = swap.persona_mask * swap.wearer_mask, kept_skin(swap), {}
     finder.close()
     return {
@@ -149,6 +152,12 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
         "edge_ms": milliseconds(lambda: carry_on(swap)),
         "color_ms": milliseconds(lambda: match_color(BlendOptions().color, face, face, mask, kept, memory)),
         "blend_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment)),
+        "multiband_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment, "multiband")),
+        "seamless_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment, "seamless"), 20),
+        "blend_with_texture_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment, texture=texture)),
+        # of a frame in which they look: every third
+        "hands_ms": milliseconds(lambda: hands(replace(context, memory={})), 20),
+        "person_ms": milliseconds(lambda: person(replace(context, memory={})), 20),
     }
 
 

@@ -161,6 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="look only at files whose names hold this")
     parser.add_argument("--mask", default=BlendOptions().mask)
     parser.add_argument("--color", default=BlendOptions().color)
+    parser.add_argument("--blend", default=BlendOptions().blend)
+    parser.add_argument("--match-texture", action="store_true")
     args = parser.parse_args(argv)
     if in_git(args.to):
         print(
@@ -175,7 +177,10 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     try:
         swapper = build.load_swapper(args.model)
-        options = build.usable(BlendOptions(mask=args.mask, color=args.color), swapper.model)
+        options = build.usable(
+            BlendOptions(mask=args.mask, color=args.color, blend=args.blend, match_texture=args.match_texture),
+            swapper.model,
+        )
     except LivepasteError as error:
         print(error, file=sys.stderr)
         return 1

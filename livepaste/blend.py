@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from livepaste.align import Alignment, transform
+from livepaste.blends import BLENDS
+from livepaste.registry import resolve
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1; the last two are one further
 _FINER = 3  # odd, so that the crop's pixels are among the layer's
@@ -86,13 +90,16 @@ def blend(
     patch: Float32[np.ndarray, "s s 3"],
     mask: Float32[np.ndarray, "_ _"],
     alignment: Alignment,
+    kind: str = "alpha",
+    texture: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Paste ``patch`` back where the crop came from; pixels outside the mask keep their exact value.
+    """Paste ``patch`` back where the crop came from, in the way of ``kind``; pixels outside the mask keep their exact value.
 
-    ``frame`` is not modified.
+    ``texture``: (what is there, what is laid over it, its share), uint8, to what is laid instead. ``frame`` is not modified.
     """
     if mask.shape != patch.shape[:2]:
         raise ValueError(f"mask must be {patch.shape[:2]}, got {mask.shape}")
+    merge = resolve("blend", kind, BLENDS)
     h, w = frame.shape[:2]
     out = frame.copy()
     part = _covered(mask)
@@ -101,15 +108,13 @@ def blend(
     x0, y0, x1, y1 = box = bounding_box(alignment, (w, h), part)
     if x1 <= x0 or y1 <= y0:
         return out
-    over = cv2.warpAffine(
+    layer = cv2.warpAffine(
         _layer(patch, mask), _from_layer(_into(alignment, box)), (x1 - x0, y1 - y0),
         flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    share = cv2.cvtColor(cv2.extractChannel(over, 3), cv2.COLOR_GRAY2RGB)
+    over, share = cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB), cv2.extractChannel(layer, 3)
     region = out[y0:y1, x0:x1]
-    # Two products, each rounded: where the share is 0 or 255 the one is exact and the other 0
-    region[...] = cv2.add(
-        cv2.multiply(cv2.cvtColor(over, cv2.COLOR_RGBA2RGB), share, scale=1 / 255),
-        cv2.multiply(region, cv2.bitwise_not(share), scale=1 / 255),
-    )
+    if texture is not None:
+        over = texture(region, over, share)
+    region[...] = merge(region, over, share)
     return out

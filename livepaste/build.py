@@ -16,6 +16,7 @@ from livepaste.checkpoint import Generation, newest_generation, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.masks import ONLY_OFF
 from livepaste.masks.occlusion import network
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
@@ -82,8 +83,8 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     if "learned" not in names or quality >= MASK_LEARNED:
         return options
     others = [name for name in names if name != "learned"]
-    if others and all(name.startswith("parts:") for name in others):
-        others = ["hull", *others]  # they only take something off
+    if others and all(name.partition(":")[0] in ONLY_OFF for name in others):
+        others = ["hull", *others]
     left = "+".join(others)
     done = "left out of --mask" if left else "there may be holes"
     logger.warning("the model's own masks are not learned yet (%.2f on held-out faces); %s", quality, done)

@@ -112,7 +112,7 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-class _Graph(ABC):
+class Graph(ABC):
     """A running mediapipe graph that is fed one timestamp at a time and keeps the newest packet of each output."""
 
     def __init__(self, text: str, outputs: tuple[str, ...], side_packets: dict[str, Any]):
@@ -171,7 +171,7 @@ class _Graph(ABC):
             self._graph = None
 
 
-class MeshGraph(_Graph):
+class MeshGraph(Graph):
     """478 mesh points of the face inside a square."""
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class MeshGraph(_Graph):
         if "landmarks" not in result:
             return None
         data = _packet_getter()._get_serialized_proto(result["landmarks"])
-        points = _packed_points(data)
+        points = packed_points(data)
         if points is None:
             points = np.array([(p.x, p.y, p.z) for p in self._list_class.FromString(data).landmark], np.float32)
         # mediapipe counts from the pixel's corner; here pixel centres are integers. z is scaled like x.
@@ -214,7 +214,7 @@ class MeshGraph(_Graph):
         return points, float(self._mp.packet_getter.get_float(result[_PRESENCE]))
 
 
-class DetectionGraph(_Graph):
+class DetectionGraph(Graph):
     """Every face the full-range detector sees; in a 192 px wide input, so from about 12 px of it upward."""
 
     def __init__(self) -> None:
@@ -232,7 +232,7 @@ class DetectionGraph(_Graph):
         result = self._process({"image": self._image(image)})
         found = []
         if "detections" in result:
-            for data in _serialized_list(result["detections"]):
+            for data in serialized_list(result["detections"]):
                 detection = self._class.FromString(data)
                 location = detection.location_data
                 box, keys = location.relative_bounding_box, location.relative_keypoints
@@ -255,7 +255,7 @@ _LANDMARK = np.dtype(
 )
 
 
-def _packed_points(data: bytes) -> Float32[np.ndarray, "n 3"] | None:
+def packed_points(data: bytes) -> Float32[np.ndarray, "n 3"] | None:
     """x, y, z of a serialized landmark list whose landmarks hold just these: 17 bytes each; None where they hold anything else.
 
     Protobuf's objects take ten times as long: half a millisecond a frame, in which no other thread of Python's runs.
@@ -269,7 +269,7 @@ def _packed_points(data: bytes) -> Float32[np.ndarray, "n 3"] | None:
     return np.column_stack([rows["x"], rows["y"], rows["z"]])
 
 
-def _serialized_list(packet: Any) -> list[bytes]:
+def serialized_list(packet: Any) -> list[bytes]:
     getter = _packet_getter()
     if getter._get_proto_vector_size(packet) == 0:
         return []

@@ -13,6 +13,7 @@ from livepaste.errors import OptionError
 
 CONSENT = ("self", "given", "licensed", "public-domain", "synthetic")
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")
+BLENDS = ("alpha", "multiband", "seamless")
 COLORS = ("none", "mean-std", "skin", "mkl", "histogram", "sot")
 
 
@@ -53,16 +54,22 @@ class BlendOptions:
 
     mask: str = option(
         "hull+learned+occlusion",
-        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name",
+        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), person and hands (by mediapipe's models, slower), parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name",
     )
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("skin", help="color match: none, mean-std, skin, mkl, histogram, sot")
+    blend: str = option(
+        "alpha",
+        help="how it is laid: alpha, multiband (coarse differences change over widely), seamless (slow: for clips)",
+    )
+    match_texture: bool = option(False, help="give the persona the sharpness and grain of the picture it is laid into")
     opacity: float = option(1.0, help="0 shows the camera, 1 the persona")
     offset: tuple[float, float] = option((0.0, 0.0), help="shift of the persona, x y, as shares of the face's width")
     scale: float = option(1.0, help="size of the persona relative to the wearer's face")
 
     def __post_init__(self) -> None:
         one_of("color", self.color, COLORS)
+        one_of("blend", self.blend, BLENDS)
         within("feather", self.feather, 0.0, 0.5)
         within("opacity", self.opacity, 0.0, 1.0)
         within("scale", self.scale, 0.5, 2.0)

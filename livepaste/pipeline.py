@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
@@ -17,6 +18,7 @@ from livepaste.edge import carry_on, kept_skin
 from livepaste.masks import Context, Mask, build_mask
 from livepaste.options import BlendOptions
 from livepaste.smooth import OneEuro
+from livepaste.texture import match_texture
 from livepaste.types import Face, Frame, Swap
 
 SHOWN = 0.3  # of a face's hull: where less of it is under the persona, it is the wearer that is seen
@@ -133,7 +135,8 @@ def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: b
     if options.mask != "rectangle":
         mask = soften(mask, feather_px(options, seen.points_xy))
     mask = mask * np.float32(options.opacity)
-    out = blend(image, patch, mask, where)
+    texture = partial(match_texture, memory=seen.memory, seed=seen.frame.index) if options.match_texture else None
+    out = blend(image, patch, mask, where, options.blend, texture)
     if not want_mask:
         return Laid(out, share, None)
     h, w = image.shape[:2]

@@ -31,6 +31,8 @@ LAYER = {
         (
             "align",
             "blend",
+            "blends",
+            "texture",
             "cuts",
             "color",
             "color_transport",
@@ -64,13 +66,26 @@ LAYER = {
         2,
     ),
     **dict.fromkeys(
-        ("finder", "mediapipe_graphs", "runtime", "crop_model", "swapper", "watcher", "devices", "masks.occlusion"), 3
+        (
+            "finder",
+            "mediapipe_graphs",
+            "runtime",
+            "crop_model",
+            "swapper",
+            "watcher",
+            "devices",
+            "mediapipe_people",
+            "masks.occlusion",
+            "masks.person",
+            "masks.hands",
+        ),
+        3,
     ),
     **dict.fromkeys(("cli", "build", "build_live", "__main__", "__init__"), 4),
 }
 # library -> the modules that wrap it
 WRAPPED = {
-    "mediapipe": {"mediapipe_graphs"},
+    "mediapipe": {"mediapipe_graphs", "mediapipe_people"},
     "av": {"devices"},
     "pyvirtualcam": {"devices", "cli"},
     "onnxruntime": {"runtime", "cli"},

@@ -96,7 +96,7 @@ def test_a_clip_keeps_its_frames_times_and_sound_and_is_marked(
         (
             ["{clip}", "out.mp4", "--mask", "hull+foo"],
             2,
-            "unknown mask 'foo'; known: hull, learned, occlusion, parts, rectangle",
+            "unknown mask 'foo'; known: hands, hull, learned, occlusion, parts, person, rectangle",
         ),
         (["{clip}", "out.mp4", "--feather", "nan"], 2, "feather must be between"),
         (["{clip}", "out.xyz"], 1, "out.xyz"),

@@ -15,8 +15,8 @@ from livepaste.mediapipe_graphs import (
     DetectionGraph,
     MeshGraph,
     Square,
-    _packed_points,
     load_mediapipe,
+    packed_points,
 )
 from livepaste.types import Face, Frame
 
@@ -329,10 +329,10 @@ def test_points_are_read_from_a_packets_bytes_as_protobuf_reads_them():
     plain = landmark_pb2.NormalizedLandmarkList()
     for x, y, z in xyz.tolist():
         plain.landmark.add(x=x, y=y, z=z)
-    np.testing.assert_array_equal(_packed_points(plain.SerializeToString()), xyz)
+    np.testing.assert_array_equal(packed_points(plain.SerializeToString()), xyz)
     plain.landmark[3].visibility = 0.5  # of another layout: left to protobuf
-    assert _packed_points(plain.SerializeToString()) is None
+    assert packed_points(plain.SerializeToString()) is None
     for landmark in plain.landmark:
         landmark.ClearField("z")
-    assert _packed_points(plain.SerializeToString()) is None
-    assert _packed_points(b"") is None
+    assert packed_points(plain.SerializeToString()) is None
+    assert packed_points(b"") is None

@@ -243,10 +243,13 @@ def test_masks_multiply_and_unknown_ones_are_named() -> None:
     assert learned.max() == pytest.approx(0.5)
     for name in (":x", ".x:y", "no_such_module:x", "json:no_such_name"):
         with pytest.raises(
-            OptionError, match=r"cannot be loaded from .*; known: hull, learned, occlusion, parts, rectangle"
+            OptionError,
+            match=r"cannot be loaded from .*; known: hands, hull, learned, occlusion, parts, person, rectangle",
         ):
             build_mask(name)
-    with pytest.raises(OptionError, match="unknown mask 'halo'; known: hull, learned, occlusion, parts, rectangle"):
+    with pytest.raises(
+        OptionError, match="unknown mask 'halo'; known: hands, hull, learned, occlusion, parts, person, rectangle"
+    ):
         build_mask("hull+halo")
 
 

@@ -20,13 +20,16 @@ from livepaste.registry import resolve
 from livepaste.types import Frame, Swap
 
 MASKS = {
+    "hands": "livepaste.masks.hands:Hands",
     "hull": "livepaste.masks.hull:hull",
     "learned": "livepaste.masks.learned:learned",
     "occlusion": "livepaste.masks.occlusion:Occlusion",
     "parts": "livepaste.masks.parts:Parts",
+    "person": "livepaste.masks.person:Person",
     "rectangle": "livepaste.masks.rectangle:rectangle",
 }
 GROUP = "livepaste.masks"  # entry points
+ONLY_OFF = {"hands", "parts", "person"}  # they take something off another mask, and are none by themselves
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,140 @@
+"""The masks ``hands`` and ``person``: mediapipe's own models, looked at the face's surroundings."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from livepaste.actors.motion import perform
+from livepaste.actors.staging import Stage
+from livepaste.align import align, crop, transform
+from livepaste.build import usable
+from livepaste.masks import Context, build_mask
+from livepaste.masks.hands import EVERY, Hands, hand_mask
+from livepaste.masks.person import Person, upright_square
+from livepaste.options import BlendOptions
+from livepaste.types import Frame, Swap
+
+SIZE = (640, 360)
+
+
+def context_of(actor, i: int, things: tuple[str, ...] = ()) -> tuple[Context, np.ndarray, np.ndarray]:
+    """What a mask gets of a frame, and in crop pixels where the face would be visible and what of it is hidden."""
+    performance = perform(6, 60, Fraction(12))
+    stage = Stage(things, seed=3, frames=60, fps=Fraction(12), skin=actor.skin_color, hair=actor.hair_color)
+    points = actor.points_in_frame(performance, i, SIZE)
+    layers = [layer for _, layer in stage.layers(points, i, SIZE, np.ones(3))]
+    shot = actor.render(performance, i, SIZE, front=layers)
+    alignment = align(points, 112, 1.9)
+    swap = Swap(np.zeros((112, 112, 3), np.float32), *(np.ones((112, 112), np.float32) for _ in range(2)))
+    picture = crop(shot.image, alignment).astype(np.float32) / 255
+    xy = transform(points[:, :2], alignment.frame_to_crop)
+    clear, left = (crop(mask, alignment) > 127 for mask in (shot.clear, shot.mask))
+    return Context(Frame(shot.image, Fraction(i, 12), i), alignment, picture, xy, swap), clear, clear & ~left
+
+
+def spread_hand(x: float = 0.0) -> np.ndarray:
+    """A flat hand, fingers up, 21 points."""
+    points = [(50.0, 100.0), (35, 90), (27, 80), (22, 72), (18, 66)]
+    for finger, height in ((38, 20), (48, 14), (58, 20), (67, 32)):
+        points += [(finger, 60), *((finger, 60 - (60 - height) * k / 3) for k in (1, 2, 3))]
+    return np.array(points, np.float32) + [x, 0]
+
+
+def test_a_hand_is_its_palm_and_its_fingers() -> None:
+    mask = hand_mask(spread_hand(), 128)
+    assert mask.dtype == np.float32
+    for x, y in ((50, 75), (48, 20), (38, 40), (24, 76)):  # palm, fingertip, finger, thumb
+        assert mask[y, x] == 1
+    for x, y in (
+        (50, 5),
+        (90, 60),
+        (28, 45),
+        (48, 120),
+    ):  # beyond the tips, beside, between thumb and finger, below the wrist
+        assert mask[y, x] == 0
+    assert np.count_nonzero((mask > 0) & (mask < 1)) > 0  # antialiased
+    turned = hand_mask(spread_hand()[:, ::-1].copy(), 128)
+    assert np.abs(turned - mask.T).mean() < 0.01
+    side = spread_hand()
+    side[:, 0] = 50 + 0.1 * (side[:, 0] - 50)  # seen from its side: still as thick as a finger
+    assert hand_mask(side, 128)[80].sum() > 8
+    assert hand_mask(spread_hand(300), 128).max() == 0  # beside the crop
+
+
+def test_hands_in_front_are_left_out_and_nothing_else(actors) -> None:
+    mask = Hands()
+    shares = []
+    for i in range(0, 60, 6):
+        context, clear, hidden = context_of(actors[1], i, ("hand",))
+        found = mask(context)
+        assert found.shape == (112, 112)
+        if hidden.sum() > 0.1 * clear.sum():
+            shares.append((found[hidden] < 0.5).mean())
+            assert (
+                found[clear & ~cv2.dilate(hidden.astype(np.uint8), np.ones((9, 9))).astype(bool)] > 0.5
+            ).mean() > 0.9
+        bare, _, _ = context_of(actors[1], i)
+        assert mask(bare).min() == 1
+    assert len(shares) >= 2
+    assert np.median(shares) > 0.9
+
+
+def test_while_no_hand_is_there_it_looks_at_every_third_frame_and_then_at_each(actors, monkeypatch) -> None:
+    mask, looks = Hands(), []
+    there = next(i for i in range(60) if context_of(actors[1], i, ("hand",))[2].sum() > 800)
+    hand, bare = context_of(actors[1], there, ("hand",))[0], context_of(actors[1], there)[0]
+    graph = mask._graph
+    monkeypatch.setattr(mask, "_graph", lambda image: looks.append(1) or graph(image))
+    memory: dict = {}
+
+    def at(context: Context, index: int) -> float:
+        return float(mask(replace(context, frame=replace(context.frame, index=index), memory=memory)).min())
+
+    assert [at(bare, i) for i in range(6)] == [1.0] * 6
+    assert len(looks) == 6 / EVERY
+    assert [at(hand, i) for i in range(6, 10)] == [0.0] * 4
+    assert len(looks) == 2 + 4
+
+
+def test_a_person_is_told_from_the_room(actors) -> None:
+    context, clear, _ = context_of(actors[1], 12)
+    found = Person()(context)
+    assert found.dtype == np.float32
+    assert (found[clear] > 0.5).mean() > 0.97
+    # the same landmarks on a wall: nobody
+    wall = np.full_like(context.frame.image, 120)
+    nobody = replace(context, frame=replace(context.frame, image=wall), memory={})
+    assert Person()(nobody).mean() < 0.2
+    # half of the face behind something that is no person
+    covered = context.frame.image.copy()
+    x0, y0 = np.rint(transform(np.float32([[0, 0]]), context.alignment.crop_to_frame)[0]).astype(int)
+    x1, y1 = np.rint(transform(np.float32([[111, 111]]), context.alignment.crop_to_frame)[0]).astype(int)
+    beside = replace(
+        context, frame=replace(context.frame, index=context.frame.index + 1)
+    )  # what was found goes with the face
+    assert np.array_equal(Person()(beside), found)
+    covered[max(0, y0) : y1, max(0, x0) : x1] = (40, 90, 160)
+    later = replace(context, frame=Frame(covered, Fraction(2), context.frame.index + 3))
+    assert not np.array_equal(Person()(later), found)
+
+
+def test_what_it_looks_at_lies_upright_about_the_crop(actors) -> None:
+    context, _, _ = context_of(actors[1], 12)
+    matrix = upright_square(context, 2.0, 256)
+    middle = transform(np.float32([[55.5, 55.5]]), context.alignment.crop_to_frame)[0]
+    np.testing.assert_allclose(matrix @ [127.5, 127.5, 1], middle, atol=1e-3)
+    assert matrix[0, 1] == matrix[1, 0] == 0
+    assert matrix[0, 0] * 256 == pytest.approx(2 * 112 / context.alignment.scale)
+
+
+def test_beside_others_they_only_take_off_and_alone_they_are_no_face(actors) -> None:
+    context, _, _ = context_of(actors[1], 12)
+    both, hull = build_mask("hull+hands+person")(context), build_mask("hull")(replace(context, memory={}))
+    assert (both <= hull + 1e-6).all()
+    assert (both > 0.5).sum() > 0.9 * (hull > 0.5).sum()
+    poor = {"validation": {"persona_mask_iou": 0.4, "wearer_mask_iou": 0.4}}
+    assert usable(BlendOptions(mask="learned+hands"), poor).mask == "hull+hands"
+    assert usable(BlendOptions(mask="hull+learned+person"), poor).mask == "hull+person"
