@@ -179,3 +179,16 @@ def pose_degrees(points_xyz: np.ndarray) -> tuple[float, float, float]:
     pitch = np.degrees(np.arctan2(-y, np.hypot(x, z)))
     roll = np.degrees(np.arctan2(r[1, 0], r[0, 0]))
     return float(yaw), float(pitch), float(roll)
+
+
+LEVEL = -9.0  # degrees of pitch that `pose_degrees` gives to frontal photographs (median of 44)
+
+
+def turned_degrees(points_xyz: np.ndarray) -> float:
+    """How far a face looks past the camera, whichever way: the angle between where it looks and where a frontal photograph's does."""
+    return turned_of(*pose_degrees(points_xyz)[:2])
+
+
+def turned_of(yaw: float, pitch: float) -> float:
+    """The same from degrees as :func:`pose_degrees` gives them."""
+    return float(np.degrees(np.arccos(np.cos(np.radians(yaw)) * np.cos(np.radians(pitch - LEVEL)))))

@@ -16,6 +16,7 @@ from livepaste.checkpoint import Generation, newest_generation, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.limits import limit_of
 from livepaste.masks import ONLY_OFF
 from livepaste.masks.occlusion import network
 from livepaste.mediapipe_graphs import Detection
@@ -72,11 +73,13 @@ def hidden(face: str, others: str) -> Callable[[Found], tuple[Face, ...]]:
 
 
 def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
-    """The options without ``learned`` while the model's masks are not learned yet: they would show nothing, or holes.
+    """The options with ``max_turn`` as the model allows, and without ``learned`` while its masks are not learned yet: they would show
+    nothing, or holes.
 
     ``learned`` alone is nobody's default: who asks for it gets it. ``model`` is ``model.json``, which says how good the masks are on
     faces held out from training.
     """
+    options = replace(options, max_turn=options.max_turn or limit_of(model))
     names = [name.strip() for name in options.mask.split("+")]
     learned = model.get("validation", {})
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))

@@ -157,6 +157,7 @@ class Made:
 
 
 NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "a step failed there"
+BEYOND = "the face is turned further than the model was trained, or leaves the picture (--max-turn)"
 OTHERS = "only faces that do not continue the chosen one"
 
 
@@ -225,7 +226,7 @@ def blend(halves: Iterable[Half], pipeline: Callable[[Any], Swapped], guard: Gua
         if half.drawn is not None:
             try:
                 result = pipeline(half.drawn)
-                why = HIDDEN if result.missed else _unfound(item)
+                why = BEYOND if result.beyond else HIDDEN if result.missed else _unfound(item)
             except LivepasteError:
                 raise
             except Exception as error:

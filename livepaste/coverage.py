@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from livepaste.align import STORED_COVERAGE
+from livepaste.align import LEVEL, STORED_COVERAGE
 from livepaste.faceset import FaceRow, FaceSet
 
 _YAW, _PITCH, _STEP = 60, 45, 5  # degrees: range each way, width of a bin
 _INK, _PAPER, _GREY = (30, 34, 40), (250, 250, 248), (150, 155, 160)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_LEVEL = -9.0  # degrees of pitch that `pose_degrees` gives to frontal photographs (median of 44); 0 in what is shown
 MOUTH_OPEN, EYES_SHUT, EYES_OPEN = 0.15, 0.14, 0.22  # see `expression`
 
 
@@ -62,7 +61,7 @@ def missing(poses: Float32[np.ndarray, "n 3"], expressions: Float32[np.ndarray, 
 
 def tables(rows: list[FaceRow], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Poses (n, 3), pitch from level, and expressions (n, 8) of a face set's rows, float32."""
-    poses = np.array([row.pose for row in rows], np.float32).reshape(-1, 3) - np.float32([0, _LEVEL, 0])
+    poses = np.array([row.pose for row in rows], np.float32).reshape(-1, 3) - np.float32([0, LEVEL, 0])
     found = np.array([expression(row.crop_points(), size) for row in rows], np.float32).reshape(-1, 8)
     return poses, found
 
@@ -145,7 +144,7 @@ def contact_sheet(faces: FaceSet, *, columns: int = 14, most: int = 126, cell: i
         x, y = 5 + i % columns * cell, 48 + i // columns * cell
         side = cell - 4
         image[y : y + side, x : x + side] = cv2.resize(faces.image(row), (side, side), interpolation=cv2.INTER_AREA)
-        label = f"{row.pose[0]:+.0f} {row.pose[1] - _LEVEL:+.0f}"
+        label = f"{row.pose[0]:+.0f} {row.pose[1] - LEVEL:+.0f}"
         (length, _), _ = cv2.getTextSize(label, _FONT, 0.32, 1)
         cv2.rectangle(image, (x, y + side - 13), (x + length + 3, y + side), _PAPER, -1)
         _text(image, label, (x + 2, y + side - 3), 0.32)

@@ -63,6 +63,10 @@ class BlendOptions:
         help="how it is laid: alpha, multiband (coarse differences change over widely), seamless (slow: for clips)",
     )
     match_texture: bool = option(False, help="give the persona the sharpness and grain of the picture it is laid into")
+    max_turn: float = option(
+        0.0,
+        help="a face turned further from the camera than this counts as lost, degrees; 0: as far as the model was trained, and 10 more",
+    )
     opacity: float = option(1.0, help="0 shows the camera, 1 the persona")
     offset: tuple[float, float] = option((0.0, 0.0), help="shift of the persona, x y, as shares of the face's width")
     scale: float = option(1.0, help="size of the persona relative to the wearer's face")
@@ -71,6 +75,7 @@ class BlendOptions:
         one_of("color", self.color, COLORS)
         one_of("blend", self.blend, BLENDS)
         within("feather", self.feather, 0.0, 0.5)
+        within("max-turn", self.max_turn, 0.0, 180.0)
         within("opacity", self.opacity, 0.0, 1.0)
         within("scale", self.scale, 0.5, 2.0)
         for value in self.offset:

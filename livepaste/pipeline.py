@@ -15,6 +15,7 @@ from livepaste.align import Alignment, align, crop, transform
 from livepaste.blend import blend, bounding_box, soften, to_frame
 from livepaste.color import match_color
 from livepaste.edge import carry_on, kept_skin
+from livepaste.limits import Limits
 from livepaste.masks import Context, Mask, build_mask
 from livepaste.options import BlendOptions
 from livepaste.smooth import OneEuro
@@ -52,11 +53,12 @@ class Swapped:
     others: int = 0  # faces found but not swapped
     missed: int = 0  # faces that were to be swapped, and whose mask lets hardly any of the persona show
     mask: Float32[np.ndarray, "h w"] | None = None
+    beyond: int = 0  # faces that were to be swapped, and are turned too far or leave the picture
 
     @property
     def safe(self) -> bool:
         """Whether it may leave: somebody was swapped, and nobody who should be was missed."""
-        return self.swapped > 0 and self.missed == 0
+        return self.swapped > 0 and self.missed == self.beyond == 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,7 @@ class Drawn:
     frame: Frame
     faces: tuple[DrawnFace, ...]
     others: int  # faces found but not swapped
+    beyond: int = 0  # faces that are not drawn: nothing good would come of it
 
 
 class Laid(NamedTuple):
@@ -150,6 +153,7 @@ def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: b
 @dataclass
 class _Track:
     smooth: OneEuro = field(default_factory=OneEuro)
+    limits: Limits = field(default_factory=Limits)
     memory: dict[str, Any] = field(default_factory=dict)
 
 
@@ -192,16 +196,20 @@ class Pipeline:
     def draw(self, frame: Frame, faces: tuple[Face, ...]) -> Drawn:
         """The chosen faces of one frame through the network."""
         chosen = self.choose(faces)
-        drawn, alive = [], {}
+        drawn, alive, beyond = [], {}, 0
+        size_wh, most_deg = frame.image.shape[1::-1], self._options.max_turn
         for face in chosen:
             track = alive[face.track] = self._tracks.get(face.track) or _Track()
             points = face.points_xyz
             if self.smooth:
                 width = float(np.linalg.norm(points[454, :2] - points[234, :2]))
                 points = track.smooth(points, frame.time, width)
-            drawn.append(draw_face(frame, points, self._parts, track.memory))
+            if most_deg and track.limits(points, size_wh, most_deg):
+                beyond += 1
+            else:
+                drawn.append(draw_face(frame, points, self._parts, track.memory))
         self._tracks = alive
-        return Drawn(frame, tuple(drawn), len(faces) - len(chosen))
+        return Drawn(frame, tuple(drawn), len(faces) - len(chosen), beyond)
 
     def blend(self, drawn: Drawn) -> Swapped:
         """What was drawn, laid over its frame."""
@@ -211,7 +219,7 @@ class Pipeline:
             missed += not share >= SHOWN  # also when it is not a number
             if mask is not None:
                 total = mask if total is None else np.maximum(total, mask)
-        return Swapped(image, len(drawn.faces) - missed, drawn.others, missed, total)
+        return Swapped(image, len(drawn.faces) - missed, drawn.others, missed, total, drawn.beyond)
 
     def __call__(self, frame: Frame, faces: tuple[Face, ...]) -> Swapped:
         """Swap the chosen faces of one frame."""

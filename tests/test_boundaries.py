@@ -33,6 +33,7 @@ LAYER = {
             "blend",
             "blends",
             "texture",
+            "limits",
             "cuts",
             "color",
             "color_transport",

@@ -13,6 +13,7 @@ from livepaste.build import MASK_LEARNED, usable
 from livepaste.color import from_oklab, match_color, to_oklab
 from livepaste.edge import carry_on, kept_skin
 from livepaste.errors import OptionError
+from livepaste.limits import USUAL_DEG
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hull import hull_mask
 from livepaste.options import COLORS, BlendOptions
@@ -258,11 +259,11 @@ def test_masks_that_are_not_learned_yet_are_left_out_and_that_is_said(mask: str,
     options = BlendOptions(mask=mask, color="none")
     good = {"persona_mask_iou": MASK_LEARNED, "wearer_mask_iou": 0.99, "persona_psnr_db": 0.1}
     for model in ({}, {"validation": {}}, {"validation": good}):  # what is not known is not held against it
-        assert usable(options, model) == options
+        assert usable(options, model) == replace(options, max_turn=USUAL_DEG)
     assert not caplog.text
     for side in ("persona", "wearer"):
         poor = {"validation": {**good, f"{side}_mask_iou": MASK_LEARNED - 0.01}}
-        assert usable(options, poor) == replace(options, mask=left)
+        assert usable(options, poor) == replace(options, mask=left, max_turn=USUAL_DEG)
     assert caplog.text.count("not learned yet (0.87 on held-out faces)") == (2 if "learned" in mask else 0)
 
 

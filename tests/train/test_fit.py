@@ -24,11 +24,13 @@ from livepaste_train.start import is_own
 from livepaste_train.state import load_weights, named, save_state
 
 from livepaste.actors.faces import write_faces
+from livepaste.align import turned_of
 from livepaste.checkpoint import append_history, generation_folders, newest_generation, read_history
 from livepaste.cli import main, train
 from livepaste.cli.signals import AGAIN_S
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 from livepaste.faceset import read_faceset
+from livepaste.limits import limit_of
 from livepaste.runtime import Session
 
 
@@ -45,6 +47,14 @@ def test_a_run_leaves_whole_generations_a_history_and_a_preview(checkpoint: Path
     assert (generation.path / "preview.png").exists()
     assert [r["step"] for r in read_history(checkpoint)][-1] == 6
     assert np.isfinite(generation.model["validation"]["persona_psnr_db"])
+
+
+def test_a_model_knows_how_far_the_heads_it_was_trained_on_turn(checkpoint: Path, facesets) -> None:
+    told = newest_generation(checkpoint).model["turned_deg"]
+    beyond = [sum(turned_of(*row.pose[:2]) > told + 0.05 for row in read_faceset(path).rows) for path in facesets]
+    assert 2 in beyond  # the last fiftieth of sixty, on the side that turns less far
+    assert min(turned_of(*row.pose[:2]) for path in facesets for row in read_faceset(path).rows) < told < 60
+    assert limit_of({"turned_deg": told}) == pytest.approx(np.clip(told + 10, 35, 80))
 
 
 SECONDS = 0.02  # of a dispatch that does nothing

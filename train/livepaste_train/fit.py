@@ -30,7 +30,7 @@ from livepaste.checkpoint import (
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
-from livepaste_train.data import FEWEST, damaged, fingerprint, load_side, open_faceset, stored_side
+from livepaste_train.data import FEWEST, damaged, fingerprint, load_side, open_faceset, stored_side, turned
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export
@@ -125,6 +125,7 @@ class Trainer:
         fewest = 1 if self.resumed else FEWEST  # what was begun may be gone on with
         sides = [load_side(facesets, stored, self.recipe.held_out, fewest) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
+        self.turned_deg = min(turned([persona]), turned(wearers))
         packed = np.concatenate([train.packed for train, _ in sides])
         self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
         self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
@@ -243,6 +244,7 @@ class Trainer:
         facts = {
             **contract(self.recipe),
             **self.people,
+            "turned_deg": self.turned_deg,
             "steps": step,
             "planned_steps": int(self.state.total),
             "validation": self.validation,
