@@ -16,8 +16,8 @@ from livepaste.align import mean_mesh
 class OneEuro:
     """A low-pass filter whose cut-off rises with speed. Units: ``values`` as given per face width, time in seconds."""
 
-    min_cutoff_hz: float = 1.5
-    beta: float = 40.0  # cut-off gained per face width per second
+    min_cutoff_hz: float = 1.0
+    beta: float = 20.0  # cut-off gained per face width per second
     speed_cutoff_hz: float = 4.0
     _last: np.ndarray | None = None
     _speed: np.ndarray | None = None
