@@ -182,3 +182,43 @@ def erode_px(mask: Bool[np.ndarray, "h w"], width_px: float) -> Bool[np.ndarray,
         )
         > 0
     )
+
+
+def to_cielab(rgb: np.ndarray) -> Float[np.ndarray, "*s 3"]:
+    """sRGB in [0, 1] to CIE L*a*b* under D65."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((np.maximum(rgb, 0) + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ np.array([[0.4124564, 0.2126729, 0.0193339], [0.3575761, 0.7151522, 0.1191920],
+                             [0.1804375, 0.0721750, 0.9503041]]) / (0.95047, 1.0, 1.08883)  # fmt: skip
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
+def color_error(a_lab: Float[np.ndarray, 3], b_lab: Float[np.ndarray, 3]) -> float:
+    """CIE ΔE2000 of two L*a*b* colours (Sharma, Wu and Dalal 2005); 1 is about what can just be seen."""
+    (l1, a1, b1), (l2, a2, b2) = (map(float, lab) for lab in (a_lab, b_lab))
+    c7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7
+    g = 1.5 - 0.5 * np.sqrt(c7 / (c7 + 25.0**7))
+    c1, c2 = np.hypot(g * a1, b1), np.hypot(g * a2, b2)
+    h1, h2 = (np.degrees(np.arctan2(b, g * a)) % 360 for a, b in ((a1, b1), (a2, b2)))
+    dh = 0.0 if c1 * c2 == 0 else (h2 - h1 + 180) % 360 - 180
+    across = 0 if abs(h1 - h2) <= 180 else 180 if h1 + h2 < 360 else -180  # the shorter way round
+    mean_h = h1 + h2 if c1 * c2 == 0 else (h1 + h2) / 2 + across
+    mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
+    t = (
+        1
+        - 0.17 * _cos(mean_h - 30)
+        + 0.24 * _cos(2 * mean_h)
+        + 0.32 * _cos(3 * mean_h + 6)
+        - 0.2 * _cos(4 * mean_h - 63)
+    )
+    sl = 1 + 0.015 * (mean_l - 50) ** 2 / np.sqrt(20 + (mean_l - 50) ** 2)
+    sc, sh = 1 + 0.045 * mean_c, 1 + 0.015 * mean_c * t
+    turn = (
+        -2 * np.sqrt(mean_c**7 / (mean_c**7 + 25.0**7)) * np.sin(np.radians(60 * np.exp(-(((mean_h - 275) / 25) ** 2))))
+    )
+    dl, dc, dh = (l2 - l1) / sl, (c2 - c1) / sc, 2 * np.sqrt(c1 * c2) * np.sin(np.radians(dh / 2)) / sh
+    return float(np.sqrt(dl**2 + dc**2 + dh**2 + turn * dc * dh))
+
+
+def _cos(degrees: float) -> float:
+    return float(np.cos(np.radians(degrees)))

@@ -218,3 +218,25 @@ def test_an_output_of_another_length_is_named(out: int, worn: int, colored: int 
     else:
         with pytest.raises(TruthError, match=said):
             list(_together(inputs))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),  # from the table of Sharma, Wu and Dalal (2005)
+    [
+        ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
+        ((50.0, 0.0, 0.0), (50.0, -1.0, 2.0), 2.3669),
+        ((50.0, 2.5, 0.0), (50.0, 0.0, -2.5), 4.3065),
+        ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
+        ((50.0, 2.5, 0.0), (50.0, 3.2592, 0.3350), 1.0000),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_colour_error_is_ciede2000(a: tuple, b: tuple, expected: float) -> None:
+    for pair in ((a, b), (b, a)):
+        assert measures.color_error(*map(np.array, pair)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_lab_by_hand() -> None:
+    lab = measures.to_cielab(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(lab, [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]], atol=0.02)
