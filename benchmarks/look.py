@@ -5,6 +5,8 @@ them. Of each clip a few moments, evenly spread, are swapped as ``livepaste clip
 that tracking and smoothing have settled. A sheet has a row per moment: input | swapped | mask, cut out around the face,
 pixel by pixel. Sheets show real people, so they are never written inside a git working tree.
 
+Without either, wearers are drawn.
+
 ``python benchmarks/look.py [--model CHECKPOINT] [--to DIR] [--moments 6] [--stills 24] [--only PART_OF_A_NAME]``
 """
 
@@ -23,6 +25,11 @@ import cv2
 import numpy as np
 
 from livepaste import build
+from livepaste.actors.drawn import DrawnActor
+from livepaste.actors.motion import perform
+from livepaste.actors.staging import Stage
+from livepaste.actors.truth import filmed
+from livepaste.cli.eval import STAGED
 from livepaste.cli.extract import PHOTOS
 from livepaste.devices.video import ClipReader
 from livepaste.errors import LivepasteError
@@ -78,6 +85,26 @@ def moments_of(path: Path, count: int, swapper: Swapper, options: BlendOptions) 
             swapped = pipeline(frame, faces)
             if frame.index in wanted:
                 yield Moment(f"{float(frame.time):.2f} s", frame, faces[0] if faces else None, swapped)
+
+
+def drawn(count: int, swapper: Swapper, options: BlendOptions) -> Iterator[tuple[str, list[Moment]]]:
+    """Moments of wearers that are drawn for it, each with something else in front now and then."""
+    for number, things in enumerate(STAGED):
+        actor, seed = DrawnActor(8401 + number), 31 + number
+        performance = perform(seed, 125, Fraction(25))
+        stage = Stage(things, seed=seed, frames=125, fps=Fraction(25), skin=actor.skin_color, hair=actor.hair_color)
+        shots = filmed(actor, performance, (640, 360), background_seed=seed, stage=stage)
+        pipeline = Pipeline(swapper, options, choose=build.chooser("auto")[0], want_mask=True)
+        wanted, moments = {round((i + 0.5) * 125 / count) for i in range(count)}, []
+        with build.make_finder("auto") as finder:
+            for i, (shot, hidden_by) in enumerate(shots):
+                frame = Frame(shot.image, Fraction(i, 25), i)
+                faces = finder(frame)
+                swapped = pipeline(frame, faces)
+                if i in wanted:
+                    label = " ".join((f"{i / 25:.2f} s", *hidden_by))
+                    moments.append(Moment(label, frame, faces[0] if faces else None, swapped))
+        yield "_".join(things), moments
 
 
 def photo_of(path: Path, swapper: Swapper, options: BlendOptions) -> Moment:
@@ -170,10 +197,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    clips = files_below("LIVEPASTE_CLIPS", CLIPS, "clips", args.only)
-    stills = files_below("LIVEPASTE_STILLS", PHOTOS, "stills", args.only)
+    alone = not (os.environ.get("LIVEPASTE_CLIPS") or os.environ.get("LIVEPASTE_STILLS"))
+    clips = [] if alone else files_below("LIVEPASTE_CLIPS", CLIPS, "clips", args.only)
+    stills = [] if alone else files_below("LIVEPASTE_STILLS", PHOTOS, "stills", args.only)
     stills = stills[:: max(1, -(-len(stills) // max(1, args.stills)))]
-    if not clips and not stills:
+    if not (clips or stills or alone):
         return 1
     try:
         swapper = build.load_swapper(args.model)
@@ -186,6 +214,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     args.to.mkdir(parents=True, exist_ok=True)
     faceless = 0
+    if alone:
+        print("neither LIVEPASTE_CLIPS nor LIVEPASTE_STILLS names a folder: wearers are drawn")
+        for things, moments in drawn(args.moments, swapper, options):
+            faceless += sum(moment.face is None for moment in moments)
+            write(args.to / f"drawn_{things}.png", sheet(f"drawn wearer: {things}", moments))
     for path in clips:
         try:
             moments = list(moments_of(path, args.moments, swapper, options))

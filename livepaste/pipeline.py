@@ -117,11 +117,14 @@ def _share(mask: np.ndarray, points_xy: np.ndarray, moved: tuple[Alignment, Alig
 
 
 def draw_face(frame: Frame, points_xyz: np.ndarray, parts: Parts, memory: dict[str, Any]) -> DrawnFace:
-    """Crop one face and run the network on it. ``memory``: what is remembered of this face."""
+    """Crop one face and run the network on it. ``memory``: what is remembered of this face. Raises ValueError when what comes of it is not finite."""
     alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage)
     wearer = crop(frame.image, alignment).astype(np.float32) / 255
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
-    return DrawnFace(Context(frame, alignment, wearer, points_xy, parts.swapper(wearer), memory), parts)
+    swap = parts.swapper(wearer)
+    if not all(np.isfinite(part).all() for part in (swap.image, swap.persona_mask, swap.wearer_mask)):
+        raise ValueError("the network's picture or masks are not finite")  # a failed frame: as bytes it would be black
+    return DrawnFace(Context(frame, alignment, wearer, points_xy, swap, memory), parts)
 
 
 def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: bool = False) -> Laid:

@@ -73,3 +73,15 @@ def test_a_window_stays_in_the_picture(look: ModuleType, centre: tuple[float, fl
     cut = look.window(np.dstack([x, y, x]), centre, 20)
     assert tuple(cut[0, 0, :2]) == first
     assert cut.shape == (20, 20, 3)
+
+
+def test_without_a_folder_wearers_are_drawn(look: ModuleType, checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    for name in ("LIVEPASTE_CLIPS", "LIVEPASTE_STILLS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(look, "STAGED", (("cup",),))
+    assert look.main(["--model", str(checkpoint), "--to", str(tmp_path), "--moments", "2", "--mask", "hull"]) == 0
+    sheet = cv2.imread(str(tmp_path / "drawn_cup.png"))
+    side = sheet.shape[1] // 3
+    assert sheet.shape[0] == look.STRIP + 2 * (look.STRIP + side)
+    found = sheet[2 * look.STRIP : 2 * look.STRIP + side, 2 * side :]
+    assert 0.1 < (found == 255).mean() < 0.6

@@ -10,16 +10,19 @@ import pytest
 from livepaste.align import align, mean_mesh, transform
 from livepaste.blend import blend, soften, to_frame
 from livepaste.build import MASK_LEARNED, usable
+from livepaste.clip_run import FAILED, Found, draw
+from livepaste.clip_run import blend as blended
 from livepaste.color import from_oklab, match_color, to_oklab
 from livepaste.edge import carry_on, kept_skin
 from livepaste.errors import OptionError
+from livepaste.guard import Guard
 from livepaste.limits import USUAL_DEG
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hull import hull_mask
-from livepaste.options import COLORS, BlendOptions
+from livepaste.options import COLORS, BlendOptions, GuardOptions
 from livepaste.pipeline import Pipeline, placed
 from livepaste.smooth import OneEuro
-from livepaste.types import Face, Frame, Swap
+from livepaste.types import Face, Frame, Mark, Swap
 
 POINTS = (mean_mesh().points_xyz * 90 + [180, 130, 0]).astype(np.float32)
 PLAIN = "hull+learned"  # on noise the occlusion network sees anything
@@ -98,7 +101,7 @@ def test_a_swapper_that_changes_nothing_changes_hardly_anything() -> None:
         assert np.abs(made.image.astype(int) - frame).max() <= 4
 
 
-@pytest.mark.parametrize(("share", "safe"), [(0.0, False), (0.2, False), (np.nan, False), (0.4, True), (1.0, True)])
+@pytest.mark.parametrize(("share", "safe"), [(0.0, False), (0.2, False), (0.4, True), (1.0, True)])
 def test_a_face_of_which_the_mask_shows_hardly_anything_is_not_swapped(share: float, safe: bool) -> None:
     class Doubtful(Mirror):
         def __call__(self, crop: np.ndarray) -> Swap:
@@ -108,6 +111,17 @@ def test_a_face_of_which_the_mask_shows_hardly_anything_is_not_swapped(share: fl
     made = Pipeline(Doubtful(), BlendOptions(mask=PLAIN))(Frame(picture(), Fraction(0), 0), (Face(POINTS),))
     assert (made.swapped, made.missed) == ((1, 0) if safe else (0, 1))
     assert made.safe == safe
+
+
+def nowhere(context: Context) -> np.ndarray:
+    """Somebody's own mask that divides by nothing."""
+    return np.full((context.size, context.size), np.nan, np.float32)
+
+
+def test_a_mask_that_is_no_number_shows_nothing() -> None:
+    options = BlendOptions(mask=f"hull+{__name__}:nowhere", color="none")
+    made = Pipeline(Mirror(), options)(Frame(picture(), Fraction(0), 0), (Face(POINTS),))
+    assert (made.swapped, made.missed, made.safe) == (0, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -473,3 +487,23 @@ def test_the_filter_steadies_at_rest_and_keeps_up_in_motion() -> None:
         true = still + [8.0 * i, 0]  # 1.2 face widths a second
         lag.append((true - motion(true, Fraction(i, 30), 200.0))[0, 0] / 8.0)
     assert lag[-1] < 1.0  # frames
+
+
+@pytest.mark.parametrize("part", ["image", "persona_mask", "wearer_mask"])
+def test_what_a_network_makes_that_is_not_finite_is_a_failed_frame_and_covered(part: str) -> None:
+    class Sick(Mirror):
+        calls = 0
+
+        def __call__(self, crop: np.ndarray) -> Swap:
+            self.calls += 1
+            swap = super().__call__(crop)
+            spoiled = getattr(swap, part).copy()
+            spoiled.flat[7] = np.nan
+            return replace(swap, **{part: spoiled}) if self.calls == 2 else swap
+
+    pipeline = Pipeline(Sick(), BlendOptions(mask="hull", color="none"), smooth=False)
+    found = [Found(Frame(picture(), Fraction(i), i), (Face(POINTS),)) for i in range(3)]
+    halves = draw(found, pipeline.draw, pipeline.reset, lambda item: ())
+    made = list(blended(halves, pipeline.blend, Guard(GuardOptions(on_lost="cover"), (480, 360))))
+    assert [item.mark for item in made] == [Mark.SWAPPED, Mark.COVER, Mark.SWAPPED]
+    assert made[1].why == FAILED

@@ -63,7 +63,8 @@ def filmed(
             front = stage.layers(points, i, size_wh, light_color(performance, i))
         shot = actor.render(performance, i, size_wh, background_seed=background_seed, noise_sigma=noise_sigma,
                             front=[layer for _, layer in front])  # fmt: skip
-        yield shot, tuple(name for (name, _), hid in zip(front, shot.hidden, strict=True) if hid)
+        hiding = (name for (name, _), hid in zip(front, shot.hidden, strict=True) if hid)
+        yield shot, tuple(dict.fromkeys(hiding))  # glasses are several panels
 
 
 def well_lit(performance: Performance) -> Performance:
