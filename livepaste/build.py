@@ -111,7 +111,7 @@ class FrameSwapper:
     def __call__(
         self, frame_rgb: UInt8[np.ndarray, "h w 3"], time: Fraction | None = None
     ) -> UInt8[np.ndarray, "h w 3"]:
-        """The frame with the persona over the face; the same pixels when no face is found. ``time`` in seconds, default 30 a second."""
+        """The frame with the persona over the face; the same pixels when no face is found or it is turned too far. ``time`` in seconds, default 30 a second."""
         return self.swap(frame_rgb, time).image
 
     def swap(self, frame_rgb: UInt8[np.ndarray, "h w 3"], time: Fraction | None = None) -> Swapped:

@@ -7,7 +7,6 @@ from jaxtyping import Float32, UInt8
 
 from livepaste.mediapipe_graphs import Graph, load_mediapipe, packed_points, serialized_list
 
-HAND_POINTS = 21
 MOST_HANDS = 4  # two people's
 
 _PERSON_GRAPH = """

@@ -62,7 +62,7 @@ def run(options: EvalOptions) -> None:
         worst = Worst(work.fps)
         for row in _with_bar(work.rows(), work.total, opened):
             worst.see(row)
-            done.table.append(replace(row, pictures={}))  # a film may be long
+            done.table.append(replace(row, pictures={}, points_xyz=None))  # a film may be long
         if not done.table:
             raise LivepasteError(f"{work.title}: no frame in it; name another clip")
         done.numbers = work.summary(done.table)
@@ -280,6 +280,8 @@ class _Drawn(_Film):
         for number in range(len(STAGED)):
             self.finder.reset()
             self.ways.pipeline.reset()
+            for look in self.looks:
+                look.reset()
             for row in rows(self._pairs(number), self.finds(), lambda image: False):
                 yield replace(row, index=first + row.index)
             first += self.each
