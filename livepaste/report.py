@@ -47,6 +47,7 @@ MEASURES = (
     Measure("expression_error", "expression", "≤ the rectangle's", (("expression_error_rectangle", RECT),)),
     Measure("pose_error_deg", "pose, degrees", "≤ the rectangle's", (("pose_error_deg_rectangle", RECT),)),
     Measure("lost_faces", "faces that are found no more once swapped", "0", (("lost_faces_rectangle", RECT),)),
+    Measure("swapped", "frames swapped", "", (("held", "held"), ("cover", "covered"), ("frames", "of"))),
     Measure("faceless_frames", "frames without a face"),
 )  # fmt: skip
 BY_KIND = ("mask_iou", "mask_boundary_f", "hidden_painted", "painted_beside")
