@@ -92,10 +92,12 @@ def blend(
     alignment: Alignment,
     kind: str = "alpha",
     texture: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
+    opacity: float = 1.0,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Paste ``patch`` back where the crop came from, in the way of ``kind``; pixels outside the mask keep their exact value.
 
-    ``texture``: (what is there, what is laid over it, its share), uint8, to what is laid instead. ``frame`` is not modified.
+    ``texture``: (what is there, what is laid over it, its share), uint8, to what is laid instead. ``opacity`` is of what comes out, so that no way
+    of blending takes a half seen persona for the edge of its mask. ``frame`` is not modified.
     """
     if mask.shape != patch.shape[:2]:
         raise ValueError(f"mask must be {patch.shape[:2]}, got {mask.shape}")
@@ -116,5 +118,6 @@ def blend(
     region = out[y0:y1, x0:x1]
     if texture is not None:
         over = texture(region, over, share)
-    region[...] = merge(region, over, share)
+    merged = merge(region, over, share)
+    region[...] = merged if opacity == 1 else cv2.addWeighted(merged, opacity, region, 1 - opacity, 0)
     return out

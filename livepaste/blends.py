@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from livepaste.edge import spread, weighted
 
@@ -52,6 +52,14 @@ def multiband(below: Picture, over: Picture, share: Share) -> Picture:
         total = cv2.pyrUp(total, dstsize=band.shape[1::-1]) + band
     total *= cv2.merge([np.minimum(shown / FADE, 1)] * 3)
     return np.clip(np.rint(below + total), 0, 255).astype(np.uint8)
+
+
+def certain(kind: str, mask: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
+    """How much of what is laid shows at least, of a mask in crop pixels: what the guard goes by."""
+    if kind != "multiband":
+        return mask
+    fine = np.clip((mask - SHARP[0]) / (SHARP[1] - SHARP[0]), 0, 1).astype(np.float32)
+    return _inner(cv2.GaussianBlur(fine, (0, 0), REACH * mask.shape[1], borderType=cv2.BORDER_CONSTANT))
 
 
 def _inner(weight: np.ndarray) -> np.ndarray:

@@ -217,7 +217,12 @@ def summary(table: Iterable[Row], truth: Truth) -> dict[str, Any]:
         "swap_ssim": mean("swap_ssim"),
         "swap_ssim_unswapped": mean("unswapped_ssim"),
         "swap_ssim_mean_face": mean("mean_face_ssim"),
-        **{f"{measure}{name}": mean(f"{measure}{name}") for name in others or ("",) for measure in _BY_KIND[:2]},
+        **{
+            f"{measure}{name}": mean(f"{measure}{name}")
+            for name in others or ("",)
+            for measure in _BY_KIND
+            if measure != "hidden_painted" or truth.knows_hidden
+        },
         **{
             f"{measure}{name}_{part}": mean(f"{measure}{name}_{part}")
             for part in parts

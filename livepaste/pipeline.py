@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt8
 
 from livepaste.align import Alignment, align, crop, transform
 from livepaste.blend import blend, bounding_box, soften, to_frame
+from livepaste.blends import certain
 from livepaste.color import match_color
 from livepaste.edge import carry_on, kept_skin
 from livepaste.limits import Limits
@@ -133,23 +134,22 @@ def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: b
     where = placed(seen.alignment, options)
     mask = face.parts.mask(seen)
     moved = None if where is seen.alignment else (where, seen.alignment)
-    share = options.opacity * _share(mask, seen.points_xy, moved)
+    share = options.opacity * _share(certain(options.blend, mask), seen.points_xy, moved)
     patch = seen.swap.image
     if options.mask != "rectangle":  # the baseline pastes what the network draws, hard edge and all
         patch = carry_on(seen.swap)
     patch = match_color(options.color, patch, seen.crop, mask, kept_skin(seen.swap), seen.memory)
     if options.mask != "rectangle":
         mask = soften(mask, feather_px(options, seen.points_xy))
-    mask = mask * np.float32(options.opacity)
     texture = partial(match_texture, memory=seen.memory, seed=seen.frame.index) if options.match_texture else None
-    out = blend(image, patch, mask, where, options.blend, texture)
+    out = blend(image, patch, mask, where, options.blend, texture, options.opacity)
     if not want_mask:
         return Laid(out, share, None)
     h, w = image.shape[:2]
     full = np.zeros((h, w), np.float32)
     x0, y0, x1, y1 = box = bounding_box(where, (w, h))
     if x1 > x0 and y1 > y0:
-        full[y0:y1, x0:x1] = to_frame(mask, where, box)
+        full[y0:y1, x0:x1] = to_frame(mask * np.float32(options.opacity), where, box)
     return Laid(out, share, full)
 
 

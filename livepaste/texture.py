@@ -36,6 +36,8 @@ def match_texture(below: UInt8[np.ndarray, "h w 3"], over: UInt8[np.ndarray, "h 
         return over
     sigma = round(max(0.8, FINE * share.shape[1]), 1)  # few values: what noise they pass is remembered
     part = _middle(sure)
+    if np.count_nonzero(sure[part]) < LEAST_PIXELS:  # something is before the middle
+        return over
     now = np.array([n for image in (below, over) for n in _fine_and_grain(image[part], sure[part], sigma)])
     worn_fine, worn_grain, laid_fine, laid_grain = followed(memory, "texture", now)
     gain = float(np.clip(worn_fine / max(laid_fine, 1e-3), LEAST_GAIN, MOST_GAIN))

@@ -63,7 +63,7 @@ def open_truth(path: Path) -> Truth:
             _occluders(record),
             (path / "clear_mask").is_dir(),
         )
-    except FileNotFoundError as error:
+    except OSError as error:
         raise TruthError(f"{path}: no truth.json; make a truth folder with `livepaste actors --to {path}`") from error
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise TruthError(f"{path / 'truth.json'}: damaged ({error})") from error

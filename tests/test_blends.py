@@ -1,5 +1,6 @@
 """Ways of laying a patch over a frame, and the texture that it gets."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -189,3 +190,42 @@ def test_an_unknown_blend_lists_the_known(capsys) -> None:
         BlendOptions(blend="melt")
     assert main(["clip", "a.mp4", "b.mp4", "--blend", "melt"]) == 2
     assert "known: alpha, multiband, seamless" in capsys.readouterr().err
+
+
+class Unsure(Grey):
+    """Its masks say nothing for sure."""
+
+    def __call__(self, crop: np.ndarray) -> Swap:
+        made, half = super().__call__(crop), np.full((128, 128), 0.5, np.float32)
+        return Swap(made.image, half + 0.1, half + 0.1)
+
+
+@pytest.mark.parametrize("kind", BLENDS)
+@pytest.mark.parametrize("texture", [False, True])
+@pytest.mark.parametrize("opacity", [0.4, 0.6, 0.9])
+def test_a_frame_that_counts_as_swapped_shows_the_persona_at_its_opacity(
+    kind: str, texture: bool, opacity: float
+) -> None:
+    """Whatever the way: the guard goes by it."""
+    frame = Frame(np.full((360, 480, 3), 20, np.uint8), Fraction(0), 0)
+    options = BlendOptions(mask="hull", color="none", blend=kind, match_texture=texture, opacity=opacity)
+    made = Pipeline(Grey(), options, smooth=False)(frame, (Face(POINTS),))
+    whole = Pipeline(Grey(), replace(options, opacity=1.0), smooth=False)(frame, (Face(POINTS),))
+    assert made.safe
+    full, seen = (image.image.astype(float)[100:180, 190:250] - 20 for image in (whole, made))
+    np.testing.assert_allclose(seen, opacity * full, atol=1)
+    if kind != "seamless":  # which takes a plain grey's colour for another light
+        assert full.mean() > 80  # a part of it lies at the rim
+
+
+def test_where_a_mask_is_unsure_multiband_shows_the_wearer_and_the_guard_knows() -> None:
+    frame = Frame(np.full((360, 480, 3), 20, np.uint8), Fraction(0), 0)
+    made = {
+        kind: Pipeline(Unsure(), BlendOptions(mask="learned", color="none", blend=kind), smooth=False)(
+            frame, (Face(POINTS),)
+        )
+        for kind in ("alpha", "multiband")
+    }
+    shows = np.abs(made["multiband"].image.astype(int) - frame.image).mean() > 5
+    assert made["alpha"].safe
+    assert shows or not made["multiband"].safe

@@ -255,6 +255,7 @@ def test_with_a_truth_every_measure_and_on_a_clip_what_needs_none(
             assert told[f"{measure}{part}"] == told[f"{measure}_hull{part}"]
     assert told["mask_iou_with_hand"] < told["mask_iou_without_occluders"]
     assert told["hidden_painted_with_hand"] > 0.5
+    assert told["hidden_painted"] == told["hidden_painted_with_hand"]  # nothing else hides anything
     for name in (
         "swap_psnr_db",
         "swap_psnr_db_mean_face",

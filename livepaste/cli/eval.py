@@ -227,7 +227,10 @@ def _masks(made: dict[str, Made]) -> dict[str, np.ndarray]:
 class _Film(_Work):
     """What can be told without a truth."""
 
-    variants: ClassVar = {"rectangle": {"mask": "rectangle"}}
+    variants: ClassVar = {
+        # the predecessor's way, whatever the user's is
+        "rectangle": {"mask": "rectangle", "blend": "alpha", "match_texture": False, "opacity": 1.0}
+    }
 
     def summary(self, table: list[Row]) -> dict[str, Any]:
         from livepaste.film_measures import summary
