@@ -134,6 +134,7 @@ def load(
 ) -> FrameSwapper:
     """A swapper for frames from a checkpoint folder (default: the persona that comes with livepaste).
 
-    Note for calls: unlike the command line, this hands frames without a face back as they are.
+    Note for calls: unlike the command line, this hands frames without a face back as they are, and
+    faces that are turned too far or leave the picture.
     """
     return FrameSwapper(load_swapper(checkpoint, threads=threads), options or BlendOptions(), face)

@@ -259,7 +259,16 @@ class _Clip(_Film):
         from livepaste.film_measures import rows
 
         pairs = (self.pair(made) for made in self.made(self.reader.frames(), self.reader.size_wh))
-        return rows(pairs, self.finds(), Cuts())
+        cuts = Cuts()
+
+        def is_cut(image: np.ndarray) -> bool:
+            cut = cuts(image)
+            if cut:  # whoever was followed is somewhere else now
+                for look in self.looks:
+                    look.reset()
+            return cut
+
+        return rows(pairs, self.finds(), is_cut)
 
 
 class _Drawn(_Film):
