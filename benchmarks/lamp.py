@@ -1,7 +1,7 @@
 """How the persona's colours follow a lamp that is switched on: CIE ΔE2000 of the masked mean from what the new light asks for.
 
 A drawn wearer sits still; brighter and warmer light falls on them from one frame to the next. What is asked for is the persona matched
-to the lit frame alone, with no filter over time: with ``--truth`` the persona's true picture in that light (``--model`` was trained on that
+to the lit frame alone, with no filter over time: with ``--persona`` that person's true picture in that light (``--model`` was trained on that
 person), else the swap's own. ``python benchmarks/lamp.py [--model CHECKPOINT] [--persona SEED --wearer SEED]``.
 """
 

@@ -157,7 +157,7 @@ class Made:
 
 
 NO_FACE, HIDDEN, FAILED = "no face found", "hardly any of the face shows", "a step failed there"
-BEYOND = "the face is turned further than the model was trained, (see --max-turn) or leaves the picture"
+BEYOND = "the face is turned further than the model was trained (see --max-turn), or leaves the picture"
 OTHERS = "only faces that do not continue the chosen one"
 
 
