@@ -93,7 +93,7 @@ def test_a_step_of_bfloat16_fits_together(monkeypatch) -> None:
     state = new_state(params, recipe, 0, 100, rate_scale(params, False, 0.0), jnp.zeros(LightOptions().code))
     weights = jnp.full(8, 0.125).cumsum()
     sides = Sides(jnp.zeros((16, 64, 64), jnp.uint32), weights, weights)
-    after, metrics = jax.eval_shape(dispatch, state, sides)
+    after, metrics = jax.eval_shape(dispatch.several, state, sides)
     assert jax.tree.map(lambda x: x.dtype, after.params) == jax.tree.map(lambda x: x.dtype, params)
     assert metrics["loss"].dtype == jnp.float32
 
@@ -247,10 +247,10 @@ def test_several_steps_in_one_program_are_the_single_steps(monkeypatch: pytest.M
         for _ in range(2):
             state, metrics = dispatch(state, np.ones((8, 6), np.float32))
         made = [{name: np.asarray(value) for name, value in named(tree).items()} for tree in (state, state.params, metrics)]  # fmt: skip
-        return hasattr(dispatch, "lower"), made
+        return dispatch.in_one, made
 
-    (jitted, looped), (plain, single) = trained("gpu"), trained("cpu")
-    assert (jitted, plain) == (True, False)  # one program for all the steps; one for each
+    (together, looped), (apart, single) = trained("gpu"), trained("cpu")
+    assert (together, apart) == (True, False)  # one program for all the steps; one for each
     for mine, theirs in zip(looped, single, strict=True):
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():

@@ -30,6 +30,7 @@ from livepaste.checkpoint import (
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
+from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST, damaged, fingerprint, load_side, open_faceset, stored_side, turned
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
@@ -83,9 +84,7 @@ def _named(people: Any) -> str:
 
 def _with_facts(params: Any, of: Any) -> Any:
     """``params`` with copies of the facts of another tree: a buffer is donated once only."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, p, q: jnp.array(q) if is_fact(name_of(path)) else p, params, of
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, p, q: put(q) if is_fact(name_of(path)) else p, params, of)
 
 
 def _generations(checkpoint: Path) -> list[str]:
@@ -338,7 +337,7 @@ class Trainer:
                         f"the loss was not finite {roll_backs} times; go on in another folder with --from {self.checkpoint} and a lower "
                         f"--lr (now {self.recipe.lr:g}), or look for broken pictures"
                     )
-                self.state = jax.tree.map(jnp.asarray, good)
+                self.state = jax.tree.map(put, good)
                 self.state = self.state._replace(rate=jnp.float32(full_rate * 0.5**roll_backs))
                 note = f"loss not finite: back to step {int(self.state.step)} with rate × {float(self.state.rate):g}"
                 done = int(self.state.step)

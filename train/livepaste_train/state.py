@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from livepaste.errors import CheckpointError, TrainingError
+from livepaste_train.compiling import put
 
 Tree = Any
 
@@ -63,7 +63,7 @@ def load_state(path: Path, like: Tree) -> Tree:
         if got.shape != wanted.shape:
             raise CheckpointError(f"{path}: {name} has another size ({got.shape}, expected {wanted.shape})")
         # Through numpy: orbax ties its arrays to a device, and the step would be compiled once for those and once for its own.
-        leaves.append(jnp.asarray(np.asarray(got)))
+        leaves.append(put(got))
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -108,6 +108,6 @@ def with_weights(tree: Tree, weights: dict[str, np.ndarray]) -> Tree:
             raise CheckpointError(
                 f"weights {name} have shape {weights[name].shape}, the model {leaf.shape}: another size"
             )
-        return jnp.asarray(weights[name])
+        return put(weights[name])
 
     return jax.tree_util.tree_map_with_path(pick, tree)

@@ -1,4 +1,4 @@
-"""One jitted function: sample, augment, step, a fixed number of times per dispatch. Nothing in it reads the clock."""
+"""A step, jitted: sample, augment, gradient, update. Nothing in it reads the clock."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose, in_light
-from livepaste_train.compiling import compiled
+from livepaste_train.compiling import compiled, put
+from livepaste_train.dispatch import Dispatch
 from livepaste_train.losses import LOSSES, features, weighted_mean
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
@@ -141,24 +141,26 @@ def _over(moved: Tree, tree: Tree) -> Tree:
 
 
 def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], recipe: Recipe, scale: Tree,
-                  compute: Any = jnp.float32) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:  # fmt: skip
-    """The jitted function that takes ``recipe.steps_per_dispatch`` steps; the state is donated.
+                  compute: Any = jnp.float32) -> Dispatch:  # fmt: skip
+    """What takes ``recipe.steps_per_dispatch`` steps: ``dispatch(state, data) -> (state, metrics)``; the state is donated.
 
     ``loss(model, data, key, strength, offset)``; ``scale`` is a factor on the rate for each parameter, 0 for what stays as it is.
     Metrics are means over the dispatch. ``compute`` is the dtype of activations and weights inside the step (bfloat16 on accelerators).
     """
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
 
-    def one(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Array]]:
+    def gradient_of(state: TrainState, data: Any) -> tuple[Tree, Array, dict[str, Array]]:
         key, k_step = jax.random.split(jax.random.wrap_key_data(state.key))
-        done = progress(state)
 
         def of(moved: Tree) -> tuple[Array, dict[str, Array]]:
             cast = jax.tree.map(lambda p: p.astype(compute), _over(moved, state.params))
-            return loss(nnx.merge(graph, cast), data, k_step, warp_at(done), state.offset)
+            return loss(nnx.merge(graph, cast), data, k_step, warp_at(progress(state)), state.offset)
 
+        (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(moving(state.params, scale))
+        return gradient, jax.random.key_data(key), {"loss": value, **terms}
+
+    def stepped(state: TrainState, gradient: Tree, key: Array) -> tuple[TrainState, Array]:
         before = moving(state.params, scale)
-        (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(before)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, before)
         lr = recipe.lr * rate_of(state, recipe) * state.rate
         after = jax.tree.map(lambda p, u, s: p - lr * s * u, before, updates, moving(scale, scale))
@@ -169,32 +171,15 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
             _over(after, state.params),
             _over(ema, state.ema),
             optimizer_state,
-            jax.random.key_data(key),
+            key,
             state.step + 1,
             state.total,
             state.rate,
             state.offset,
         )
-        return new, {"loss": value, "gradient_norm": optax.tree.norm(gradient), **terms}
+        return new, optax.tree.norm(gradient)
 
-    def several(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Array]]:
-        state, metrics = jax.lax.scan(lambda s, _: one(s, data), state, None, length=recipe.steps_per_dispatch)
-        return state, jax.tree.map(jnp.mean, metrics)
-
-    if jax.default_backend() != "cpu":
-        return compiled(several, donate_argnums=0)
-    # On CPUs XLA compiles convolutions inside a loop to something 40 times slower (measured, jax 0.10.2: 16 s a step
-    # against 0.4 s), and a step takes far longer than its dispatch: the same steps, one call each.
-    step = compiled(one, donate_argnums=0)
-
-    def each(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Array]]:
-        taken = []
-        for _ in range(recipe.steps_per_dispatch):
-            state, metrics = step(state, data)
-            taken.append(metrics)
-        return state, jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *taken)
-
-    return each
+    return Dispatch(gradient_of, stepped, recipe.steps_per_dispatch)
 
 
 def new_state(
@@ -204,7 +189,7 @@ def new_state(
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
     return TrainState(
         params=params,
-        ema=jax.tree.map(lambda p: jnp.asarray(np.array(p)), params),
+        ema=jax.tree.map(put, params),
         optimizer=compiled(optimizer.init)(moving(params, scale)),
         key=jax.random.key_data(jax.random.key(seed)),
         step=jnp.int32(0),

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+from livepaste_train.compiling import put
 
 
 def he_normal(key: jax.Array, shape: tuple[int, ...], gain: float = 1.0) -> jax.Array:
@@ -17,12 +18,12 @@ def he_normal(key: jax.Array, shape: tuple[int, ...], gain: float = 1.0) -> jax.
     Drawn by numpy from the key's numbers: jax would compile one program for each shape, 13 s for this model on two cores.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    return jnp.asarray(gain * math.sqrt(2.0 / math.prod(shape[:-1])) * rng.standard_normal(shape, np.float32))
+    return put(gain * math.sqrt(2.0 / math.prod(shape[:-1])) * rng.standard_normal(shape, np.float32))
 
 
 def constant(value: float, shape: tuple[int, ...]) -> jax.Array:
-    """A float32 array of one value; ``jnp.full`` compiles a program for each shape, and its dtype is a weak one."""
-    return jnp.asarray(np.full(shape, value, np.float32))
+    """A float32 array of one value; ``jnp.full``'s dtype would be a weak one."""
+    return put(np.full(shape, value, np.float32))
 
 
 class Conv(nnx.Module):

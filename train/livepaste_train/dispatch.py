@@ -1,0 +1,73 @@
+"""Several steps at one call: one program for all of them, or two for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from livepaste_train.compiling import ahead
+
+Array = jax.Array
+Metrics = dict[str, Array]
+Program = Callable[..., Any]
+
+
+class Dispatch:
+    """``dispatch(state, data) -> (state, metrics)``: so many steps, the state donated, metrics their means.
+
+    On accelerators one program takes them all. On CPUs XLA compiles convolutions inside a loop to something 40 times slower
+    (measured, jax 0.10.2: 16 s a step against 0.4 s), and a step takes far longer than its dispatch: there it is the same steps
+    one by one, each as two programs that compile side by side.
+    """
+
+    def __init__(
+        self,
+        gradient_of: Callable[[Any, Any], tuple[Any, Array, Metrics]],
+        stepped: Callable[[Any, Any, Array], tuple[Any, Array]],
+        steps: int,
+    ) -> None:
+        """``gradient_of(state, data)`` gives a gradient, the random key after it and metrics; ``stepped(state, gradient, key)``
+        the state after a step and the gradient's norm."""
+        self._gradient_of, self._stepped, self._steps = gradient_of, stepped, steps
+        self.in_one = jax.default_backend() != "cpu"
+        self._programs: dict[Any, list[Program]] = {}
+
+    def _compiled(self, state: Any, data: Any) -> list[Program]:
+        """For arrays of these shapes and dtypes."""
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((state, data)))
+        if shapes not in self._programs:
+            if self.in_one:
+                compiling = [ahead(self.several, state, data, donate_argnums=0)]
+            else:
+                gradient, key, _ = jax.eval_shape(self._gradient_of, state, data)
+                compiling = [
+                    ahead(self._gradient_of, state, data),
+                    ahead(self._stepped, state, gradient, key, donate_argnums=0),
+                ]
+            self._programs[shapes] = [program.result() for program in compiling]
+        return self._programs[shapes]
+
+    def one(self, state: Any, data: Any, programs: tuple[Program, Program] | None = None) -> tuple[Any, Metrics]:
+        """One step."""
+        gradient_of, stepped = programs or (self._gradient_of, self._stepped)
+        gradient, key, metrics = gradient_of(state, data)
+        state, norm = stepped(state, gradient, key)
+        return state, {"gradient_norm": norm, **metrics}
+
+    def several(self, state: Any, data: Any) -> tuple[Any, Metrics]:
+        """All of them, to be traced."""
+        state, metrics = jax.lax.scan(lambda s, _: self.one(s, data), state, None, length=self._steps)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    def __call__(self, state: Any, data: Any) -> tuple[Any, Metrics]:
+        programs = self._compiled(state, data)
+        if self.in_one:
+            return programs[0](state, data)
+        taken = []
+        for _ in range(self._steps):
+            state, metrics = self.one(state, data, (programs[0], programs[1]))
+            taken.append(metrics)
+        return state, jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *taken)
