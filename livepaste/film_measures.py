@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from livepaste import measures
-from livepaste.align import pose_degrees, width
+from livepaste.align import distance, pose_degrees, width
 from livepaste.baselines import Find
 from livepaste.measure_run import Row
-from livepaste.types import Mark
+from livepaste.types import Face, Mark
 
 ROOM = 0.15  # around the swapped face, as a share of its width, in which it is looked at
 LARGEST_PX = 320  # of what motion is looked for in: a larger face is made smaller
+NEAR = 0.5  # of a face's size: a face found further off is somebody else's
 RECTANGLE = "_rectangle"
 LEAST_CHANGE = 0.3  # of 255: a film that repeats a frame changes by nothing, and no share of nothing is told
 
@@ -55,6 +56,7 @@ def rows(pairs: Iterable[Pair], find: tuple[Find, Find, Find], is_cut: Callable[
                 numbers["painted_beside"] = measures.share_of(~pair.visible, mask)
             if pair.hidden is not None:
                 numbers["hidden_painted"] = measures.share_of(mask, pair.hidden)
+                numbers["_hidden_px"] = float(np.count_nonzero(pair.hidden))
             inside = measures.erode_px(mask, 0.05 * face_px)
             numbers["sharpness"] = _sharpness(pair, inside)
             numbers |= _seen(pair, find)
@@ -80,22 +82,29 @@ def _sharpness(pair: Pair, region: np.ndarray) -> float:
 def _seen(pair: Pair, find: tuple[Find, Find, Find]) -> dict[str, float]:
     """Expression and pose of the wearer, and of what the finder sees in the outputs."""
     numbers = {}
-    worn = find[0](pair.worn)
-    if not worn:
+    worn = _same(find[0](pair.worn), pair)
+    if worn is None:
         return {}
-    points = worn[0].points_xyz
+    points = worn.points_xyz
     numbers |= _expressed("worn", points)
     for name, image, look in (("", pair.out, find[1]), (RECTANGLE, pair.rectangle, find[2])):
         if image is None:
             continue
-        faces = look(image)
-        numbers[f"lost{name}"] = float(not faces)
-        if faces:
-            numbers |= _expressed(f"out{name}", faces[0].points_xyz)
+        face = _same(look(image), pair)
+        numbers[f"lost{name}"] = float(face is None)
+        if face is not None:
+            numbers |= _expressed(f"out{name}", face.points_xyz)
             numbers[f"pose_error_deg{name}"] = measures.pose_error_deg(
-                pose_degrees(faces[0].points_xyz), pose_degrees(points)
+                pose_degrees(face.points_xyz), pose_degrees(points)
             )
     return numbers
+
+
+def _same(faces: tuple[Face, ...], pair: Pair) -> Face | None:
+    """Of several people, the one who was swapped: other faces are larger at times."""
+    assert pair.points_xyz is not None
+    away = {distance(face.points_xyz, pair.points_xyz): face for face in faces}
+    return away[min(away)] if away and min(away) < NEAR else None
 
 
 def _expressed(who: str, points: np.ndarray) -> dict[str, float]:
@@ -136,6 +145,15 @@ def summary(table: Iterable[Row]) -> dict[str, float | int | None]:
         values = values[np.isfinite(values)] if len(values) else values
         return round(float(values.mean()), 4) if len(values) else None
 
+    def painted(kind: str | None = None) -> float | None:
+        """Of all pixels that something hides: a frame in which a finger's tip is seen is no whole frame."""
+        seen = [
+            (r.numbers["hidden_painted"], px)
+            for r in table
+            if (px := r.numbers.get("_hidden_px", 0.0)) and (kind is None or kind in r.in_front)
+        ]
+        return round(sum(share * px for share, px in seen) / sum(px for _, px in seen), 4) if seen else None
+
     def counted(name: str) -> int:
         return int(sum(row.numbers.get(name, 0) for row in table))
 
@@ -162,8 +180,9 @@ def summary(table: Iterable[Row]) -> dict[str, float | int | None]:
         "band_sharpness": mean("band_sharpness"),
         "flicker": _ratio(mean("_moved"), mean("_own")),
         "sharpness": mean("sharpness"),
-        **{name: mean(name) for name in ("painted_beside", "hidden_painted") if mean(name) is not None},
-        **{f"hidden_painted_with_{kind}": mean("hidden_painted", kind) for kind in kinds},
+        **({"painted_beside": beside} if (beside := mean("painted_beside")) is not None else {}),
+        **({"hidden_painted": hidden} if (hidden := painted()) is not None else {}),
+        **{f"hidden_painted_with_{kind}": painted(kind) for kind in kinds},
         **{f"painted_beside_with_{kind}": mean("painted_beside", kind) for kind in kinds},
     }
 

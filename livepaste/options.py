@@ -265,7 +265,8 @@ class LiveOptions:
     mirror: bool | None = option(None, help="mirror what leaves, or nothing at all (default: the preview window only)")
     face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
     settings: str | None = option(
-        None, help="TOML file read again whenever it changes: mask, feather, color, opacity, offset, scale, face"
+        None,
+        help="TOML file read again whenever it changes: mask, feather, color, blend, match_texture, max_turn, opacity, offset, scale, face",
     )
     follow: bool = option(False, help="wait for a training's first generation, and take up each new one")
     stats: str | None = option(None, help="write one JSON line a second here")

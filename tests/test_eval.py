@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -113,6 +114,33 @@ def test_what_is_painted_is_told_from_what_is_visible_and_what_hides() -> None:
     assert numbers["swapped"] == numbers["frames"] == 3
     assert numbers["expression_error"] is None  # nobody was found in either
     assert "expression_error_rectangle" not in numbers
+
+
+def test_what_hides_the_face_counts_by_its_pixels() -> None:
+    mask = np.zeros((240, 320), np.float32)
+    mask[40:200, 60:260] = 1
+    tip, hand = np.zeros((240, 320), bool), np.zeros((240, 320), bool)
+    tip[100:102, 100:110] = True  # 20 pixels, all painted over
+    hand[190:240, 60:260] = True  # 10,000, a fifth of them
+    pairs = [Pair(i, scene(), scene(1), Mark.SWAPPED, mask, face(), hidden=hidden, in_front=("hand",))
+             for i, hidden in enumerate((tip, hand))]  # fmt: skip
+    numbers = film_measures.summary(film_measures.rows(pairs, NOBODY, lambda image: False))
+    assert numbers["hidden_painted"] == numbers["hidden_painted_with_hand"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_of_several_people_the_one_who_was_swapped_is_looked_at() -> None:
+    def seen(*faces: Face) -> tuple[Callable[[np.ndarray], tuple[Face, ...]], ...]:
+        return tuple(lambda image: faces for _ in range(3))
+
+    mask = np.zeros((240, 320), np.float32)
+    mask[40:200, 60:260] = 1
+    pair = Pair(0, scene(), scene(1), Mark.SWAPPED, mask, face())
+    mine, other = Face(face(at=4)), Face(face(at=0) + np.float32([500, 0, 0]))
+    (row,) = film_measures.rows([pair], seen(other, mine), lambda image: False)
+    assert row.numbers["lost"] == 0
+    assert row.numbers["pose_error_deg"] == pytest.approx(0, abs=0.1)
+    (row,) = film_measures.rows([pair], seen(other), lambda image: False)
+    assert "lost" not in row.numbers  # nor is the wearer seen
 
 
 def test_covered_frames_are_counted_and_not_measured() -> None:

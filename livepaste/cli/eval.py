@@ -122,7 +122,7 @@ class _Work:
             self.notes.append(f"The model's own masks are not learned yet: measured with --mask {blend.mask}.")
         self.prepare(opened)
         self.finder = opened.enter_context(build.make_finder("auto"))
-        self.looks = [opened.enter_context(Finder()) for _ in range(3)]
+        self.looks = [opened.enter_context(Finder(max_faces=8)) for _ in range(3)]
         chosen = build.chooser("auto")[0]
 
         def parts(**differs: Any) -> Parts:
@@ -330,6 +330,7 @@ def _percentiles(step: str, spent_s: list[float]) -> dict[str, float]:
 
 def _print(done: Evaluation) -> None:
     from rich.console import Console
+    from rich.markup import escape  # names of files and occluders may hold brackets
     from rich.table import Table
 
     from livepaste.report import BY_KIND, by_kind, table
@@ -337,7 +338,7 @@ def _print(done: Evaluation) -> None:
     console = Console()
     for note in done.notes:
         console.print(note, markup=False)
-    sheet = Table(title=done.title, title_justify="left", box=None)
+    sheet = Table(title=escape(done.title), title_justify="left", box=None)
     for column in ("measure", "value", "beside it", "goal"):
         sheet.add_column(column, justify="right" if column == "value" else "left")
     for line in table(done.numbers):
@@ -350,7 +351,7 @@ def _print(done: Evaluation) -> None:
         for column in ("", *columns):
             sheet.add_column(column)
         for line in lines:
-            sheet.add_row(line["kind"], *(line.get(column, "") for column in columns))
+            sheet.add_row(escape(line["kind"]), *(line.get(column, "") for column in columns))
         console.print(sheet)
 
 
