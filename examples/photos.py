@@ -21,4 +21,5 @@ for path in sorted(p for p in source.iterdir() if p.suffix.lower() in (".jpg", "
     made = swapper.swap(image)
     swapper.close()
     written = cv2.imwrite(str(target / path.name), made.image[..., ::-1])
-    print(path.name, ("swapped" if made.safe else "no face found") if written else "cannot be written")
+    left = "turned too far, or leaves the picture" if made.beyond else "no face found"
+    print(path.name, ("swapped" if made.safe else left) if written else "cannot be written")

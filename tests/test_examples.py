@@ -84,8 +84,10 @@ def test_photos(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> N
     cv2.imwrite(str(tmp_path / "in" / "b.JPG"), np.full((200, 200, 3), 90, np.uint8))
     (tmp_path / "in" / "c.jpeg").write_text("no picture")
     (tmp_path / "in" / "notes.txt").write_text("no picture")
+    cv2.imwrite(str(tmp_path / "in" / "d.png"), frames[0][:, 225:, ::-1])  # through the middle of the face
     told = run("photos.py", checkpoint, tmp_path / "in", tmp_path / "out").decode()
-    assert told.splitlines() == ["a.png swapped", "b.JPG no face found", "c.jpeg cannot be read"]
+    assert told.splitlines() == ["a.png swapped", "b.JPG no face found", "c.jpeg cannot be read",
+                                 "d.png turned too far, or leaves the picture"]  # fmt: skip
     assert_swapped(cv2.imread(str(tmp_path / "out" / "a.png"))[..., ::-1], frames[0])
     assert (cv2.imread(str(tmp_path / "out" / "b.JPG")) == 90).all()
 
