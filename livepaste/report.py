@@ -111,12 +111,12 @@ class Worst:
                 continue
             badness = -value if name in LOW_IS_BAD else value
             kept = self.found.setdefault(name, [])
-            near = next((k for k in kept if abs(k[1] - row.index) < APART_S * self.fps), None)
-            rival = near or (min(kept) if len(kept) == KEPT else None)
-            if rival is not None and badness <= rival[0]:
+            rivals = [k for k in kept if abs(k[1] - row.index) < APART_S * self.fps]
+            if not rivals and len(kept) == KEPT:
+                rivals = [kept[-1]]  # the least bad
+            if any(badness <= k[0] for k in rivals):
                 continue
-            if rival is not None:
-                kept.remove(rival)
+            kept[:] = [k for k in kept if k not in rivals]
             tiles = tiles or {what: _tile(picture, row) for what, picture in row.pictures.items()}
             kept.append((badness, row.index, tiles))
             kept.sort(key=lambda k: -k[0])
@@ -174,6 +174,7 @@ def charts(table: Sequence[Row], fps: float) -> list[dict[str, Any]]:
             continue
         if title == "swap_psnr_db":
             series = {n.replace("_mse", ""): 10 * np.log10(255.0**2 / np.maximum(v, 1e-3)) for n, v in series.items()}
+        series = {name: _columns(values) for name, values in series.items()}
         finite = np.concatenate([values[np.isfinite(values)] for values in series.values()])
         low = float(finite.min()) if title in FROM_LEAST else min(0.0, float(finite.min()))
         high = max(float(np.percentile(finite, 99.5)), low + 1e-6)
@@ -190,13 +191,28 @@ def charts(table: Sequence[Row], fps: float) -> list[dict[str, Any]]:
     return made
 
 
+def _columns(values: np.ndarray) -> np.ndarray:
+    """One value for each column of the picture at most, the mean of what falls into it: a page of an hour is no larger."""
+    if len(values) <= CHART_WH[0]:
+        return values
+    seen = np.isfinite(values)
+    starts = np.linspace(0, len(values), CHART_WH[0], endpoint=False).astype(int)
+    sums, counts = (np.add.reduceat(v, starts) for v in (np.where(seen, values, 0.0), seen.astype(float)))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
 def _paths(values: np.ndarray, low: float, high: float) -> list[str]:
-    """Polylines' points, one for each run of finite values; what is above ``high`` stays at the border."""
+    """Polylines' points, one for each run of finite values; what is above ``high`` stays at the border.
+
+    A value between two that are not finite is a dash: a line of one point is not drawn.
+    """
     w, h = CHART_WH
     x = np.linspace(0, w, max(2, len(values)))[: len(values)]
     y = h - (np.clip(values, low, high) - low) / (high - low) * (h - 8) - 4
     return [
-        " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in range(first, last + 1)) for first, last in runs(np.isfinite(values))
+        " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in range(first, last + 1))
+        + (f" {x[first] + 1:.1f},{y[first]:.1f}" if first == last else "")
+        for first, last in runs(np.isfinite(values))
     ]
 
 

@@ -234,6 +234,24 @@ def test_a_curve_has_gaps_where_nothing_was_measured() -> None:
     assert chart["spans"][0]["kind"] == "cup"
 
 
+def test_a_curve_of_an_hour_is_no_larger_than_its_picture_and_a_single_value_is_a_dash() -> None:
+    long = [Row(i, {"seam": float(i >= 50_000)}, ()) for i in range(100_000)]
+    (path,) = charts(long, 25.0)[0]["lines"][0]["paths"]
+    points = [tuple(map(float, point.split(","))) for point in path.split()]
+    assert len(points) == 920
+    assert points[0][1] > points[459][1] - 1 > points[460][1]  # a step in the middle, upwards
+    alone = [Row(i, {"seam": 0.5} if i == 2 else {}, ()) for i in range(6)]
+    (path,) = charts(alone, 2.0)[0]["lines"][0]["paths"]
+    assert len(set(path.split())) == 2
+
+
+def test_a_worse_frame_stands_for_all_that_are_near_it() -> None:
+    worst, picture = Worst(fps=10.0), np.zeros((40, 40, 3), np.uint8)
+    for index, seam in ((0, 0.5), (6, 0.6), (3, 0.9)):  # the last is near both
+        worst.see(Row(index, {"seam": seam}, (), None, {"input": picture}))
+    assert [frame["time"] for frame in worst.shown()[0]["frames"]] == ["0.30 s"]
+
+
 def page_of(folder: Path) -> str:
     page = (folder / "report.html").read_text("utf-8")
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)  # all it shows is in it
@@ -243,6 +261,8 @@ def page_of(folder: Path) -> str:
 
 def test_drawn_wearers_by_default_and_a_report_that_stands_alone(checkpoint: Path, tmp_path: Path, capsys) -> None:
     report = tmp_path / "report"
+    report.mkdir()
+    (report / "report.html.part").write_text("what a killed run has left")
     assert main(["eval", str(checkpoint), "--seconds", "0.6", "--report", str(report), "--mask", "hull"]) == 0
     said = capsys.readouterr().out
     numbers = json.loads((report / "measures.json").read_text())

@@ -81,7 +81,9 @@ def _check(options: EvalOptions) -> None:
         check_record("--json", Path(options.json), "frames")
     if options.report:
         folder = Path(options.report)
-        if folder.exists() and (not folder.is_dir() or any(p.name not in (PAGE, NUMBERS) for p in folder.iterdir())):
+        if folder.exists() and (
+            not folder.is_dir() or any(p.name.removesuffix(".part") not in (PAGE, NUMBERS) for p in folder.iterdir())
+        ):
             raise LivepasteError(f"--report {folder}: exists and holds something else; name a new or empty folder")
         folder.mkdir(parents=True, exist_ok=True)
         check_record("--report", folder / NUMBERS, "frames")
