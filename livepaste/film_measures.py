@@ -103,8 +103,8 @@ def _seen(pair: Pair, find: tuple[Find, Find, Find]) -> dict[str, float]:
 def _same(faces: tuple[Face, ...], pair: Pair) -> Face | None:
     """Of several people, the one who was swapped: other faces are larger at times."""
     assert pair.points_xyz is not None
-    away = {distance(face.points_xyz, pair.points_xyz): face for face in faces}
-    return away[min(away)] if away and min(away) < NEAR else None
+    near = [face for face in faces if distance(face.points_xyz, pair.points_xyz) < NEAR]
+    return min(near, key=lambda face: distance(face.points_xyz, pair.points_xyz), default=None)
 
 
 def _expressed(who: str, points: np.ndarray) -> dict[str, float]:

@@ -114,7 +114,6 @@ class _Work:
     def __init__(self, options: EvalOptions, swapper: Swapper, blend: BlendOptions, opened: ExitStack) -> None:
         from livepaste import build
         from livepaste.eval_run import Ways
-        from livepaste.finder import Finder
         from livepaste.masks import build_mask
         from livepaste.pipeline import Parts, Pipeline
 
@@ -124,7 +123,7 @@ class _Work:
             self.notes.append(f"The model's own masks are not learned yet: measured with --mask {blend.mask}.")
         self.prepare(opened)
         self.finder = opened.enter_context(build.make_finder("auto"))
-        self.looks = [opened.enter_context(Finder(max_faces=8)) for _ in range(3)]
+        self.looks = [opened.enter_context(build.make_finder("auto")) for _ in range(3)]
         chosen = build.chooser("auto")[0]
 
         def parts(**differs: Any) -> Parts:

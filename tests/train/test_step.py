@@ -250,7 +250,7 @@ def test_several_steps_in_one_program_are_the_single_steps(monkeypatch: pytest.M
         return dispatch.in_one, made
 
     (together, looped), (apart, single) = trained("gpu"), trained("cpu")
-    assert (together, apart) == (True, False)  # one program for all the steps; one for each
+    assert (together, apart) == (True, False)  # one program for all the steps; two for each
     for mine, theirs in zip(looped, single, strict=True):
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():

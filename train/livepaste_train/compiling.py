@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -50,20 +49,12 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     return jax.jit(function, compiler_options=compiler_options(), **how)
 
 
-def ahead(function: Callable[..., Any], *arguments: Any, **how: Any) -> Future[Callable[..., Any]]:
-    """``function`` compiled for arguments like these, by a thread of its own. ``how``: options of ``jax.jit``.
+def compiled_side_by_side(
+    *jobs: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]],
+) -> list[Callable[..., Any]]:
+    """The program of each ``(function, arguments, options of jax.jit)``, each compiled by a thread of its own.
 
-    The program takes arguments of just these shapes and dtypes. A training's programs wait for nothing but each other's cores.
+    A program takes arguments of just these shapes and dtypes.
     """
-    compiling: Future[Callable[..., Any]] = Future()
-    # not the arrays themselves, which may be donated by then
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
-
-    def compile_it() -> None:
-        try:
-            compiling.set_result(compiled(function, **how).lower(*shapes).compile())
-        except BaseException as error:  # told to whoever asks for the program
-            compiling.set_exception(error)
-
-    threading.Thread(target=compile_it, name="compiling").start()
-    return compiling
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(lambda job: compiled(job[0], **job[2]).lower(*job[1]).compile(), jobs))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from livepaste_train.compiling import ahead
+from livepaste_train.compiling import compiled, compiled_side_by_side
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -32,42 +32,42 @@ class Dispatch:
         """``gradient_of(state, data)`` gives a gradient, the random key after it and metrics; ``stepped(state, gradient, key)``
         the state after a step and the gradient's norm."""
         self._gradient_of, self._stepped, self._steps = gradient_of, stepped, steps
-        self.in_one = jax.default_backend() != "cpu"
-        self._programs: dict[Any, list[Program]] = {}
+        self._all = None if jax.default_backend() == "cpu" else compiled(self.several, donate_argnums=0)
+        self._programs: dict[Any, list[Program]] = {}  # by the shapes of state and data
+
+    @property
+    def in_one(self) -> bool:
+        """Whether one program takes all the steps."""
+        return self._all is not None
 
     def _compiled(self, state: Any, data: Any) -> list[Program]:
-        """For arrays of these shapes and dtypes."""
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((state, data)))
         if shapes not in self._programs:
-            if self.in_one:
-                compiling = [ahead(self.several, state, data, donate_argnums=0)]
-            else:
-                gradient, key, _ = jax.eval_shape(self._gradient_of, state, data)
-                compiling = [
-                    ahead(self._gradient_of, state, data),
-                    ahead(self._stepped, state, gradient, key, donate_argnums=0),
-                ]
-            self._programs[shapes] = [program.result() for program in compiling]
+            gradient, key, _ = jax.eval_shape(self._gradient_of, state, data)
+            self._programs[shapes] = compiled_side_by_side(
+                (self._gradient_of, (state, data), {}),
+                (self._stepped, (state, gradient, key), {"donate_argnums": 0}),
+            )
         return self._programs[shapes]
 
-    def one(self, state: Any, data: Any, programs: tuple[Program, Program] | None = None) -> tuple[Any, Metrics]:
-        """One step."""
-        gradient_of, stepped = programs or (self._gradient_of, self._stepped)
+    def _one(self, state: Any, data: Any, gradient_of: Program, stepped: Program) -> tuple[Any, Metrics]:
+        """One step by two functions, compiled or to be traced."""
         gradient, key, metrics = gradient_of(state, data)
         state, norm = stepped(state, gradient, key)
         return state, {"gradient_norm": norm, **metrics}
 
     def several(self, state: Any, data: Any) -> tuple[Any, Metrics]:
         """All of them, to be traced."""
-        state, metrics = jax.lax.scan(lambda s, _: self.one(s, data), state, None, length=self._steps)
+        state, metrics = jax.lax.scan(
+            lambda s, _: self._one(s, data, self._gradient_of, self._stepped), state, None, length=self._steps
+        )
         return state, jax.tree.map(jnp.mean, metrics)
 
     def __call__(self, state: Any, data: Any) -> tuple[Any, Metrics]:
-        programs = self._compiled(state, data)
-        if self.in_one:
-            return programs[0](state, data)
-        taken = []
+        if self._all is not None:
+            return self._all(state, data)
+        programs, taken = self._compiled(state, data), []
         for _ in range(self._steps):
-            state, metrics = self.one(state, data, (programs[0], programs[1]))
+            state, metrics = self._one(state, data, *programs)
             taken.append(metrics)
         return state, jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *taken)
