@@ -5,7 +5,8 @@ For every pair and time: a training of its own from the base, the clip swapped w
 ``livepaste measure``. A line per run goes to ``swaps.jsonl`` in the folder, so that what is there already is not done
 again by the same state of the code; the table at the end has each value and the means.
 
-``python benchmarks/swaps.py PAIR… [--for 1m,2m,5m] [--to DIR] [--recipe light]``
+``python benchmarks/swaps.py PAIR… [--for 1m,2m,5m] [--to DIR] [--recipe light]``. A plain number in ``--for`` is a number of steps:
+what so many minutes give an idle machine can then be trained on a busy one.
 """
 
 from __future__ import annotations

@@ -30,10 +30,11 @@ class Walk:
             self.step(f"extract {side}", "extract", film, "--to", self.faces / side, "--person", film.stem,
                       "--consent", "synthetic", "--truth-masks", film.with_suffix(".masks"))  # fmt: skip
 
-    def train(self, to: Path, time: str, *how: str | Path) -> None:
-        """A persona into ``to``/model."""
+    def train(self, to: Path, length: str, *how: str | Path) -> None:
+        """A persona into ``to``/model; ``length`` is a time (``5m``) or a number of steps."""
+        limit = "--steps" if length.isdigit() else "--for"
         self.step("train", "train", "--persona", self.faces / "persona", "--wearer", self.faces / "wearer_train",
-                  "--to", to / "model", "--for", time, *how)  # fmt: skip
+                  "--to", to / "model", limit, length, *how)  # fmt: skip
 
     def swap(self, to: Path) -> None:
         """The clip as a user gets it, and once without colour, nearly lossless and with its masks, to be measured."""
