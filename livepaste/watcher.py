@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from livepaste.finder import detect_in_tile, lies_on, tile_boxes
 from livepaste.mediapipe_graphs import Detection, DetectionGraph
+from livepaste.squares import detect_in_tile, lies_on, tile_boxes
 from livepaste.stream import Slot
 from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame

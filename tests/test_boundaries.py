@@ -48,6 +48,7 @@ LAYER = {
             "coverage",
             "truth_folder",
             "baselines",
+            "choice",
         ),
         1,
     ),
@@ -69,6 +70,7 @@ LAYER = {
     **dict.fromkeys(
         (
             "finder",
+            "squares",
             "mediapipe_graphs",
             "runtime",
             "crop_model",

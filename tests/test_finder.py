@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from livepaste.actors.motion import perform
+from livepaste.choice import Choice, choose
 from livepaste.errors import OptionError
-from livepaste.finder import Finder, choose, detect_in_tile, find_in_photo, square_around, tile_boxes
+from livepaste.finder import Finder, find_in_photo
 from livepaste.mediapipe_graphs import (
     Detection,
     DetectionGraph,
@@ -18,6 +19,7 @@ from livepaste.mediapipe_graphs import (
     load_mediapipe,
     packed_points,
 )
+from livepaste.squares import detect_in_tile, square_around, tile_boxes
 from livepaste.types import Face, Frame
 
 FRAMES = 10
@@ -210,11 +212,11 @@ def test_the_largest_stays_the_largest_until_another_is_clearly_larger():
     def face(track, width):
         return Face(np.float32([[track * 300, 0, 0], [track * 300 + width, width, 0]]), 1.0, track, chosen=False)
 
-    with Finder(max_faces=4, face="largest") as find:
-        chosen = [
-            next(f.track for f in find._in_order([face(0, a), face(1, b)], Fraction(i)) if f.chosen)
-            for i, (a, b) in enumerate([(100, 90), (100, 110), (100, 95), (100, 125), (105, 125)])
-        ]
+    choice = Choice("largest")
+    chosen = [
+        next(f.track for f in choice([face(0, a), face(1, b)], Fraction(i)) if f.chosen)
+        for i, (a, b) in enumerate([(100, 90), (100, 110), (100, 95), (100, 125), (105, 125)])
+    ]
     assert chosen == [0, 0, 0, 1, 1]
 
 

@@ -195,7 +195,8 @@ class _Photos:
         self._find: PhotoFinder | None = None
 
     def __call__(self, frame: Frame) -> tuple[Face, ...]:
-        from livepaste.finder import PhotoFinder, choose
+        from livepaste.choice import choose
+        from livepaste.finder import PhotoFinder
 
         self._find = self._find or PhotoFinder()
         return choose(self._find(frame.image), self._face)
