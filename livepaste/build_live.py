@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -217,6 +217,13 @@ class Changes:
             logger.info("generation %d taken up", swapper.generation.number)
 
 
+class Aside(NamedTuple):
+    """Faces of a frame that the finder does not hand on."""
+
+    gone: tuple[Face, ...] = ()  # where people were lost lately
+    pictures: tuple[Face, ...] = ()
+
+
 class LiveStages:
     """Finder and swapper as stages. Both load on their own threads, so the cover is out before the model is warm."""
 
@@ -228,7 +235,7 @@ class LiveStages:
         if options.settings:
             self._settings = read_settings(Path(options.settings), base)
         self._finder: Any = None
-        self._gone: dict[int, tuple[Face, ...]] = {}  # by frame: the finder is ahead of the swap
+        self._aside: dict[int, Aside] = {}  # by frame: the finder is ahead of the swap
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
         self._asleep_s: float | None = None  # since when, monotonic
@@ -262,18 +269,17 @@ class LiveStages:
             self._finder = build.make_finder(self._settings.face, self._watcher and self._watcher.newest)
         self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
         found = self._finder(frame)
-        self._gone[frame.index] = self._finder.gone
-        if len(self._gone) > AHEAD:  # while nothing is swapped
-            self._gone.pop(min(self._gone), None)
+        self._aside[frame.index] = Aside(self._finder.gone, self._finder.pictures)
+        if len(self._aside) > AHEAD:  # while nothing is swapped
+            self._aside.pop(min(self._aside), None)
         return found
 
-    def _lost(self, index: int, faces: tuple[Face, ...]) -> tuple[Face, ...]:
-        """With ``all``, who was lost lately: of those who are swapped nobody is left bare for it."""
-        gone = self._gone.get(index, ())
-        for old in list(self._gone):  # frames between were dropped
+    def _set_aside(self, index: int) -> Aside:
+        aside = self._aside.get(index, Aside())
+        for old in list(self._aside):  # frames between were dropped
             if old <= index:
-                self._gone.pop(old, None)
-        return still_gone(faces, gone) if self._settings.face == "all" else ()
+                self._aside.pop(old, None)
+        return aside
 
     def swap(self, frame: Frame, faces: tuple[Face, ...]) -> Drawn | None:
         """Every other face hidden, and the chosen one drawn; None for a frame that may not leave."""
@@ -282,13 +288,15 @@ class LiveStages:
             return None
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
-        gone = self._lost(frame.index, faces)
+        aside = self._set_aside(frame.index)
+        # with `all`, who was lost lately: of those who are swapped nobody is left bare for it
+        gone = still_gone(faces, aside.gone) if self._settings.face == "all" else ()
         if gone:
             frame = Frame(hide_faces(frame.image, gone), frame.time, frame.index)
         if self._watcher is not None:
             if not self._watched():  # nobody knows who else is there: no frame is safe
                 return None
-            hidden = (*others(faces), *self._watcher.strangers(frame.index, faces))
+            hidden = (*others(faces), *self._watcher.strangers(frame.index, (*faces, *aside.pictures)))
             if hidden:
                 frame = Frame(hide_faces(frame.image, hidden), frame.time, frame.index)
         return pipeline.draw(frame, faces)

@@ -8,6 +8,7 @@ keeps its track number.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from jaxtyping import UInt8
 from livepaste.align import distance, width
 from livepaste.choice import Choice
 from livepaste.mediapipe_graphs import Detection, DetectionGraph, MeshGraph
+from livepaste.portraits import Portraits
 from livepaste.squares import detect_in_tile, is_face, lies_on, mesh_on, same_place, square_around, tile_boxes
 from livepaste.types import Face, Frame
 
+logger = logging.getLogger(__name__)
 # Frames between two looks for newcomers while somebody is followed: 7.5 a second at 30 fps, by turns at the whole frame and at a square
 # of it. Both at once made every eighth frame 20 ms late.
 _DISCOVER_EVERY = 4
@@ -37,13 +40,18 @@ class _Track:
     seen: Fraction  # time of the frame it was last seen in
     score: float = 1.0
 
+    @property
+    def face(self) -> Face:
+        return Face(self.points, self.score, self.number, chosen=False)
+
 
 @dataclass
 class Finder:
     """Call it with each frame in order; ``face`` says which one comes first in the answer, see :class:`~livepaste.choice.Choice`.
 
     When the chosen one is lost nobody else is chosen for a second. With ``max_faces`` = 1 the answer holds the chosen one only. One finder
-    belongs to one clip or camera and one thread. ``seen``: who looks for newcomers beside it, and what was seen lately; without it the
+    belongs to one clip or camera and one thread. Beside somebody who moves, a face that does not is a picture and nobody: it is not in the
+    answer but in ``pictures``. ``seen``: who looks for newcomers beside it, and what was seen lately; without it the
     finder looks itself while it follows others.
     """
 
@@ -52,12 +60,14 @@ class Finder:
     seen: Callable[[], list[Detection]] | None = None
     _tracks: list[_Track] = field(default_factory=list, init=False)
     _lost: list[_Track] = field(default_factory=list, init=False)
+    _pictured: frozenset[int] = field(default=frozenset(), init=False)  # tracks that are pictures
+    _told: bool = field(default=False, init=False)  # that there is one
     _numbers: int = field(default=0, init=False)
     _calls: int = field(default=0, init=False)
     _looks: int = field(default=0, init=False)  # at squares of frames, each in its turn
 
     def __post_init__(self) -> None:
-        self._choice = Choice(self.face)
+        self._choice, self._portraits = Choice(self.face), Portraits()
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
         self._mesh, self._detect = MeshGraph(), DetectionGraph()
@@ -79,7 +89,8 @@ class Finder:
             else:
                 self._discover(image, time, whole=turn == 0, square=turn == 1)
         self._calls += 1
-        faces = [Face(t.points, t.score, t.number, chosen=False) for t in self._tracks]
+        self._tell_pictures(image, time)
+        faces = [t.face for t in self._tracks if t.number not in self._pictured]
         self._choice.face = self.face
         # who alone is wanted and was lost is waited for before anybody is followed, see _admitted
         lost = [t.number for t in self._lost] if self._wanted > 1 else []
@@ -89,9 +100,14 @@ class Finder:
         return tuple(ordered[: self.max_faces])
 
     @property
+    def pictures(self) -> tuple[Face, ...]:
+        """Faces in the last frame that are pictures of one."""
+        return tuple(t.face for t in self._tracks if t.number in self._pictured)
+
+    @property
     def gone(self) -> tuple[Face, ...]:
-        """Where those were last seen that the last frame lost, or one within the second before it."""
-        return tuple(Face(t.points, t.score, t.number, chosen=False) for t in self._lost)
+        """Where people were last seen that the last frame lost, or one within the second before it."""
+        return tuple(t.face for t in self._lost if t.number not in self._pictured)
 
     def expect(self, points: np.ndarray, time: Fraction) -> None:
         """Go on with a face that was there, at ``time``, before this finder was: it is looked for where it was."""
@@ -102,8 +118,9 @@ class Finder:
 
     def reset(self) -> None:
         """Forget every track: the next frame has nothing to do with the last."""
-        self._tracks, self._lost = [], []
+        self._tracks, self._lost, self._pictured = [], [], frozenset()
         self._choice.reset()
+        self._portraits.reset()
 
     def close(self) -> None:
         self._mesh.close()
@@ -124,6 +141,20 @@ class Finder:
             else:
                 self._lost.append(track)
         self._tracks = kept
+
+    def _tell_pictures(self, image: np.ndarray, time: Fraction) -> None:
+        """Which tracks are pictures. Who is followed alone is somebody."""
+        if self._wanted == 1:
+            return
+        known: dict[int, np.ndarray | None] = {t.number: None for t in self._lost}
+        self._pictured = self._portraits(image, time, known | {t.number: t.points for t in self._tracks})
+        if self._choice.track in self._pictured:
+            self._choice.reset()
+        if self._pictured and not self._told:
+            self._told = True
+            logger.warning(
+                "a face that does not move, beside somebody who does, is taken for a picture and left as it is"
+            )
 
     def _discover(self, image: np.ndarray, time: Fraction, *, whole: bool, square: bool) -> None:
         """Look for faces that are not followed: the whole frame, and if it shows none, one square of it.

@@ -48,6 +48,8 @@ LAYER = {
             "coverage",
             "truth_folder",
             "baselines",
+            "backdrop",
+            "portraits",
             "choice",
         ),
         1,

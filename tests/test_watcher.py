@@ -498,6 +498,34 @@ def test_others_are_left_only_when_asked(scene, make_stages, monkeypatch: pytest
     assert kept(made.image, both, bare) == 1.0
 
 
+def test_a_picture_of_a_face_is_hidden_until_it_is_known_for_one(scene, actors, make_stages, caplog) -> None:
+    """Beside a person who moves, in a room with things in it; then neither finder nor watcher counts it as somebody."""
+    camera, (_, right) = scene()
+    rng = np.random.default_rng(1)
+    for _ in range(80):  # above and below the people, and between them
+        x, y = int(rng.integers(0, 720)), int(rng.choice([4, 270]))
+        camera[y : y + 14, x : x + int(rng.integers(5, 30))] = rng.integers(0, 255, 3)
+        camera[(y * 7 + x) % 240 + 20 :][:9, 335 : 335 + int(rng.integers(5, 50))] = rng.integers(0, 255, 3)
+    moving = perform(5, 50, Fraction(25))
+    shots = [actors[0].render(moving, i, (320, 240)).image for i in range(50)]
+    run, shown = Run(make_stages(face="left")), []
+
+    def frame() -> np.ndarray:
+        image = camera.copy()
+        image[20:260, LEFT : LEFT + 320] = shots[49 - abs(len(shown) % 98 - 49)]
+        return image
+
+    def known() -> bool:
+        shown.append(made := run(frame()))
+        bare = kept(made.image, camera, right) == 1.0
+        assert not (safe(made) and bare) or len(shown) > 50  # not within two seconds
+        return safe(made) and bare
+
+    until(known)
+    assert (shown[-1].swapped, shown[-1].others) == (1, 0)
+    assert caplog.text.count("is taken for a picture and left as it is") == 1
+
+
 def test_the_face_that_the_settings_file_names_is_taken_while_live(scene, make_stages, tmp_path: Path) -> None:
     settings = tmp_path / "s.toml"
     settings.write_text('face = "left"')
