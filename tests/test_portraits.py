@@ -1,6 +1,5 @@
 """A picture of a face is nobody, and a person is never taken for one: in a finder, beside people who move, under a moving camera."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from livepaste.actors.motion import perform
+from livepaste.align import OUTLINE, mean_mesh
 from livepaste.backdrop import Backdrop
 from livepaste.finder import Finder
 from livepaste.portraits import Portraits
@@ -92,13 +92,20 @@ def test_a_person_who_does_not_speak_but_moves_stays_a_person(people, wall):
     assert all(len(persons) == 2 and not pictures for persons, pictures in found[4:])
 
 
-def test_a_person_who_stays_in_place_but_speaks_stays_a_person(actors, people, wall):
-    performance = perform(6, LONG, Fraction(FPS))
-    fixed = {name: np.full_like(getattr(performance, name), getattr(performance, name)[0])
-             for name in ("yaw", "pitch", "roll", "x", "y", "size")}  # fmt: skip
-    speaks = [actors[1].render(replace(performance, **fixed), i, (240, 180)).image for i in range(LONG)]
-    found = looked_at(film(wall, lambda i: speaks[i], lambda i: people[0][i], LONG))
-    assert all(len(persons) == 2 and not pictures for persons, pictures in found[4:])
+def test_a_person_who_only_moves_the_jaw_stays_a_person(wall):
+    """Brows, eyes and nose are where they were to the pixel."""
+    still = mean_mesh().points_xyz * 120 + np.float32([100, 120, 0])
+    jaw = list(OUTLINE[12:25])
+    portraits = Portraits()
+    for frame in film(wall, lambda i: wall[:20, :20], None, LONG):
+        speaks, walks = still.copy(), still + np.float32([300 + 9 * np.sin(frame.index / 3), 0, 0])
+        speaks[jaw, 1] += 7 * abs(np.sin(frame.index / 2))
+        assert portraits(frame.image, frame.time, {0: speaks, 1: walks}) == frozenset()
+    portraits = Portraits()
+    for frame in film(wall, lambda i: wall[:20, :20], None, LONG):
+        walks = still + np.float32([300 + 9 * np.sin(frame.index / 3), 0, 0])
+        pictures = portraits(frame.image, frame.time, {0: still, 1: walks})
+    assert pictures == {0}
 
 
 def test_nobody_is_a_picture_where_nobody_moves(people, wall):
