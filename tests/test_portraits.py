@@ -99,7 +99,7 @@ def test_a_person_who_only_moves_the_jaw_stays_a_person(wall):
     portraits = Portraits()
     for frame in film(wall, lambda i: wall[:20, :20], None, LONG):
         speaks, walks = still.copy(), still + np.float32([300 + 9 * np.sin(frame.index / 3), 0, 0])
-        speaks[jaw, 1] += 7 * abs(np.sin(frame.index / 2))
+        speaks[jaw, 1] += 9 * abs(np.sin(frame.index / 5))
         assert portraits(frame.image, frame.time, {0: speaks, 1: walks}) == frozenset()
     portraits = Portraits()
     for frame in film(wall, lambda i: wall[:20, :20], None, LONG):
