@@ -16,6 +16,7 @@ from livepaste.checkpoint import Generation, newest_generation, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.likeness import enrolled
 from livepaste.limits import limit_of
 from livepaste.masks import ONLY_OFF
 from livepaste.masks.occlusion import network
@@ -53,9 +54,25 @@ def swapper_of(generation: Generation, *, threads: int = 1, provider: str = "aut
         return swapper
 
 
-def make_finder(face: str, seen: Callable[[], list[Detection]] | None = None) -> Finder:
-    """A finder that follows the chosen face, or all. ``seen``: see Finder."""
-    return Finder(max_faces=8, face="auto" if face == "all" else face, seen=seen)
+def make_finder(
+    face: str, seen: Callable[[], list[Detection]] | None = None, enrolled: np.ndarray | None = None
+) -> Finder:
+    """A finder that follows the chosen face, or all. ``seen`` and ``enrolled``: see Finder."""
+    return Finder(max_faces=8, face="auto" if face == "all" else face, seen=seen, enrolled=enrolled)
+
+
+def enrolled_in(model: dict[str, Any], face: str) -> np.ndarray | None:
+    """The wearers a model knows by sight, needed only where ``face`` asks for them; ``model`` is ``model.json``. Raises CheckpointError where it
+    knows none."""
+    if face != "enrolled":
+        return None
+    known = enrolled(model)
+    if known is None:
+        raise CheckpointError(
+            "--face enrolled: the model does not say what its wearer looks like (it comes with livepaste, or was trained by another version); "
+            "train one with --wearer, or give --face auto"
+        )
+    return known
 
 
 def chooser(face: str) -> tuple[Choose, Choose]:
@@ -104,7 +121,7 @@ class FrameSwapper:
 
     def __init__(self, swapper: Swapper, options: BlendOptions, face: str = "auto") -> None:
         self.swapper = swapper
-        self._finder = make_finder(face)
+        self._finder = make_finder(face, enrolled=enrolled_in(swapper.model, face))
         self._pipeline = Pipeline(swapper, usable(options, swapper.model), choose=chooser(face)[0])
         self._index = 0
 

@@ -22,7 +22,7 @@ from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import CheckpointError, LivepasteError, OptionError
 from livepaste.guard import hide_faces, make_cover
 from livepaste.masks import build_mask
-from livepaste.options import FACE_CHOICES, BlendOptions, LiveOptions, as_float, one_of, size_wh
+from livepaste.options import SWAPPED_CHOICES, BlendOptions, LiveOptions, as_float, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped
 from livepaste.registry import plugged_in, resolve
 from livepaste.stream import Sink, Stage
@@ -119,7 +119,7 @@ def read_settings(path: Path, base: Settings) -> Settings:
     face = values.pop("face", base.face)
     if not isinstance(face, str):
         raise OptionError(f"settings {path}: face must be a str, got {face!r}")
-    one_of("face", face, FACE_CHOICES)
+    one_of("face", face, SWAPPED_CHOICES)
     known = {f.name: f for f in fields(BlendOptions)}
     for key, value in values.items():
         if key not in known:
@@ -236,6 +236,7 @@ class LiveStages:
             self._settings = read_settings(Path(options.settings), base)
         self._finder: Any = None
         self._aside: dict[int, Aside] = {}  # by frame: the finder is ahead of the swap
+        self._enrolled: np.ndarray | None = None  # the wearers that the model knows, while they are asked for
         self._pipeline: Pipeline | None = None
         self._watcher = Watcher() if options.guard.others == "blur" else None
         self._asleep_s: float | None = None  # since when, monotonic
@@ -254,7 +255,7 @@ class LiveStages:
                 "%s holds no generation yet: the cover is shown until its training writes one", self._checkpoint
             )
         else:
-            newest_generation(self._checkpoint, run=True)
+            build.enrolled_in(newest_generation(self._checkpoint, run=True).model, self._settings.face)
         make_cover(self._options.guard.cover)
         build_mask(self._settings.blend.mask)
 
@@ -268,6 +269,7 @@ class LiveStages:
         if self._finder is None:
             self._finder = build.make_finder(self._settings.face, self._watcher and self._watcher.newest)
         self._finder.face = self._settings.face if self._settings.face != "all" else "auto"
+        self._finder.enrolled = self._enrolled
         found = self._finder(frame)
         self._aside[frame.index] = Aside(self._finder.gone, self._finder.pictures)
         if len(self._aside) > AHEAD:  # while nothing is swapped
@@ -341,6 +343,7 @@ class LiveStages:
     def _start(self) -> Pipeline:
         try:
             swapper = build.swapper_of(newest_generation(self._checkpoint, run=True), threads=self._options.threads)
+            self._enrolled = build.enrolled_in(swapper.model, self._settings.face)
             pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
                                 want_mask="window" in self._options.sink)  # fmt: skip
         except LivepasteError:
@@ -363,8 +366,12 @@ class LiveStages:
         before = self._settings
         self._settings = settings or before
         try:
+            known = build.enrolled_in(self._swapper.model, self._settings.face)
             pipeline.options = build.usable(self._settings.blend, self._swapper.model)
-        except LivepasteError as error:  # a mask of that name does not exist, or cannot be loaded
+            self._enrolled = known
+        except (
+            LivepasteError
+        ) as error:  # a mask of that name does not exist or cannot be loaded, or the model knows nobody
             logger.warning("%s; going on as before", error)
             self._settings = before
 

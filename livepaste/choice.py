@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
 from livepaste.align import distance, width
-from livepaste.options import FACE_CHOICES, one_of
+from livepaste.likeness import FAMILIAR
+from livepaste.options import FACE_CHOICES, SWAPPED_CHOICES, one_of
 from livepaste.types import Face
 
 # seconds until somebody who was there beside the chosen one, so is somebody else, may be chosen instead
 _WAIT = Fraction(10)
 _CLEARLY = 1.2  # times wider: who is the largest does not change with every breath
+# Cosines of likenesses: under the first, who was the enrolled one is it no more; by the second another must be more alike.
+_STILL_FAMILIAR, _MORE_FAMILIAR = 0.6, 0.15
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Choice:
     """``face`` says who is wanted, and may be set anew at any time.
 
     auto: the one that continues, at first the largest. largest, left, right: by size or place in this frame, as seen in the picture.
-    all: largest first. When the chosen one is lost nobody else is chosen while it may come back, nor for ten seconds whoever stood
+    all: largest first. enrolled: who is most like the wearers a model was trained on, and alike enough; else nobody. When the chosen one is lost nobody else is chosen while it may come back, nor for ten seconds whoever stood
     beside it: the mesh loses everybody who turns away.
     """
 
@@ -35,13 +38,25 @@ class Choice:
     _asked: str = field(default="", init=False)  # which face was
 
     def __post_init__(self) -> None:
-        one_of("face", self.face, FACE_CHOICES)
+        one_of("face", self.face, SWAPPED_CHOICES)
         self._asked = self.face
 
-    def __call__(self, faces: Collection[Face], time: Fraction, lost: Collection[int] = ()) -> list[Face]:
-        """``faces`` with the chosen one first and marked, then by size; nobody is marked while ``lost`` holds the chosen one's track."""
+    def __call__(
+        self,
+        faces: Collection[Face],
+        time: Fraction,
+        lost: Collection[int] = (),
+        familiar: Mapping[int, float] | None = None,
+    ) -> list[Face]:
+        """``faces`` with the chosen one first and marked, then by size; nobody is marked while ``lost`` holds the chosen one's track.
+
+        ``familiar``: by track, how alike those are to an enrolled wearer that were looked at.
+        """
         ordered = sorted(faces, key=lambda f: -width(f.points_xyz))
-        chosen = self._choose(ordered, time, lost)
+        if self.face == "enrolled":
+            chosen = self._most_familiar(ordered, familiar or {})
+        else:
+            chosen = self._choose(ordered, time, lost)
         if chosen is None:
             return ordered
         if chosen.track != self.track:
@@ -81,6 +96,18 @@ class Choice:
         if self.face == "largest" and width(faces[0].points_xyz) > _CLEARLY * width(main.points_xyz):
             return faces[0]
         return main
+
+    def _most_familiar(self, faces: list[Face], familiar: Mapping[int, float]) -> Face | None:
+        """Nobody waits for the one that was lost: who it is shows."""
+        known = {f.track: familiar[f.track] for f in faces if f.track in familiar}
+        best = max(known, key=known.__getitem__, default=None)
+        mine = known.get(self.track, 0.0) if self.track is not None and self._asked == self.face else 0.0
+        self._asked = self.face
+        if mine >= _STILL_FAMILIAR and (best is None or known[best] < mine + _MORE_FAMILIAR):
+            best = self.track
+        elif best is not None and known[best] < FAMILIAR:
+            best = None
+        return next((f for f in faces if f.track == best), None)
 
     def _strange(self, faces: list[Face]) -> list[Face]:
         """Those who are not known to be somebody else than the chosen one. Who was beside it, was lost and comes back under another

@@ -20,8 +20,10 @@ from jaxtyping import UInt8
 
 from livepaste.align import distance, width
 from livepaste.choice import Choice
+from livepaste.likeness import alike
 from livepaste.mediapipe_graphs import Detection, DetectionGraph, MeshGraph
 from livepaste.portraits import Portraits
+from livepaste.recognition import Recognition
 from livepaste.squares import detect_in_tile, is_face, lies_on, mesh_on, same_place, square_around, tile_boxes
 from livepaste.types import Face, Frame
 
@@ -58,6 +60,7 @@ class Finder:
     max_faces: int = 1
     face: str = "auto"
     seen: Callable[[], list[Detection]] | None = None
+    enrolled: np.ndarray | None = None  # float32 (wearers, k): likenesses of those that face="enrolled" asks for
     _tracks: list[_Track] = field(default_factory=list, init=False)
     _lost: list[_Track] = field(default_factory=list, init=False)
     _pictured: frozenset[int] = field(default=frozenset(), init=False)  # tracks that are pictures
@@ -67,7 +70,7 @@ class Finder:
     _looks: int = field(default=0, init=False)  # at squares of frames, each in its turn
 
     def __post_init__(self) -> None:
-        self._choice, self._portraits = Choice(self.face), Portraits()
+        self._choice, self._portraits, self._recognition = Choice(self.face), Portraits(), Recognition()
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
         self._mesh, self._detect = MeshGraph(), DetectionGraph()
@@ -89,12 +92,14 @@ class Finder:
             else:
                 self._discover(image, time, whole=turn == 0, square=turn == 1)
         self._calls += 1
-        self._tell_pictures(image, time)
+        if self._wanted > 1:
+            self._tell_apart(image)
+            self._tell_pictures(image, time)
         faces = [t.face for t in self._tracks if t.number not in self._pictured]
         self._choice.face = self.face
         # who alone is wanted and was lost is waited for before anybody is followed, see _admitted
         lost = [t.number for t in self._lost] if self._wanted > 1 else []
-        ordered = self._choice(faces, time, lost)
+        ordered = self._choice(faces, time, lost, self._familiar())
         if self.max_faces == 1:
             return tuple(face for face in ordered if face.chosen)
         return tuple(ordered[: self.max_faces])
@@ -121,6 +126,7 @@ class Finder:
         self._tracks, self._lost, self._pictured = [], [], frozenset()
         self._choice.reset()
         self._portraits.reset()
+        self._recognition.reset()
 
     def close(self) -> None:
         self._mesh.close()
@@ -142,10 +148,24 @@ class Finder:
                 self._lost.append(track)
         self._tracks = kept
 
+    def _tell_apart(self, image: np.ndarray) -> None:
+        """Give those back their numbers who changed them with somebody they crossed."""
+        self._recognition.always = self.face == "enrolled"
+        changed = self._recognition(
+            image, {t.number: t.points for t in self._tracks}, {t.number: t.points for t in self._lost}
+        )
+        for track in (*self._tracks, *self._lost):
+            track.number = changed.get(track.number, track.number)
+
+    def _familiar(self) -> dict[int, float]:
+        """By track, how alike the enrolled wearers those are that were looked at."""
+        if self.face != "enrolled" or self.enrolled is None:
+            return {}
+        seen = ((t.number, self._recognition.likeness(t.number)) for t in self._tracks)
+        return {number: max(alike(face, one) for one in self.enrolled) for number, face in seen if face is not None}
+
     def _tell_pictures(self, image: np.ndarray, time: Fraction) -> None:
-        """Which tracks are pictures. Who is followed alone is somebody."""
-        if self._wanted == 1:
-            return
+        """Which tracks are pictures."""
         known: dict[int, np.ndarray | None] = {t.number: None for t in self._lost}
         self._pictured = self._portraits(image, time, known | {t.number: t.points for t in self._tracks})
         if self._choice.track in self._pictured:

@@ -13,6 +13,7 @@ from livepaste.errors import OptionError
 
 CONSENT = ("self", "given", "licensed", "public-domain", "synthetic")
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")
+SWAPPED_CHOICES = (*FACE_CHOICES, "enrolled")  # there, a model says whom it knows
 BLENDS = ("alpha", "multiband", "seamless")
 COLORS = ("none", "mean-std", "skin", "mkl", "histogram", "sot")
 
@@ -142,7 +143,10 @@ class ClipOptions:
     to: str = option(help="clip to write", positional=True)
     model: str | None = option(None, help="checkpoint folder (default: the persona that comes with livepaste)")
     masks_to: str | None = option(None, help="write the blend mask of every frame into this new folder, 000000.png ...")
-    face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
+    face: str = option(
+        "auto",
+        help="auto (the one that continues), largest, left, right (as seen), all, or enrolled (whom the model was trained on)",
+    )
     codec: str = option("h264", help="h264, hevc or vp9")
     crf: int = option(18, help="quality, lower is better and larger")
     mark: bool = option(True, help="say in the file that it is synthetic (container tag, IPTC source type)")
@@ -153,7 +157,7 @@ class ClipOptions:
     guard: GuardOptions = option(GuardOptions(), help="")
 
     def __post_init__(self) -> None:
-        one_of("face", self.face, FACE_CHOICES)
+        one_of("face", self.face, SWAPPED_CHOICES)
         within("crf", self.crf, 0, 51)
         within("threads", self.threads, 1, 64)
 
@@ -263,7 +267,10 @@ class LiveOptions:
     size: str = option("1280x720", help="asked of camera and virtual camera, WIDTHxHEIGHT")
     fps: float = option(30.0, help="frames per second asked of camera and virtual camera")
     mirror: bool | None = option(None, help="mirror what leaves, or nothing at all (default: the preview window only)")
-    face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
+    face: str = option(
+        "auto",
+        help="auto (the one that continues), largest, left, right (as seen), all, or enrolled (whom the model was trained on)",
+    )
     settings: str | None = option(
         None,
         help="TOML file read again whenever it changes: mask, feather, color, blend, match_texture, max_turn, opacity, offset, scale, face",
@@ -278,7 +285,7 @@ class LiveOptions:
     def __post_init__(self) -> None:
         size_wh("size", self.size)
         within("fps", self.fps, 1, 240)
-        one_of("face", self.face, FACE_CHOICES)
+        one_of("face", self.face, SWAPPED_CHOICES)
         within("threads", self.threads, 1, 64)
         if self.duration is not None:
             within("duration", self.duration, 0.1, 1e7)

@@ -50,6 +50,8 @@ LAYER = {
             "baselines",
             "backdrop",
             "portraits",
+            "likeness",
+            "recognition",
             "choice",
         ),
         1,

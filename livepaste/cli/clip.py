@@ -50,7 +50,7 @@ def run(options: ClipOptions) -> None:
     chosen, _ = build.chooser(options.face)
     with (
         ClipReader(source) as reader,
-        build.make_finder(options.face) as finder,
+        build.make_finder(options.face, enrolled=build.enrolled_in(swapper.model, options.face)) as finder,
         ExitStack() as opened,
     ):
         # what may be wrong with the options is found before anything is written or taken up

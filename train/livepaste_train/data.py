@@ -15,6 +15,7 @@ from jaxtyping import Float32, UInt8, UInt32
 from livepaste.align import STORED_COVERAGE, turned_of
 from livepaste.errors import FaceSetError
 from livepaste.faceset import DELETED, FaceRow, FaceSet, read_faceset
+from livepaste.likeness import describe, unit
 from livepaste.masks.hull import hull_mask
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ EMPTY = 0.01  # share of the crop: a mask of less shows no face
 FEWEST = 50  # faces; below, there is nothing to learn poses from
 MARGIN = 1.2  # stored pixels per model pixel: resampling twice at 1:1 would blur
 YAW_BINS = 24
+SEEN, SEEN_DEG = 60, 35.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,14 @@ def fingerprint(packed: UInt32[np.ndarray, "n s s"], weights: list[np.ndarray]) 
 def turned(facesets: list[FaceSet]) -> float:
     """How far from the camera all but one in fifty of these faces are turned at most, degrees: so far a swap can be trusted."""
     return round(float(np.percentile([turned_of(*row.pose[:2]) for f in facesets for row in f.rows], 98)), 1)
+
+
+def likeness(faceset: FaceSet) -> list[float]:
+    """What the person looks like, for ``--face enrolled``: the mean of up to ``SEEN`` faces spread over the set, those looking aside left out."""
+    usual = [row for row in faceset.rows if turned_of(*row.pose[:2]) <= SEEN_DEG] or faceset.rows
+    rows = usual[:: -(-len(usual) // SEEN)]
+    total = sum((describe(faceset.image(row), row.crop_points()) for row in rows), np.float32(0))
+    return [round(float(value), 4) for value in unit(total)]
 
 
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:

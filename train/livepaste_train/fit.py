@@ -28,10 +28,11 @@ from livepaste.checkpoint import (
     write_generation,
 )
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
+from livepaste.likeness import VERSION as LIKENESS_VERSION
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
 from livepaste_train.compiling import put
-from livepaste_train.data import FEWEST, damaged, fingerprint, load_side, open_faceset, stored_side, turned
+from livepaste_train.data import FEWEST, damaged, fingerprint, likeness, load_side, open_faceset, stored_side, turned
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export
@@ -125,6 +126,7 @@ class Trainer:
         sides = [load_side(facesets, stored, self.recipe.held_out, fewest) for facesets in ([persona], wearers)]
         self.faces = sum(len(train) for train, _ in sides)
         self.turned_deg = min(turned([persona]), turned(wearers))
+        self.likeness = {"version": LIKENESS_VERSION, "wearers": [likeness(faceset) for faceset in wearers]}
         packed = np.concatenate([train.packed for train, _ in sides])
         self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
         self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
@@ -251,6 +253,7 @@ class Trainer:
         record = {
             **facts,
             "recipe": as_record(self.recipe),
+            "likeness": self.likeness,  # by which `--face enrolled` knows the wearers again
             "from_base": self.from_base,
             "seed": self.options.seed,
             "faces": self.faces,

@@ -1,0 +1,138 @@
+"""Who is who among followed faces: everybody keeps one number, who crosses another and who was away for a moment.
+
+Where faces meet, the mesh of the one behind jumps to the one in front; which number comes out on which side is chance.
+So every track keeps what its face looks like (:mod:`livepaste.likeness`), which is not added to while another is near.
+Once they are apart again, a few looks tell whether the numbers are still theirs, and whether a new one is somebody who
+was there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import UInt8
+
+from livepaste.align import distance, turned_degrees
+from livepaste.likeness import FAMILIAR, alike, describe, unit
+
+_NEAR = 1.0  # widths between centres at which meshes may be changed for each other
+_LOOKS = 3  # after which something is said about a face
+_EVERY = 5  # frames between two looks at a face that is known
+_REMEMBERED = 30  # looks that count, about
+_CLEARLY = 0.15  # of the cosines' mean by which numbers must fit better the other way round
+_TURNED_DEG = 35.0  # a face turned further shows too little of itself
+_AWAY = 300  # frames after which nobody is taken for who left
+
+
+@dataclass(eq=False)
+class _Known:
+    """What a track's face looks like."""
+
+    total: np.ndarray | None = None
+    looks: int = 0
+
+    def add(self, likeness: np.ndarray) -> None:
+        kept = min(1.0, (_REMEMBERED - 1) / max(1, self.looks))
+        self.total = likeness if self.total is None else self.total * kept + likeness
+        self.looks = min(self.looks + 1, _REMEMBERED)
+
+    @property
+    def likeness(self) -> np.ndarray | None:
+        """Of unit length; None before there were enough looks."""
+        return unit(self.total) if self.total is not None and self.looks >= _LOOKS else None
+
+
+@dataclass
+class Recognition:
+    """Call it with every frame in order. ``always``: look at somebody who is alone, too."""
+
+    always: bool = False
+    _known: dict[int, _Known] = field(default_factory=dict, init=False)
+    _fresh: dict[int, _Known] = field(default_factory=dict, init=False)  # since they last were near another
+    _met: set[frozenset[int]] = field(default_factory=set, init=False)  # pairs whose numbers are in doubt
+    _away: dict[int, tuple[int, np.ndarray]] = field(
+        default_factory=dict, init=False
+    )  # when who left did, and what they look like
+    _calls: int = field(default=0, init=False)
+
+    def reset(self) -> None:
+        """Nothing carries over: after a cut."""
+        self._known, self._fresh, self._met, self._away = {}, {}, set(), {}
+
+    def likeness(self, track: int) -> np.ndarray | None:
+        """Whose face it is, once that was seen."""
+        known = self._known.get(track)
+        return known.likeness if known else None
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], faces: Mapping[int, np.ndarray], lost: Mapping[int, np.ndarray]
+    ) -> dict[int, int]:
+        """Tracks under a wrong number, each with its own. ``faces``: mesh points (478, 3) in frame pixels by track; ``lost``: of
+        those that may come back, where they were last."""
+        everybody = {**lost, **faces}
+        self._leave(everybody)
+        self._met = {pair for pair in self._met if all(track in self._known for track in pair)}
+        near = {frozenset(pair) for pair in combinations(everybody, 2)
+                if any(track in faces for track in pair) and distance(*(everybody[track] for track in pair)) < _NEAR}  # fmt: skip
+        for pair in near:
+            if all(self.likeness(track) is not None for track in pair):
+                self._met.add(pair)
+        crowded = {track for pair in near if pair <= faces.keys() for track in pair}
+        for track in crowded:
+            self._fresh.pop(track, None)
+        self._look(image, {track: points for track, points in faces.items() if track not in crowded})
+        self._calls += 1
+        changed = self._returned(faces)
+        for pair in list(self._met):
+            if not pair & (crowded | changed.keys()):
+                changed |= self._judged(*pair, faces)
+        return changed
+
+    def _leave(self, everybody: Collection[int]) -> None:
+        """Remember those for a while who are followed no more."""
+        self._away = {track: left for track, left in self._away.items() if self._calls - left[0] < _AWAY}
+        for track in self._known.keys() - everybody:
+            likeness = self._known.pop(track).likeness
+            if likeness is not None:
+                self._away[track] = self._calls, likeness
+
+    def _returned(self, faces: Mapping[int, np.ndarray]) -> dict[int, int]:
+        """Whoever of ``faces`` has a new number and is like somebody who left, with the old one."""
+        back: dict[int, int] = {}
+        for track in faces:
+            known = self._known.get(track)
+            if known is None or known.looks != _LOOKS or known.likeness is None or not self._away:
+                continue
+            old = max(self._away, key=lambda left: alike(known.likeness, self._away[left][1]))
+            if alike(known.likeness, self._away[old][1]) >= FAMILIAR:
+                del self._away[old]
+                back[track] = old
+                self._known[old] = self._known.pop(track)
+        return back
+
+    def _look(self, image: np.ndarray, faces: Mapping[int, np.ndarray]) -> None:
+        doubted = {track for pair in self._met for track in pair}
+        for track, points in faces.items():
+            known = self._known.setdefault(track, _Known())
+            due = track in doubted or known.likeness is None or self._calls % _EVERY == track % _EVERY
+            if due and (self.always or len(faces) > 1 or doubted) and turned_degrees(points) <= _TURNED_DEG:
+                one = self._fresh.setdefault(track, _Known()) if track in doubted else known
+                one.add(describe(image, points))
+
+    def _judged(self, a: int, b: int, faces: Mapping[int, np.ndarray]) -> dict[int, int]:
+        """Whether two that met have each other's numbers, as soon as those of them who are there were looked at."""
+        here = [track for track in (a, b) if track in faces]
+        seen = {track: fresh.likeness for track in here if (fresh := self._fresh.get(track)) is not None}
+        if not here or len(seen) < len(here) or any(likeness is None for likeness in seen.values()):
+            return {}
+        other = {a: b, b: a}
+        gained = [alike(seen[t], self.likeness(other[t])) - alike(seen[t], self.likeness(t)) for t in here]
+        change = sum(gained) / len(gained) > _CLEARLY
+        if len(here) == 2:  # settled; with one of them it is once the other is back
+            self._met.discard(frozenset((a, b)))
+        for track in here:
+            self._fresh.pop(track, None)
+        return other if change else {}
