@@ -96,6 +96,29 @@ def find(
         yield item
 
 
+def foresee(found: Iterable[Found], within: Fraction = BRIDGE) -> Iterator[Found]:
+    """Mark who is chosen in the frames before, too, in which they were there and nobody was: who somebody is takes a few looks."""
+    waiting: deque[Found] = deque()
+    for item in found:
+        chosen = next((face.track for face in item.faces if face.chosen), None)
+        if item.cut or chosen is not None:
+            for earlier in waiting:
+                yield earlier if item.cut else _marked(earlier, chosen)
+            waiting.clear()
+        if chosen is not None:
+            yield item
+            continue
+        waiting.append(item)
+        while item.frame.time - waiting[0].frame.time > within:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _marked(item: Found, track: int | None) -> Found:
+    faces = (replace(face, chosen=face.track == track) for face in item.faces)
+    return replace(item, faces=tuple(sorted(faces, key=lambda face: not face.chosen)))
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """Where a face was last seen."""

@@ -161,7 +161,7 @@ class Finder:
         """By track, how alike the enrolled wearers those are that were looked at."""
         if self.face != "enrolled" or self.enrolled is None:
             return {}
-        seen = ((t.number, self._recognition.likeness(t.number)) for t in self._tracks)
+        seen = ((t.number, self._recognition.recent(t.number)) for t in self._tracks)
         return {number: max(alike(face, one) for one in self.enrolled) for number, face in seen if face is not None}
 
     def _tell_pictures(self, image: np.ndarray, time: Fraction) -> None:

@@ -20,8 +20,8 @@ from livepaste.likeness import FAMILIAR, alike, describe, unit
 
 _NEAR = 1.0  # widths between centres at which meshes may be changed for each other
 _LOOKS = 3  # after which something is said about a face
-_EVERY = 5  # frames between two looks at a face that is known
-_REMEMBERED = 30  # looks that count, about
+_EVERY = 3  # frames between two looks at a face that is known
+_REMEMBERED, _RECENT = 30, 5  # looks that count, about: for what somebody looks like, and for who is there now
 _CLEARLY = 0.15  # of the cosines' mean by which numbers must fit better the other way round
 _TURNED_DEG = 35.0  # a face turned further shows too little of itself
 _AWAY = 300  # frames after which nobody is taken for who left
@@ -29,15 +29,16 @@ _AWAY = 300  # frames after which nobody is taken for who left
 
 @dataclass(eq=False)
 class _Known:
-    """What a track's face looks like."""
+    """What a face looks like."""
 
+    most: int  # looks that count
     total: np.ndarray | None = None
     looks: int = 0
 
     def add(self, likeness: np.ndarray) -> None:
-        kept = min(1.0, (_REMEMBERED - 1) / max(1, self.looks))
+        kept = min(1.0, (self.most - 1) / max(1, self.looks))
         self.total = likeness if self.total is None else self.total * kept + likeness
-        self.looks = min(self.looks + 1, _REMEMBERED)
+        self.looks = min(self.looks + 1, self.most)
 
     @property
     def likeness(self) -> np.ndarray | None:
@@ -51,7 +52,7 @@ class Recognition:
 
     always: bool = False
     _known: dict[int, _Known] = field(default_factory=dict, init=False)
-    _fresh: dict[int, _Known] = field(default_factory=dict, init=False)  # since they last were near another
+    _recent: dict[int, _Known] = field(default_factory=dict, init=False)  # since they last were near another
     _met: set[frozenset[int]] = field(default_factory=set, init=False)  # pairs whose numbers are in doubt
     _away: dict[int, tuple[int, np.ndarray]] = field(
         default_factory=dict, init=False
@@ -60,12 +61,14 @@ class Recognition:
 
     def reset(self) -> None:
         """Nothing carries over: after a cut."""
-        self._known, self._fresh, self._met, self._away = {}, {}, set(), {}
+        self._known, self._recent, self._met, self._away = {}, {}, set(), {}
 
-    def likeness(self, track: int) -> np.ndarray | None:
-        """Whose face it is, once that was seen."""
-        known = self._known.get(track)
-        return known.likeness if known else None
+    def recent(self, track: int) -> np.ndarray | None:
+        """What the face looked like in the last half second or so; None before that was seen."""
+        return self._recent[track].likeness if track in self._recent else None
+
+    def _remembered(self, track: int) -> np.ndarray | None:
+        return self._known[track].likeness if track in self._known else None
 
     def __call__(
         self, image: UInt8[np.ndarray, "h w 3"], faces: Mapping[int, np.ndarray], lost: Mapping[int, np.ndarray]
@@ -78,22 +81,24 @@ class Recognition:
         near = {frozenset(pair) for pair in combinations(everybody, 2)
                 if any(track in faces for track in pair) and distance(*(everybody[track] for track in pair)) < _NEAR}  # fmt: skip
         for pair in near:
-            if all(self.likeness(track) is not None for track in pair):
+            if all(self._remembered(track) is not None for track in pair):
                 self._met.add(pair)
         crowded = {track for pair in near if pair <= faces.keys() for track in pair}
         for track in crowded:
-            self._fresh.pop(track, None)
+            self._recent.pop(track, None)
         self._look(image, {track: points for track, points in faces.items() if track not in crowded})
         self._calls += 1
         changed = self._returned(faces)
         for pair in list(self._met):
             if not pair & (crowded | changed.keys()):
                 changed |= self._judged(*pair, faces)
+        self._recent = {changed.get(track, track): recent for track, recent in self._recent.items()}
         return changed
 
     def _leave(self, everybody: Collection[int]) -> None:
         """Remember those for a while who are followed no more."""
         self._away = {track: left for track, left in self._away.items() if self._calls - left[0] < _AWAY}
+        self._recent = {track: recent for track, recent in self._recent.items() if track in everybody}
         for track in self._known.keys() - everybody:
             likeness = self._known.pop(track).likeness
             if likeness is not None:
@@ -116,23 +121,26 @@ class Recognition:
     def _look(self, image: np.ndarray, faces: Mapping[int, np.ndarray]) -> None:
         doubted = {track for pair in self._met for track in pair}
         for track, points in faces.items():
-            known = self._known.setdefault(track, _Known())
-            due = track in doubted or known.likeness is None or self._calls % _EVERY == track % _EVERY
+            known = self._known.setdefault(track, _Known(_REMEMBERED))
+            recent = self._recent.setdefault(track, _Known(_RECENT))
+            due = track in doubted or recent.likeness is None or self._calls % _EVERY == track % _EVERY
             if due and (self.always or len(faces) > 1 or doubted) and turned_degrees(points) <= _TURNED_DEG:
-                one = self._fresh.setdefault(track, _Known()) if track in doubted else known
-                one.add(describe(image, points))
+                likeness = describe(image, points)
+                recent.add(likeness)
+                if track not in doubted:
+                    known.add(likeness)
 
     def _judged(self, a: int, b: int, faces: Mapping[int, np.ndarray]) -> dict[int, int]:
         """Whether two that met have each other's numbers, as soon as those of them who are there were looked at."""
         here = [track for track in (a, b) if track in faces]
-        seen = {track: fresh.likeness for track in here if (fresh := self._fresh.get(track)) is not None}
-        if not here or len(seen) < len(here) or any(likeness is None for likeness in seen.values()):
+        seen = {track: likeness for track in here if (likeness := self.recent(track)) is not None}
+        if not here or len(seen) < len(here):
             return {}
         other = {a: b, b: a}
-        gained = [alike(seen[t], self.likeness(other[t])) - alike(seen[t], self.likeness(t)) for t in here]
+        gained = [
+            alike(seen[t], self._known[other[t]].likeness) - alike(seen[t], self._known[t].likeness) for t in here
+        ]
         change = sum(gained) / len(gained) > _CLEARLY
         if len(here) == 2:  # settled; with one of them it is once the other is back
             self._met.discard(frozenset((a, b)))
-        for track in here:
-            self._fresh.pop(track, None)
         return other if change else {}

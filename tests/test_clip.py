@@ -21,9 +21,23 @@ import livepaste
 from livepaste import build
 from livepaste.actors.motion import perform
 from livepaste.align import mean_mesh
+from livepaste.checkpoint import shipped
 from livepaste.cli import main
 from livepaste.clip_diary import Diary, Summary
-from livepaste.clip_run import FAILED, HIDDEN, NO_FACE, OTHERS, Found, Made, blend, bridge, draw, find, threaded
+from livepaste.clip_run import (
+    FAILED,
+    HIDDEN,
+    NO_FACE,
+    OTHERS,
+    Found,
+    Made,
+    blend,
+    bridge,
+    draw,
+    find,
+    foresee,
+    threaded,
+)
 from livepaste.devices.video import SYNTHETIC_SOURCE_TYPE, ClipReader, ClipWriter, write_video
 from livepaste.errors import CheckpointError
 from livepaste.finder import find_in_photo
@@ -102,13 +116,23 @@ def test_a_clip_keeps_its_frames_times_and_sound_and_is_marked(
         (["{clip}", "out.xyz"], 1, "out.xyz"),
         (["{clip}", "out.mp4", "--model", "nowhere"], 1, "nowhere: no such checkpoint"),
         (["{clip}"], 2, "requires an argument"),
+        (
+            ["{clip}", "out.mp4", "--face", "me"],
+            2,
+            "unknown face 'me'; known: auto, largest, left, right, all, enrolled",
+        ),
+        (
+            ["{clip}", "out.mp4", "--face", "enrolled", "--model", "{persona}"],
+            1,
+            "the model does not say what its wearer looks like",
+        ),
     ],
 )
 def test_bad_input_gets_one_line(
     clip: Path, checkpoint: Path, tmp_path: Path, monkeypatch, capsys, arguments, code, message
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [a.format(clip=clip) for a in arguments]
+    words = [a.format(clip=clip, persona=shipped("persona")) for a in arguments]
     model = [] if "--model" in words else ["--model", str(checkpoint)]
     assert main(["clip", *words, *model]) == code
     captured = capsys.readouterr()
@@ -195,8 +219,8 @@ def blink(monkeypatch: pytest.MonkeyPatch) -> None:
     real = build.make_finder
 
     class Blinking:
-        def __init__(self, face: str) -> None:
-            self._finder = real(face)
+        def __init__(self, face: str, **more: object) -> None:
+            self._finder = real(face, **more)
             self.reset, self.expect = self._finder.reset, self._finder.expect
             self.gone = ()
 
@@ -430,6 +454,68 @@ def test_one_face_that_comes_back_under_another_number_is_bridged_and_not_anothe
     if bridged:
         first = made[0].faces[0].points_xyz[0, 0]
         assert [float(item.faces[0].points_xyz[0, 0] - first) for item in made] == pytest.approx([0, 3, 6, 9], abs=1e-3)
+
+
+def test_who_is_known_after_a_few_looks_was_there_before() -> None:
+    """Up to half a second back and not across a cut; who was not there then is not made up."""
+
+    def seen(i: int, *tracks: int, chosen: int | None = None, cut: bool = False) -> Found:
+        item = found(i, False, cut=cut)
+        faces = [Face(np.zeros((478, 3), np.float32), 1.0, t, chosen=t == chosen) for t in tracks]
+        return replace(item, faces=tuple(faces))
+
+    def chosen(items: list[Found]) -> list[int | None]:
+        made = list(foresee(items))
+        assert [item.frame.index for item in made] == list(range(len(items)))
+        return [next((f.track for f in item.faces if f.chosen), None) for item in made]
+
+    assert chosen([seen(0, 1), seen(1, 2, 1), seen(2, 2, 1, chosen=1), seen(3, 1, chosen=1)]) == [1, 1, 1, 1]
+    assert (
+        chosen([seen(i, 1) for i in range(8)] + [seen(8, 1, chosen=1)]) == [None] * 2 + [1] * 7
+    )  # 0.5 s are six of these frames
+    assert chosen([seen(0, 1), seen(1, 1, chosen=1, cut=True), seen(2, 1)]) == [None, 1, None]
+    assert chosen([seen(0, 2), seen(1), seen(2, 1, chosen=1)]) == [None, None, 1]
+    first = next(iter(foresee([seen(0, 2, 1), seen(1, 1, chosen=1)])))
+    assert [f.track for f in first.faces] == [1, 2]  # the chosen one first
+
+
+def test_enrolled_swaps_the_wearer_of_the_training_and_nobody_else(
+    checkpoint: Path, actors, tmp_path: Path, capsys
+) -> None:
+    """The wearer is the smaller one on the left; the other is left alone, and alone is covered."""
+    performance = perform(5, 12)
+    shown = [[actor.render(performance, i, (320, 240)).image for i in range(12)] for actor in actors[::-1]]
+    grey = np.full((240, 320, 3), 100, np.uint8)
+    small = [cv2.resize(picture, (280, 210), interpolation=cv2.INTER_AREA) for picture in shown[0]]
+    both = []
+    for picture, other in zip(small, shown[1], strict=True):
+        left = grey.copy()
+        left[15:225, 20:300] = picture
+        both.append(np.hstack([left, other]))
+    alone = [np.hstack([grey, other]) for other in shown[1]]
+    for name, pictures in (("both", both), ("alone", alone)):
+        write_video(tmp_path / f"{name}.mp4", pictures, Fraction(12), (640, 240))
+    words = ["--model", str(checkpoint), "--face", "enrolled", "--mask", "hull"]
+    assert (
+        main(
+            [
+                "clip",
+                str(tmp_path / "both.mp4"),
+                str(tmp_path / "out.mp4"),
+                "--masks-to",
+                str(tmp_path / "masks"),
+                *words,
+            ]
+        )
+        == 0
+    )
+    assert "12 frames: 12 swapped, 0 held, 0 covered" in capsys.readouterr().out
+    for path in sorted((tmp_path / "masks").glob("*.png")):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert mask[:, :320].max() == 255
+        assert mask[:, 320:].max() == 0
+    assert main(["clip", str(tmp_path / "alone.mp4"), str(tmp_path / "no.mp4"), *words]) == 0
+    assert "12 frames: 0 swapped, 0 held, 12 covered" in capsys.readouterr().out
 
 
 def test_a_face_that_is_not_the_chosen_one_is_no_missing_face() -> None:

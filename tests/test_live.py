@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from livepaste import build, build_live
+from livepaste.actors.drawn import DrawnActor
+from livepaste.actors.motion import perform
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, open_source, read_settings, safe
 from livepaste.cli import main
 from livepaste.cli.live import _Report, share
@@ -517,6 +519,28 @@ def test_a_setting_that_cannot_be_used_changes_nothing(
         assert stages._pipeline.options.opacity == 0.5
     finally:
         stages.close()
+
+
+def test_live_swaps_the_enrolled_wearer_only(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """Named in a settings file, and no more while live. The frames are the wearer's; who takes their place is a stranger."""
+    other = DrawnActor(8105).render(perform(4, 3), 1, (480, 270)).image
+    settings = tmp_path / "s.toml"
+    settings.write_text('mask = "hull"\nface = "enrolled"')
+    stages = LiveStages(LiveOptions(model=str(checkpoint), settings=str(settings)))
+    try:
+        stages.check()
+        count = iter(range(10**6))
+        until(lambda: safe(drive(stages, frames[0], next(count))))
+        for _ in range(40):  # longer than the one who left is remembered
+            made = drive(stages, other, next(count))
+        assert not safe(made)
+        settings.write_text('mask = "hull"\nface = "auto"')
+        until(lambda: safe(drive(stages, other, next(count))))
+    finally:
+        stages.close()
+    settings.write_text('face = "enrolled"')
+    with pytest.raises(CheckpointError, match="--face enrolled: the model does not say what its wearer looks like"):
+        LiveStages(LiveOptions(settings=str(settings))).check()
 
 
 class Painted:

@@ -31,7 +31,7 @@ def run(options: ClipOptions) -> None:
 
     from livepaste import build
     from livepaste.clip_diary import Diary
-    from livepaste.clip_run import blend, bridge, draw, find, threaded
+    from livepaste.clip_run import blend, bridge, draw, find, foresee, threaded
     from livepaste.devices.clip_write import begun
     from livepaste.devices.video import ClipReader, ClipWriter
     from livepaste.guard import Guard
@@ -95,7 +95,8 @@ def run(options: ClipOptions) -> None:
         # the threads end before what they use is closed
         frames = opened.enter_context(closing(threaded(reader.frames(skip=again), 3)))
         found = opened.enter_context(closing(threaded(find(frames, finder, finder.reset, lambda: finder.gone), 3)))
-        halves = draw(bridge(found), pipeline.draw, pipeline.reset, build.hidden(options.face, options.guard.others))
+        seen = foresee(found) if options.face == "enrolled" else found
+        halves = draw(bridge(seen), pipeline.draw, pipeline.reset, build.hidden(options.face, options.guard.others))
         drawn = opened.enter_context(closing(threaded(halves, 3)))
         made = opened.enter_context(closing(threaded(blend(drawn, pipeline.blend, guard), 3)))
         for item in made:
