@@ -20,7 +20,8 @@ from livepaste.checkpoint import generation_folders, has_begun, newest_generatio
 from livepaste.clip_run import still_gone
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import CheckpointError, LivepasteError, OptionError
-from livepaste.guard import hide_faces, make_cover
+from livepaste.guard import make_cover
+from livepaste.hide import hide_faces
 from livepaste.masks import build_mask
 from livepaste.options import SWAPPED_CHOICES, BlendOptions, LiveOptions, as_float, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped

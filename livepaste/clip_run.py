@@ -15,7 +15,8 @@ import numpy as np
 from livepaste.align import distance, width
 from livepaste.cuts import Cuts
 from livepaste.errors import LivepasteError
-from livepaste.guard import Guard, hide_faces
+from livepaste.guard import Guard
+from livepaste.hide import hide_faces
 from livepaste.pipeline import Swapped
 from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame, Mark

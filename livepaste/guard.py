@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from livepaste.errors import ClipError, OptionError
 from livepaste.options import GuardOptions
 from livepaste.pictures import read_picture
-from livepaste.types import Face, Mark
+from livepaste.types import Mark
 
 HOLD_S = 0.3
 RAW_S = 1.0  # for which a picture of the camera may stand, passed or as a cover: what is slower stands still
@@ -73,26 +73,6 @@ def fit(image: Picture, size_wh: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"
     out = np.zeros((h, w, 3), np.uint8)
     x, y = (w - inner[0]) // 2, (h - inner[1]) // 2
     out[y : y + inner[1], x : x + inner[0]] = resized
-    return out
-
-
-def hide_faces(image: Picture, faces: Iterable[Face]) -> Picture:
-    """A copy with every given face under a blurred ellipse that covers hairline to chin."""
-    out = image.copy()
-    h, w = image.shape[:2]
-    for face in faces:
-        low, high = face.points_xyz[:, :2].min(0), face.points_xyz[:, :2].max(0)
-        centre, radii = (low + high) / 2 - [0, 0.08 * (high - low)[1]], 0.72 * (high - low) + 2
-        x0, y0 = np.clip(np.floor(centre - radii), 0, (w, h)).astype(int)
-        x1, y1 = np.clip(np.ceil(centre + radii) + 1, 0, (w, h)).astype(int)
-        if x1 <= x0 or y1 <= y0:
-            continue
-        region = out[y0:y1, x0:x1]
-        blurred = cv2.resize(cv2.resize(region, (5, 6), interpolation=cv2.INTER_AREA), (x1 - x0, y1 - y0))
-        inside = np.zeros(region.shape[:2], np.uint8)
-        at = (int(centre[0]) - x0, int(centre[1]) - y0)
-        cv2.ellipse(inside, (int(at[0]), int(at[1])), (int(radii[0]), int(radii[1])), 0, 0, 360, 255, -1)
-        region[inside > 0] = blurred[inside > 0]
     return out
 
 

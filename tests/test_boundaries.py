@@ -53,6 +53,7 @@ LAYER = {
             "likeness",
             "recognition",
             "choice",
+            "hide",
         ),
         1,
     ),

@@ -15,7 +15,7 @@ from livepaste import watcher
 from livepaste.actors.motion import perform
 from livepaste.build_live import Changes, LiveStages, Mirrored, Settings, safe
 from livepaste.devices.memory import MemorySource
-from livepaste.guard import hide_faces
+from livepaste.hide import hide_faces
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions, LiveOptions
 from livepaste.pipeline import Pipeline, Swapped
