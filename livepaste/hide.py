@@ -35,9 +35,9 @@ def hide_faces(image: UInt8[np.ndarray, "h w 3"], faces: Iterable[Face]) -> UInt
         outside = np.full(region.shape[:2], 255, np.uint8)
         corners = np.rint((outline - (x0, y0)) * (1 << _SHIFT)).astype(np.int32)
         cv2.fillPoly(outside, [corners], 0, shift=_SHIFT)
-        # 1 inside, falling off outside only
-        hidden = np.clip(1 - cv2.distanceTransform(outside, cv2.DIST_L2, 3) / np.float32(edge), 0, 1)[..., None]
-        region[:] = np.rint(region + hidden * (blurred.astype(np.float32) - region))
+        # 0 inside, rising outside only
+        shown = np.minimum(cv2.distanceTransform(outside, cv2.DIST_L2, 3) * np.float32(1 / edge), 1)
+        region[:] = cv2.blendLinear(region, blurred, shown, 1 - shown)
     return out
 
 
