@@ -16,6 +16,7 @@ from livepaste.checkpoint import Generation, newest_generation, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
+from livepaste.hide import grown
 from livepaste.likeness import enrolled
 from livepaste.limits import limit_of
 from livepaste.masks import ONLY_OFF
@@ -86,7 +87,7 @@ def hidden(face: str, others: str) -> Callable[[Found], tuple[Face, ...]]:
     """Which faces of a clip's frame must not be seen: with ``all``, nobody's is left bare who was lost for a moment."""
     rest = chooser(face)[1] if others == "blur" else (lambda faces: ())
     lost = still_gone if face == "all" or others == "blur" else (lambda faces, gone: ())
-    return lambda item: (*rest(item.faces), *lost(item.faces, item.gone))
+    return lambda item: (*rest(item.faces), *(grown(face) for face in lost(item.faces, item.gone)))
 
 
 def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:

@@ -21,7 +21,7 @@ from livepaste.clip_run import still_gone
 from livepaste.devices import SINKS, SOURCES
 from livepaste.errors import CheckpointError, LivepasteError, OptionError
 from livepaste.guard import make_cover
-from livepaste.hide import hide_faces
+from livepaste.hide import grown, hide_faces
 from livepaste.masks import build_mask
 from livepaste.options import SWAPPED_CHOICES, BlendOptions, LiveOptions, as_float, one_of, size_wh
 from livepaste.pipeline import Drawn, Pipeline, Swapped
@@ -277,7 +277,7 @@ class LiveStages:
             self._aside.pop(min(self._aside), None)
         return found
 
-    def _set_aside(self, index: int) -> Aside:
+    def _aside_of(self, index: int) -> Aside:
         aside = self._aside.get(index, Aside())
         for old in list(self._aside):  # frames between were dropped
             if old <= index:
@@ -291,11 +291,11 @@ class LiveStages:
             return None
         self._take_up_changes(pipeline)
         _, others = build.chooser(self._settings.face)
-        aside = self._set_aside(frame.index)
+        aside = self._aside_of(frame.index)
         # with `all`, who was lost lately: of those who are swapped nobody is left bare for it
         gone = still_gone(faces, aside.gone) if self._settings.face == "all" else ()
         if gone:
-            frame = Frame(hide_faces(frame.image, gone), frame.time, frame.index)
+            frame = Frame(hide_faces(frame.image, map(grown, gone)), frame.time, frame.index)
         if self._watcher is not None:
             if not self._watched():  # nobody knows who else is there: no frame is safe
                 return None

@@ -17,7 +17,7 @@ from livepaste.types import Face
 _WAIT = Fraction(10)
 _CLEARLY = 1.2  # times wider: who is the largest does not change with every breath
 # Cosines of likenesses: under the first, who was the enrolled one is it no more; by the second another must be more alike.
-_STILL_FAMILIAR, _MORE_FAMILIAR = 0.6, 0.15
+_STILL_FAMILIAR, _MORE_FAMILIAR = 0.66, 0.15
 
 
 @dataclass

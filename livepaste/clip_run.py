@@ -22,6 +22,7 @@ from livepaste.trouble import Trouble
 from livepaste.types import Face, Frame, Mark
 
 BRIDGE = Fraction(1, 2)  # seconds: longer gaps are a face that is gone
+_STEP = 0.4  # of a face's size: nobody goes further from frame to frame
 T = TypeVar("T")
 _END = object()
 
@@ -98,13 +99,15 @@ def find(
 
 
 def foresee(found: Iterable[Found], within: Fraction = BRIDGE) -> Iterator[Found]:
-    """Mark who is chosen in the frames before, too, in which they were there and nobody was: who somebody is takes a few looks."""
+    """Mark who is chosen in the frames before, too, in which they were there and nobody was: who somebody is takes a few looks.
+
+    Only as far back as the face is where it was, from frame to frame: a number alone may have been another's.
+    """
     waiting: deque[Found] = deque()
     for item in found:
-        chosen = next((face.track for face in item.faces if face.chosen), None)
+        chosen = next((face for face in item.faces if face.chosen), None)
         if item.cut or chosen is not None:
-            for earlier in waiting:
-                yield earlier if item.cut else _marked(earlier, chosen)
+            yield from waiting if item.cut else _marked(waiting, chosen)
             waiting.clear()
         if chosen is not None:
             yield item
@@ -115,9 +118,17 @@ def foresee(found: Iterable[Found], within: Fraction = BRIDGE) -> Iterator[Found
     yield from waiting
 
 
-def _marked(item: Found, track: int | None) -> Found:
-    faces = (replace(face, chosen=face.track == track) for face in item.faces)
-    return replace(item, faces=tuple(sorted(faces, key=lambda face: not face.chosen)))
+def _marked(waiting: Iterable[Found], chosen: Face) -> list[Found]:
+    """The same frames, with ``chosen``, who is there after them, marked back to where they came or jumped."""
+    items = list(waiting)
+    for i in reversed(range(len(items))):
+        here = next((f for f in items[i].faces if f.track == chosen.track), None)
+        if here is None or distance(here.points_xyz, chosen.points_xyz) > _STEP:
+            break
+        chosen = replace(here, chosen=True)
+        others = (face for face in items[i].faces if face is not here)
+        items[i] = replace(items[i], faces=(chosen, *others))
+    return items
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +174,8 @@ def _between(before: _Seen, item: Found, after: Face, after_time: Fraction) -> F
     share = float((item.frame.time - before.time) / (after_time - before.time))
     points = ((1 - share) * before.face.points_xyz + share * after.points_xyz).astype(np.float32)
     face = replace(after, points_xyz=points, score=min(before.face.score, after.score))
+    if any(_near(face, other) for other in item.faces):  # seen there, under another number: not twice
+        return item
     faces = [*item.faces, face]
     return replace(item, faces=tuple(sorted(faces, key=lambda f: not f.chosen)), failed=False)
 

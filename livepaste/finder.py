@@ -112,7 +112,7 @@ class Finder:
     @property
     def gone(self) -> tuple[Face, ...]:
         """Where people were last seen that the last frame lost, or one within the second before it."""
-        return tuple(t.face for t in self._lost if t.number not in self._pictured)
+        return tuple(t.face for t in self._lost)
 
     def expect(self, points: np.ndarray, time: Fraction) -> None:
         """Go on with a face that was there, at ``time``, before this finder was: it is looked for where it was."""
@@ -156,6 +156,7 @@ class Finder:
         )
         for track in (*self._tracks, *self._lost):
             track.number = changed.get(track.number, track.number)
+        self._portraits.forget({*self._recognition.crowded, *changed, *changed.values()})
 
     def _familiar(self) -> dict[int, float]:
         """By track, how alike the enrolled wearers those are that were looked at."""
@@ -166,8 +167,7 @@ class Finder:
 
     def _tell_pictures(self, image: np.ndarray, time: Fraction) -> None:
         """Which tracks are pictures."""
-        known: dict[int, np.ndarray | None] = {t.number: None for t in self._lost}
-        self._pictured = self._portraits(image, time, known | {t.number: t.points for t in self._tracks})
+        self._pictured = self._portraits(image, time, {t.number: t.points for t in self._tracks})
         if self._choice.track in self._pictured:
             self._choice.reset()
         if self._pictured and not self._told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -39,6 +40,12 @@ def hide_faces(image: UInt8[np.ndarray, "h w 3"], faces: Iterable[Face]) -> UInt
         shown = np.minimum(cv2.distanceTransform(outside, cv2.DIST_L2, 3) * np.float32(1 / edge), 1)
         region[:] = cv2.blendLinear(region, blurred, shown, 1 - shown)
     return out
+
+
+def grown(face: Face, by: float = 1.4) -> Face:
+    """The face, larger: of who was lost and may have moved since."""
+    middle = (face.points_xyz.min(0) + face.points_xyz.max(0)) / 2
+    return replace(face, points_xyz=(middle + (face.points_xyz - middle) * by).astype(np.float32))
 
 
 def _outline(points_xyz: np.ndarray) -> Float64[np.ndarray, "n 2"]:

@@ -1,4 +1,4 @@
-"""Who is who among followed faces: everybody keeps one number, who crosses another and who was away for a moment.
+"""Who is who among several followed faces: everybody keeps one number, who crosses another and who was away for a moment.
 
 Where faces meet, the mesh of the one behind jumps to the one in front; which number comes out on which side is chance.
 So every track keeps what its face looks like (:mod:`livepaste.likeness`), which is not added to while another is near.
@@ -8,6 +8,7 @@ was there before.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -21,9 +22,11 @@ from livepaste.likeness import FAMILIAR, alike, describe, unit
 _NEAR = 1.0  # widths between centres at which meshes may be changed for each other
 _LOOKS = 3  # after which something is said about a face
 _EVERY = 3  # frames between two looks at a face that is known
-_REMEMBERED, _RECENT = 30, 5  # looks that count, about: for what somebody looks like, and for who is there now
+_REMEMBERED, _RECENT = 30, 4  # looks that count: for what somebody looks like, and for who is there now
 _CLEARLY = 0.15  # of the cosines' mean by which numbers must fit better the other way round
-_TURNED_DEG = 35.0  # a face turned further shows too little of itself
+_TURNED_DEG = 45.0  # a face turned further shows too little of itself
+_ANOTHER = 0.4  # cosine of a look to those just before it under which it is somebody else's face
+_STALE = 30  # frames after which a look says nothing of who is there now
 _AWAY = 300  # frames after which nobody is taken for who left
 
 
@@ -31,19 +34,13 @@ _AWAY = 300  # frames after which nobody is taken for who left
 class _Known:
     """What a face looks like."""
 
-    most: int  # looks that count
-    total: np.ndarray | None = None
-    looks: int = 0
-
-    def add(self, likeness: np.ndarray) -> None:
-        kept = min(1.0, (self.most - 1) / max(1, self.looks))
-        self.total = likeness if self.total is None else self.total * kept + likeness
-        self.looks = min(self.looks + 1, self.most)
+    seen: deque[np.ndarray]  # the last looks
+    at: int = 0  # number of the call with the last one
 
     @property
     def likeness(self) -> np.ndarray | None:
         """Of unit length; None before there were enough looks."""
-        return unit(self.total) if self.total is not None and self.looks >= _LOOKS else None
+        return unit(np.sum(self.seen, axis=0)) if len(self.seen) >= _LOOKS else None
 
 
 @dataclass
@@ -51,12 +48,12 @@ class Recognition:
     """Call it with every frame in order. ``always``: look at somebody who is alone, too."""
 
     always: bool = False
+    crowded: frozenset[int] = field(default=frozenset(), init=False)  # tracks that were near another in the last frame
     _known: dict[int, _Known] = field(default_factory=dict, init=False)
     _recent: dict[int, _Known] = field(default_factory=dict, init=False)  # since they last were near another
     _met: set[frozenset[int]] = field(default_factory=set, init=False)  # pairs whose numbers are in doubt
-    _away: dict[int, tuple[int, np.ndarray]] = field(
-        default_factory=dict, init=False
-    )  # when who left did, and what they look like
+    # when those left who did, and what they look like
+    _away: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict, init=False)
     _calls: int = field(default=0, init=False)
 
     def reset(self) -> None:
@@ -64,8 +61,9 @@ class Recognition:
         self._known, self._recent, self._met, self._away = {}, {}, set(), {}
 
     def recent(self, track: int) -> np.ndarray | None:
-        """What the face looked like in the last half second or so; None before that was seen."""
-        return self._recent[track].likeness if track in self._recent else None
+        """What the face looked like lately; None before it was seen for a few looks, and when it was not for a second."""
+        recent = self._recent.get(track)
+        return recent.likeness if recent is not None and self._calls - recent.at <= _STALE else None
 
     def _remembered(self, track: int) -> np.ndarray | None:
         return self._known[track].likeness if track in self._known else None
@@ -84,8 +82,12 @@ class Recognition:
             if all(self._remembered(track) is not None for track in pair):
                 self._met.add(pair)
         crowded = {track for pair in near if pair <= faces.keys() for track in pair}
-        for track in crowded:
+        for track in (*crowded, *lost):  # who comes out of it may be somebody else
             self._recent.pop(track, None)
+        for track in crowded:
+            if self._remembered(track) is None:  # what was begun would be of two people
+                self._known.pop(track, None)
+        self.crowded = frozenset(crowded)
         self._look(image, {track: points for track, points in faces.items() if track not in crowded})
         self._calls += 1
         changed = self._returned(faces)
@@ -106,13 +108,17 @@ class Recognition:
 
     def _returned(self, faces: Mapping[int, np.ndarray]) -> dict[int, int]:
         """Whoever of ``faces`` has a new number and is like somebody who left, with the old one."""
+        new = {
+            track: self._known[track].likeness
+            for track in faces
+            if track in self._known and len(self._known[track].seen) == _LOOKS
+        }
+        pairs = (
+            (alike(likeness, self._away[old][1]), track, old) for track, likeness in new.items() for old in self._away
+        )
         back: dict[int, int] = {}
-        for track in faces:
-            known = self._known.get(track)
-            if known is None or known.looks != _LOOKS or known.likeness is None or not self._away:
-                continue
-            old = max(self._away, key=lambda left: alike(known.likeness, self._away[left][1]))
-            if alike(known.likeness, self._away[old][1]) >= FAMILIAR:
+        for cosine, track, old in sorted(pairs, reverse=True):
+            if cosine >= FAMILIAR and track not in back and old in self._away:
                 del self._away[old]
                 back[track] = old
                 self._known[old] = self._known.pop(track)
@@ -121,14 +127,17 @@ class Recognition:
     def _look(self, image: np.ndarray, faces: Mapping[int, np.ndarray]) -> None:
         doubted = {track for pair in self._met for track in pair}
         for track, points in faces.items():
-            known = self._known.setdefault(track, _Known(_REMEMBERED))
-            recent = self._recent.setdefault(track, _Known(_RECENT))
+            known = self._known.setdefault(track, _Known(deque(maxlen=_REMEMBERED)))
+            recent = self._recent.setdefault(track, _Known(deque(maxlen=_RECENT)))
             due = track in doubted or recent.likeness is None or self._calls % _EVERY == track % _EVERY
             if due and (self.always or len(faces) > 1 or doubted) and turned_degrees(points) <= _TURNED_DEG:
                 likeness = describe(image, points)
-                recent.add(likeness)
+                if recent.likeness is not None and alike(likeness, recent.likeness) < _ANOTHER:
+                    recent = self._recent[track] = _Known(deque(maxlen=_RECENT))
+                recent.seen.append(likeness)
+                recent.at = self._calls
                 if track not in doubted:
-                    known.add(likeness)
+                    known.seen.append(likeness)
 
     def _judged(self, a: int, b: int, faces: Mapping[int, np.ndarray]) -> dict[int, int]:
         """Whether two that met have each other's numbers, as soon as those of them who are there were looked at."""

@@ -478,6 +478,22 @@ def test_who_is_known_after_a_few_looks_was_there_before() -> None:
     first = next(iter(foresee([seen(0, 2, 1), seen(1, 1, chosen=1)])))
     assert [f.track for f in first.faces] == [1, 2]  # the chosen one first
 
+    def at(i: int, x: float, *, chosen: bool = False) -> Found:
+        points = np.float32([[x, 0, 0], [x + 100, 100, 0]])
+        return replace(found(i, False), faces=(Face(points, 1.0, 1, chosen=chosen),))
+
+    # its number was another's until it was given back: where it jumps, it was not there
+    assert chosen([at(0, 500), at(1, 480), at(2, 10), at(3, 5, chosen=True)]) == [None, None, 1, 1]
+
+
+def test_a_face_seen_under_another_number_is_not_bridged_beside_itself() -> None:
+    def seen(i: int, **faces: float) -> Found:
+        made = (Face(np.float32([[x, 0, 0], [x + 100, 100, 0]]), 1.0, int(name[1:])) for name, x in faces.items())
+        return replace(found(i, False), faces=tuple(made))
+
+    items = [seen(0, t1=0), seen(1, t0=10), seen(2), seen(3, t1=30)]
+    assert [[f.track for f in item.faces] for item in bridge(items)] == [[1], [0], [1], [1]]
+
 
 def test_enrolled_swaps_the_wearer_of_the_training_and_nobody_else(
     checkpoint: Path, actors, tmp_path: Path, capsys

@@ -143,6 +143,23 @@ def test_the_enrolled_one_is_chosen_and_nobody_else(shots, likenesses, wanted):
     assert all(len(faces) == 1 for faces in gone[1:])
 
 
+@pytest.mark.parametrize("away", [0, 10], ids=["at once", "after a moment"])
+def test_who_takes_the_enrolled_ones_place_is_not_taken_for_them(shots, likenesses, away):
+    """In the very same place, so under the same number: half a second at most."""
+    known = unit(likenesses[0].mean(0))[None]
+    grey = np.full((180, 240, 3), 110, np.uint8)
+    with Finder(max_faces=4, face="enrolled", enrolled=known) as find:
+        for i in range(20):
+            found = find(Frame(shots[0][i].image, Fraction(i, FPS), i))
+        assert found[0].chosen
+        for i in range(20, 20 + away):
+            assert not find(Frame(grey, Fraction(i, FPS), i))
+        after = [find(Frame(shots[1][i % MOMENTS].image, Fraction(i, FPS), i)) for i in range(20 + away, 80 + away)]
+    assert sum(f.chosen for faces in after for f in faces) <= (0 if away else FPS // 2)
+    assert not any(f.chosen for faces in after[FPS // 2 :] for f in faces)
+    assert len(after[-1]) == 1
+
+
 def test_without_anybody_enrolled_nobody_is_chosen(shots):
     with Finder(max_faces=4, face="enrolled") as find:
         for i in range(6):

@@ -13,7 +13,7 @@ from livepaste.errors import ClipError
 from livepaste.options import ClipOptions
 
 SHOWN = 5  # times, in the summary
-RUN_IN_S = 1.0  # of what is done already, looked at again by a resumed run: faces, colours and steadiness carry over
+RUN_IN_S = 3.0  # of what is done already, looked at again by a resumed run: faces, colours, steadiness and what is a picture carry over
 
 
 def run(options: ClipOptions) -> None:
