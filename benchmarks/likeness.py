@@ -12,22 +12,22 @@ import argparse
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
+from stills import each_with_one_face
 
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.head import Head
 from livepaste.actors.motion import perform
 from livepaste.actors.photo import PhotoActor
-from livepaste.cli.extract import PHOTOS
 from livepaste.devices.video_read import ClipReader
-from livepaste.extract import read_photo
-from livepaste.finder import Finder, PhotoFinder
+from livepaste.finder import Finder
 from livepaste.likeness import samples, unit
 from livepaste.mediapipe_graphs import MeshGraph
-from livepaste.squares import square_around
+from livepaste.squares import is_face, square_around
 
 MOMENTS, EVERY, SIZE_WH = 14, 40, (480, 360)
 KEPT, DIRECTIONS, SHRINK = 100, 30, 0.5  # principal components; discriminants; of the mean variance, added to each
@@ -39,7 +39,7 @@ def moments(actor: Head, seed: int, mesh: MeshGraph) -> Iterator[np.ndarray]:
     for k in range(MOMENTS):
         shot = actor.render(performance, k * EVERY, SIZE_WH, background_seed=seed * 20 + k)
         found = mesh(shot.image, [square_around(shot.points_xyz)])[0]
-        if found is not None and found[1] > 0.5:
+        if is_face(found, shot.image):
             yield samples(shot.image, found[0])
             yield samples(worn(shot.image, np.random.default_rng([seed, k])), found[0])
 
@@ -99,8 +99,10 @@ def check(label: str, vectors: dict[str, np.ndarray], person: dict[str, str], to
 def filmed(path: Path) -> np.ndarray:
     """Samples of every fourth frame's first face."""
     with ClipReader(path) as reader, Finder(max_faces=1) as find:
-        found = [(frame, find(frame)) for frame in reader]
-    return np.stack([samples(frame.image, faces[0].points_xyz) for frame, faces in found[::4] if faces])
+        found = ((frame, find(frame)) for frame in reader)
+        return np.stack(
+            [samples(frame.image, faces[0].points_xyz) for frame, faces in islice(found, 0, None, 4) if faces]
+        )
 
 
 def main() -> None:
@@ -111,14 +113,11 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=100, help="drawn actors beside the stills")
     parser.add_argument("--person", nargs="*", default=[], metavar="NAME=CLIP,CLIP", help="real clips to try it on")
     args = parser.parse_args()
-    mesh, find = MeshGraph(), PhotoFinder()
+    mesh = MeshGraph()
     made: dict[str, list[np.ndarray]] = {}
-    for number, path in enumerate(sorted(p for p in args.stills.iterdir() if p.suffix.lower() in PHOTOS)):
-        image = read_photo(path).image
-        faces = find(image)
-        if len(faces) == 1:
-            made[path.name] = list(moments(PhotoActor(image, faces[0].points_xyz), number, mesh))
-            print(path.name, len(made[path.name]), file=sys.stderr)
+    for number, (path, image, face) in enumerate(each_with_one_face(args.stills, [])):
+        made[path.name] = list(moments(PhotoActor(image, face.points_xyz), number, mesh))
+        print(path.name, len(made[path.name]), file=sys.stderr)
     for number in range(args.drawn):
         made[f"drawn {1000 + number}"] = list(moments(DrawnActor(1000 + number), 1000 + number, mesh))
     out = {name for name in made if any(fnmatch(name, pattern) for pattern in args.without)}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,7 +20,22 @@ import numpy as np
 from livepaste.align import pose_degrees
 from livepaste.cli.extract import PHOTOS
 from livepaste.extract import read_photo
-from livepaste.finder import find_in_photo
+from livepaste.finder import PhotoFinder
+from livepaste.types import Face
+
+
+def each_with_one_face(folder: Path, without: list[str]) -> Iterator[tuple[Path, np.ndarray, Face]]:
+    """Each photo of a folder with its one face; names the others, and says nothing of those that match ``without``."""
+    with closing(PhotoFinder()) as find:
+        for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS):
+            if any(fnmatch(path.name, pattern) for pattern in without):
+                continue
+            image = read_photo(path).image
+            found = find(image)
+            if len(found) == 1:
+                yield path, image, found[0]
+            else:
+                print(f"{path.name}: {len(found)} faces", file=sys.stderr)
 
 
 def main() -> None:
@@ -30,19 +47,13 @@ def main() -> None:
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
     meshes: dict[str, np.ndarray] = {}
-    for path in sorted(p for p in args.photos.iterdir() if p.suffix.lower() in PHOTOS):
-        if any(fnmatch(path.name, pattern) for pattern in args.without):
-            continue
-        found = find_in_photo(read_photo(path).image)
-        if len(found) != 1:
-            print(f"{path.name}: {len(found)} faces", file=sys.stderr)
-            continue
-        yaw = pose_degrees(found[0].points_xyz)[0]
+    for path, _, face in each_with_one_face(args.photos, args.without):
+        yaw = pose_degrees(face.points_xyz)[0]
         if abs(yaw) > args.most_yaw:
             print(f"{path.name}: turned {yaw:.0f} degrees aside", file=sys.stderr)
             continue
         shutil.copyfile(path, args.to / path.name)
-        meshes[path.name] = found[0].points_xyz
+        meshes[path.name] = face.points_xyz
     np.savez(args.to / "meshes.npz", **meshes)
     print(f"{args.to}: {len(meshes)} stills")
 

@@ -370,9 +370,7 @@ class LiveStages:
             known = build.enrolled_in(self._swapper.model, self._settings.face)
             pipeline.options = build.usable(self._settings.blend, self._swapper.model)
             self._enrolled = known
-        except (
-            LivepasteError
-        ) as error:  # a mask of that name does not exist or cannot be loaded, or the model knows nobody
+        except LivepasteError as error:  # a mask that does not exist or cannot be loaded, or a model that knows nobody
             logger.warning("%s; going on as before", error)
             self._settings = before
 

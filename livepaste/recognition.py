@@ -82,8 +82,8 @@ class Recognition:
             if all(self._remembered(track) is not None for track in pair):
                 self._met.add(pair)
         crowded = {track for pair in near if pair <= faces.keys() for track in pair}
-        for track in (*crowded, *lost):  # who comes out of it may be somebody else
-            self._recent.pop(track, None)
+        # who was lost or near another may be somebody else
+        self._recent = {t: recent for t, recent in self._recent.items() if t in faces and t not in crowded}
         for track in crowded:
             if self._remembered(track) is None:  # what was begun would be of two people
                 self._known.pop(track, None)
@@ -100,7 +100,6 @@ class Recognition:
     def _leave(self, everybody: Collection[int]) -> None:
         """Remember those for a while who are followed no more."""
         self._away = {track: left for track, left in self._away.items() if self._calls - left[0] < _AWAY}
-        self._recent = {track: recent for track, recent in self._recent.items() if track in everybody}
         for track in self._known.keys() - everybody:
             likeness = self._known.pop(track).likeness
             if likeness is not None:

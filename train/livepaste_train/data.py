@@ -92,8 +92,9 @@ def likeness(faceset: FaceSet) -> list[float]:
     """What the person looks like, for ``--face enrolled``: the mean of up to ``SEEN`` faces spread over the set, those looking aside left out."""
     usual = [row for row in faceset.rows if turned_of(*row.pose[:2]) <= SEEN_DEG] or faceset.rows
     rows = usual[:: -(-len(usual) // SEEN)]
-    total = sum((describe(faceset.image(row), row.crop_points()) for row in rows), np.float32(0))
-    return [round(float(value), 4) for value in unit(total)]
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(lambda row: describe(faceset.image(row), row.crop_points()), rows))
+    return [round(float(value), 4) for value in unit(np.sum(seen, axis=0))]
 
 
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
