@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,8 @@ from jaxtyping import install_import_hook
 install_import_hook("livepaste", "type_checker.check")  # before anything of it is imported
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Steps are few here and compiling takes most of the time: half of it goes into making them faster. The demo, which trains for a while,
-# does without this.
+# Most programs run once or twice here and compiling takes most of the time: half of it goes into making them faster. Trainings of many
+# steps do without this (as_users_compile).
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 # Every training here is the same program: compiled once, for this process, the workers it starts and what those start.
@@ -103,6 +104,20 @@ def small_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextmanager
+def compiled_as_users_do() -> Iterator[None]:
+    """A training's own programs, and all of a process started here, are compiled as anywhere else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS", raising=False)
+        yield
+
+
+@pytest.fixture
+def as_users_compile() -> Iterator[None]:
+    with compiled_as_users_do():
+        yield
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, facesets: tuple[Path, Path], small_recipe: Path) -> Path:
     """A checkpoint of the real training loop, six steps long: whole, if not beautiful. Made once for all workers."""
@@ -122,7 +137,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, facesets: tuple[Path, P
         try:
             options = TrainOptions(persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(to), recipe=str(small_recipe),
                                    steps=6, save_every=2, show_every=2, from_="none")  # fmt: skip
-            Trainer(options, lambda progress: None).run()
+            with compiled_as_users_do():
+                Trainer(options, lambda progress: None).run()
         finally:
             (shared / "ended").touch()
     return to

@@ -33,6 +33,8 @@ from livepaste.faceset import read_faceset
 from livepaste.limits import limit_of
 from livepaste.runtime import Session
 
+pytestmark = pytest.mark.usefixtures("as_users_compile")
+
 
 def options(facesets, recipe, to, **more) -> TrainOptions:
     given = {"steps": 8, "save_every": 2, "show_every": 4, "from_": "none", **more}
