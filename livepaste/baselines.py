@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
+from jaxtyping import Bool
 
 from livepaste.align import Alignment, align, crop
-from livepaste.blend import blend
+from livepaste.blend import blend, to_frame
 from livepaste.faceset import FaceSet
 from livepaste.types import Face, Frame
 
@@ -52,6 +53,15 @@ def ceiling(worn: np.ndarray, truth: np.ndarray, points: np.ndarray, mask: np.nd
     """The truth itself, down to the model's resolution and back."""
     alignment = align(points, resolution, coverage)
     return _laid(worn, crop(truth, alignment).astype(np.float32) / 255, alignment, mask)
+
+
+def through_crop(
+    mask: Bool[np.ndarray, "h w"], points: np.ndarray, resolution: int, coverage: float
+) -> Bool[np.ndarray, "h w"]:
+    """The true mask itself, down to the model's resolution and back: how well a mask of the crop can know the frame's edge."""
+    alignment = align(points, resolution, coverage)
+    h, w = mask.shape
+    return to_frame(crop(mask.astype(np.uint8) * 255, alignment), alignment, (0, 0, w, h)) > 127
 
 
 def rectangle(worn: np.ndarray, truth: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

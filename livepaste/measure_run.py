@@ -14,11 +14,12 @@ import numpy as np
 
 from livepaste import measures
 from livepaste.align import pose_degrees
-from livepaste.baselines import Find, ceiling, pasted_mean, rectangle
+from livepaste.baselines import Find, ceiling, pasted_mean, rectangle, through_crop
 from livepaste.errors import TruthError
 from livepaste.truth_folder import Truth, read_picture
 from livepaste.types import Frame
 
+AT_REST = 0.003  # of the face's width: by less than that landmarks move, on average, while a head is held still
 OWN = ""  # among masks by name, the one that the output was blended with
 
 
@@ -107,20 +108,27 @@ def rows(inputs: Inputs, find: tuple[Find, Find, Find]) -> Iterator[Row]:
         numbers |= _landmarks(find, out, truth)
         for name, mask in masks.items():
             numbers |= _of_mask(f"_{name}" if name else "", mask, true_mask, hidden, face_px)
+        if points is not None:
+            through = through_crop(true_mask, points, inputs.resolution, inputs.coverage)
+            for name, value in _of_mask("", through, true_mask, None, face_px).items():
+                numbers[f"ceiling_{name}"] = value
         if OWN in masks:
             numbers["seam"], numbers["band_sharpness"] = measures.seam(shown, worn, masks[OWN], face_px)
             if points is not None:
                 box, pasted = rectangle(worn, truth, points)
                 numbers["seam_rectangle"] = measures.seam(pasted, worn, box, face_px)[0]
         change = measures.noise_change(inputs.truth.noise_sigma)
-        moving = {"flicker": out, "flicker_unswapped": worn}
+        moving = {"flicker": out, "flicker_unswapped": worn, "flicker_ceiling": laid["ceiling"]}
         if inputs.unsteadied is not None:
             moving["flicker_unsteadied"] = pictures["the output without a filter"]
         if last and change:
             both = region & last["mask"]
             for name, picture in moving.items():
                 numbers[name] = measures.flicker((last[name], picture), (last["truth"], truth), both) / change
-        last = {**moving, "truth": truth, "mask": true_mask}
+            if points is not None and "points" in last:
+                moved = float(np.abs(points[:, :2] - last["points"][:, :2]).mean()) / face_px
+                numbers["flicker_at_rest" if moved < AT_REST else "flicker_in_motion"] = numbers["flicker"]
+        last = {**moving, "truth": truth, "mask": true_mask, **({} if points is None else {"points": points})}
         view = {"input": worn, "swapped": shown, "truth": truth}
         if OWN in masks:
             view["mask"] = masks[OWN].astype(np.uint8) * 255
@@ -231,11 +239,16 @@ def summary(table: Iterable[Row], truth: Truth) -> dict[str, Any]:
             for measure in _BY_KIND
             if f"{measure}{name}" in sums
         },
+        "mask_iou_ceiling": mean("ceiling_mask_iou"),
+        "mask_boundary_f_ceiling": mean("ceiling_mask_boundary_f"),
         "seam": mean("seam"),
         "seam_rectangle": mean("seam_rectangle"),
         "band_sharpness": mean("band_sharpness"),
         "flicker": mean("flicker"),
+        "flicker_at_rest": mean("flicker_at_rest"),
+        "flicker_in_motion": mean("flicker_in_motion"),
         "flicker_unswapped": mean("flicker_unswapped"),
+        "flicker_ceiling": mean("flicker_ceiling"),
         **({"flicker_unsteadied": mean("flicker_unsteadied")} if "flicker_unsteadied" in sums else {}),
         "expression_error": mean("expression_error"),
         "pose_error_deg": mean("pose_error_deg"),

@@ -9,6 +9,7 @@ import pytest
 
 from livepaste import measures
 from livepaste.actors.truth import write_truth
+from livepaste.align import mean_mesh
 from livepaste.cli import main
 from livepaste.devices.video import write_video
 from livepaste.errors import TruthError
@@ -109,6 +110,41 @@ def test_numbers_are_not_written_over_the_clip(tmp_path: Path, capsys) -> None:
     assert main(["measure", str(out), "--truth", str(tmp_path), "--json", str(out)]) == 1
     assert "--json" in capsys.readouterr().err
     assert out.read_bytes() == b"a clip"
+
+
+def test_flicker_is_told_apart_by_motion_and_the_mask_has_a_ceiling(tmp_path: Path) -> None:
+    for name in ("truth", "mask", "truth_mask"):
+        (tmp_path / name).mkdir()
+    grey = np.full((96, 128, 3), 100, np.uint8)
+    mask = cv2.circle(np.zeros((96, 128), np.uint8), (60, 50), 30, 255, -1)
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "truth" / f"{i:06d}.png"), grey)
+        for name in ("mask", "truth_mask"):
+            cv2.imwrite(str(tmp_path / name / f"{i:06d}.png"), mask)
+    out = [Frame(np.full_like(grey, level), Fraction(i), i) for i, level in enumerate((110, 112, 120))]
+    wearer = [Frame(grey, Fraction(i), i) for i in range(3)]
+    template = mean_mesh().points_xyz
+    where = [np.float32([30, 20, 0]), np.float32([30.1, 20, 0]), np.float32([32, 20, 0])]
+
+    def measured(resolution: int) -> dict[str, object]:
+        faces = iter(where)
+        truth = Truth(tmp_path, 3, Fraction(25), 2.5, "a test")
+        inputs = Inputs(truth=truth, out=out, wearer=wearer, masks=list(masks_in(tmp_path / "mask", truth)), mean=None,
+                        resolution=resolution, coverage=1.9, feather=0.05)  # fmt: skip
+        here = [lambda image: (Face((60 * template + next(faces)).astype(np.float32)),), lambda image: (), lambda image: ()]
+        return compare(inputs, tuple(here))
+
+    numbers = measured(112)
+    unit = measures.noise_change(2.5)
+    assert numbers["flicker_at_rest"] == pytest.approx(2 / unit, abs=1e-3)  # of the second frame, moved by a tenth of a pixel
+    assert numbers["flicker_in_motion"] == pytest.approx(8 / unit, abs=1e-3)
+    assert numbers["flicker"] == pytest.approx(5 / unit, abs=1e-3)
+    assert numbers["flicker_ceiling"] == pytest.approx(0, abs=0.05)  # the truth, which stands still
+    assert numbers["mask_iou"] == 1
+    coarse = measured(12)
+    assert 0.98 < numbers["mask_iou_ceiling"] < 1
+    assert coarse["mask_iou_ceiling"] < numbers["mask_iou_ceiling"] - 0.01
+    assert coarse["mask_boundary_f_ceiling"] < numbers["mask_boundary_f_ceiling"]
 
 
 def test_frames_in_which_no_face_is_found_are_measured_too(tmp_path: Path) -> None:
