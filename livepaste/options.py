@@ -49,14 +49,18 @@ def as_float(what: str, value: float) -> float:
         raise OptionError(f"{what} is too large a number") from error
 
 
+_MASKS = (
+    "masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), "
+    "person and hands (by mediapipe's models, slower; beside occlusion, hands is asked only while something is in front), "
+    "parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlendOptions:
     """How the persona is laid over the frame; `--settings FILE.toml` may change these while live."""
 
-    mask: str = option(
-        "hull+learned+occlusion",
-        help="masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), person and hands (by mediapipe's models, slower), parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name",
-    )
+    mask: str = option("hull+learned+occlusion", help=_MASKS)
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("skin", help="color match: none, mean-std, skin, mkl, histogram, sot")
     blend: str = option(
@@ -81,6 +85,13 @@ class BlendOptions:
         within("scale", self.scale, 0.5, 2.0)
         for value in self.offset:
             within("offset", value, -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBlendOptions(BlendOptions):
+    """The same for recorded clips, which nobody waits for: hands are looked at twice."""
+
+    mask: str = option("hull+learned+occlusion+hands", help=_MASKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +164,7 @@ class ClipOptions:
     resume: bool = option(False, help="go on where a killed run stopped")
     overwrite: bool = option(False, help="replace an existing output, and what an unfinished run left of it")
     threads: int = option(1, help="CPU threads of the network")
-    blend: BlendOptions = option(BlendOptions(), help="")
+    blend: ClipBlendOptions = option(ClipBlendOptions(), help="")
     guard: GuardOptions = option(GuardOptions(), help="")
 
     def __post_init__(self) -> None:

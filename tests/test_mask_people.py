@@ -14,7 +14,7 @@ from livepaste.build import usable
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hands import EVERY, Hands, hand_mask
 from livepaste.masks.person import Person, upright_square
-from livepaste.options import BlendOptions
+from livepaste.options import BlendOptions, ClipOptions, LiveOptions
 from livepaste.types import Frame, Swap
 
 SIZE = (640, 360)
@@ -97,6 +97,35 @@ def test_while_no_hand_is_there_it_looks_at_every_third_frame_and_then_at_each(a
     assert len(looks) == 6 / EVERY
     assert [at(hand, i) for i in range(6, 10)] == [0.0] * 4
     assert len(looks) == 2 + 4
+
+
+def test_beside_occlusion_hands_are_looked_for_only_while_something_is_there(actors, monkeypatch) -> None:
+    looks, look = [], Hands.__call__
+    monkeypatch.setattr(
+        Hands, "__call__", lambda self, context: looks.append(context.frame.index) or look(self, context)
+    )
+    there = next(i for i in range(60) if context_of(actors[1], i, ("hand",))[2].sum() > 800)
+    hand, _, hidden = context_of(actors[1], there, ("hand",))
+    bare = context_of(actors[1], there)[0]
+    memory: dict = {}
+    made = {}
+    for name in ("hull+occlusion+hands", "hull+occlusion"):
+        mask = build_mask(name)
+        memory.clear()
+        for i in range(6):
+            assert mask(replace(bare, frame=replace(bare.frame, index=i), memory=memory)).max() == 1
+        assert looks == []
+        made[name] = mask(replace(hand, frame=replace(hand.frame, index=6), memory=memory))
+        assert looks == ([6] if "hands" in name else [])
+        looks.clear()
+    both, alone = made.values()
+    assert (both <= alone).all()
+    assert both[hidden].mean() < min(0.05, alone[hidden].mean())
+
+
+def test_clips_are_looked_at_for_hands_and_calls_are_not_kept_waiting() -> None:
+    assert ClipOptions(source="a.mp4", to="b.mp4").blend.mask == "hull+learned+occlusion+hands"
+    assert LiveOptions().blend.mask == "hull+learned+occlusion"
 
 
 def test_a_person_is_told_from_the_room(actors) -> None:

@@ -131,12 +131,18 @@ def test_flicker_is_told_apart_by_motion_and_the_mask_has_a_ceiling(tmp_path: Pa
         truth = Truth(tmp_path, 3, Fraction(25), 2.5, "a test")
         inputs = Inputs(truth=truth, out=out, wearer=wearer, masks=list(masks_in(tmp_path / "mask", truth)), mean=None,
                         resolution=resolution, coverage=1.9, feather=0.05)  # fmt: skip
-        here = [lambda image: (Face((60 * template + next(faces)).astype(np.float32)),), lambda image: (), lambda image: ()]
+        here = [
+            lambda image: (Face((60 * template + next(faces)).astype(np.float32)),),
+            lambda image: (),
+            lambda image: (),
+        ]
         return compare(inputs, tuple(here))
 
     numbers = measured(112)
     unit = measures.noise_change(2.5)
-    assert numbers["flicker_at_rest"] == pytest.approx(2 / unit, abs=1e-3)  # of the second frame, moved by a tenth of a pixel
+    assert numbers["flicker_at_rest"] == pytest.approx(
+        2 / unit, abs=1e-3
+    )  # of the second frame, moved by a tenth of a pixel
     assert numbers["flicker_in_motion"] == pytest.approx(8 / unit, abs=1e-3)
     assert numbers["flicker"] == pytest.approx(5 / unit, abs=1e-3)
     assert numbers["flicker_ceiling"] == pytest.approx(0, abs=0.05)  # the truth, which stands still
@@ -276,3 +282,15 @@ def test_colour_error_is_ciede2000(a: tuple, b: tuple, expected: float) -> None:
 def test_lab_by_hand() -> None:
     lab = measures.to_cielab(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
     np.testing.assert_allclose(lab, [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]], atol=0.02)
+
+
+def test_what_is_outlined_counts_inside_the_face_only(benchmark_script) -> None:
+    outlines = benchmark_script("outlines")
+    face = np.float32([[10, 10], [49, 10], [49, 49], [10, 49], [30, 30]])
+    hand = [np.float32([[30, 30], [79, 30], [79, 79], [30, 79]])]
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:, :40] = 255
+    over, whole = outlines.painted(hand, face, mask)
+    assert whole == pytest.approx(400, abs=2)
+    assert over == pytest.approx(200, abs=2)  # columns 30 to 39 of 30 to 49
+    assert outlines.painted(hand, face - 60, mask) == (0, 0)

@@ -85,6 +85,11 @@ class Clear:
         context.memory["occlusion"] = FOLLOWED if there else turn
         return left if there else mask
 
+    @staticmethod
+    def sees(context: Context) -> bool:
+        """Whether something was in front when it last looked."""
+        return context.memory.get("occlusion") == FOLLOWED
+
 
 def _changed(context: Context, mask: np.ndarray) -> bool:
     """Whether some of the face under ``mask`` looks so different from the last frame's that something may have come before it."""
