@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -312,7 +312,12 @@ def test_load_makes_the_picture_that_the_clip_verb_makes(
         made = swapper.swap(empty, Fraction(99))
         assert not made.safe
         np.testing.assert_array_equal(made.image, empty)
-    assert LiveOptions().blend == ClipOptions(source="a", to="b").blend == BlendOptions()
+    assert LiveOptions().blend == BlendOptions()
+    # a clip is looked at for hands too, while something is in front
+    assert asdict(ClipOptions(source="a", to="b").blend) == {
+        **asdict(BlendOptions()),
+        "mask": f"{BlendOptions().mask}+hands",
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"not a clip", None])

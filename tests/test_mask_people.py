@@ -14,7 +14,7 @@ from livepaste.build import usable
 from livepaste.masks import Context, build_mask
 from livepaste.masks.hands import EVERY, Hands, hand_mask
 from livepaste.masks.person import Person, upright_square
-from livepaste.options import BlendOptions, ClipOptions, LiveOptions
+from livepaste.options import BlendOptions
 from livepaste.types import Frame, Swap
 
 SIZE = (640, 360)
@@ -121,11 +121,6 @@ def test_beside_occlusion_hands_are_looked_for_only_while_something_is_there(act
     both, alone = made.values()
     assert (both <= alone).all()
     assert both[hidden].mean() < min(0.05, alone[hidden].mean())
-
-
-def test_clips_are_looked_at_for_hands_and_calls_are_not_kept_waiting() -> None:
-    assert ClipOptions(source="a.mp4", to="b.mp4").blend.mask == "hull+learned+occlusion+hands"
-    assert LiveOptions().blend.mask == "hull+learned+occlusion"
 
 
 def test_a_person_is_told_from_the_room(actors) -> None:
