@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, required=True)
     args = parser.parse_args()
     outlines = {int(index): polygons for index, polygons in json.loads(args.outlines.read_text()).items()}
-    finder, counts = make_finder("auto"), []
+    finder, counts, left_out = make_finder("auto"), [], 0
     with ClipReader(args.clip) as reader:
         for frame in reader.frames():
             faces = finder(frame)
@@ -59,6 +59,9 @@ def main() -> None:
             mask = read_picture(args.masks / f"{frame.index:06d}.png", cv2.IMREAD_GRAYSCALE)
             if mask is None or mask.shape != frame.image.shape[:2]:
                 raise SystemExit(f"{args.masks}: holds no mask of frame {frame.index} of the clip's size")
+            if not mask.any():  # covered or passed: nothing was painted there, and nothing decided
+                left_out += 1
+                continue
             over, whole = painted(outlines[frame.index], faces[0].points_xyz[:, :2], mask)
             if whole:
                 counts.append((over, whole))

@@ -150,7 +150,7 @@ class FrameSwapper:
 def load(
     checkpoint: str | Path | None = None, *, options: BlendOptions | None = None, face: str = "auto", threads: int = 1
 ) -> FrameSwapper:
-    """A swapper for frames from a checkpoint folder (default: the persona that comes with livepaste).
+    """A swapper for frames from a checkpoint folder (default: the persona that comes with livepaste), with the options of ``live``.
 
     Note for calls: unlike the command line, this hands frames without a face back as they are, and
     faces that are turned too far or leave the picture.

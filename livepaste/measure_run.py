@@ -19,7 +19,7 @@ from livepaste.errors import TruthError
 from livepaste.truth_folder import Truth, read_picture
 from livepaste.types import Frame
 
-AT_REST = 0.003  # of the face's width: by less than that landmarks move, on average, while a head is held still
+AT_REST = 0.003  # of the face's width: by less than that a resting face's landmarks move from one frame to the next, on average
 OWN = ""  # among masks by name, the one that the output was blended with
 
 
@@ -118,13 +118,16 @@ def rows(inputs: Inputs, find: tuple[Find, Find, Find]) -> Iterator[Row]:
                 box, pasted = rectangle(worn, truth, points)
                 numbers["seam_rectangle"] = measures.seam(pasted, worn, box, face_px)[0]
         change = measures.noise_change(inputs.truth.noise_sigma)
-        moving = {"flicker": out, "flicker_unswapped": worn, "flicker_ceiling": laid["ceiling"]}
+        moving = {"flicker": out, "flicker_unswapped": worn}
+        if points is not None:
+            moving["flicker_ceiling"] = laid["ceiling"]
         if inputs.unsteadied is not None:
             moving["flicker_unsteadied"] = pictures["the output without a filter"]
         if last and change:
             both = region & last["mask"]
             for name, picture in moving.items():
-                numbers[name] = measures.flicker((last[name], picture), (last["truth"], truth), both) / change
+                if name in last:
+                    numbers[name] = measures.flicker((last[name], picture), (last["truth"], truth), both) / change
             if points is not None and "points" in last:
                 moved = float(np.abs(points[:, :2] - last["points"][:, :2]).mean()) / face_px
                 numbers["flicker_at_rest" if moved < AT_REST else "flicker_in_motion"] = numbers["flicker"]

@@ -51,7 +51,7 @@ def as_float(what: str, value: float) -> float:
 
 _MASKS = (
     "masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), "
-    "person and hands (by mediapipe's models, slower; beside occlusion, hands is asked only while something is in front), "
+    "person and hands (by mediapipe's models, slower; beside occlusion, hands looks while something is in front), "
     "parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name"
 )
 
@@ -89,7 +89,7 @@ class BlendOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBlendOptions(BlendOptions):
-    """The same for recorded clips, which nobody waits for: hands are looked at twice."""
+    """The same for recorded clips, which nobody waits for: a second model looks for hands while something is in front."""
 
     mask: str = option("hull+learned+occlusion+hands", help=_MASKS)
 
@@ -164,7 +164,7 @@ class ClipOptions:
     resume: bool = option(False, help="go on where a killed run stopped")
     overwrite: bool = option(False, help="replace an existing output, and what an unfinished run left of it")
     threads: int = option(1, help="CPU threads of the network")
-    blend: ClipBlendOptions = option(ClipBlendOptions(), help="")
+    blend: ClipBlendOptions = option(ClipBlendOptions(), help="")  # the command line takes its defaults from this class
     guard: GuardOptions = option(GuardOptions(), help="")
 
     def __post_init__(self) -> None:
@@ -247,7 +247,7 @@ class EvalOptions:
     report: str | None = option(None, help="write report.html and measures.json into this folder")
     json: str | None = option(None, help="write the numbers here")
     threads: int = option(1, help="CPU threads of the network")
-    blend: BlendOptions = option(BlendOptions(), help="")
+    blend: ClipBlendOptions = option(ClipBlendOptions(), help="")
 
     def __post_init__(self) -> None:
         if self.truth and self.clip:

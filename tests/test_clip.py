@@ -298,7 +298,7 @@ def test_on_a_full_disk_the_last_good_output_stays_and_one_line_says_it(
 def test_load_makes_the_picture_that_the_clip_verb_makes(
     two: Path, checkpoint: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    """With the same defaults: mask, feather, colour, size, and which face."""
+    """With the same defaults, but for hands, and the same face."""
     made: list[np.ndarray] = []
     real = ClipWriter.write
     monkeypatch.setattr(ClipWriter, "write", lambda self, image, when: made.append(image) or real(self, image, when))

@@ -12,7 +12,8 @@ from livepaste.actors.staging import Stage
 from livepaste.align import align, crop, transform
 from livepaste.build import usable
 from livepaste.masks import Context, build_mask
-from livepaste.masks.hands import EVERY, Hands, hand_mask
+from livepaste.masks.hands import EVERY, UNASKED, Hands, hand_mask
+from livepaste.masks.occlusion import Clear
 from livepaste.masks.person import Person, upright_square
 from livepaste.options import BlendOptions
 from livepaste.types import Frame, Swap
@@ -99,7 +100,9 @@ def test_while_no_hand_is_there_it_looks_at_every_third_frame_and_then_at_each(a
     assert len(looks) == 2 + 4
 
 
-def test_beside_occlusion_hands_are_looked_for_only_while_something_is_there(actors, monkeypatch) -> None:
+def test_beside_occlusion_hands_are_looked_for_while_something_is_there_and_as_long_as_one_is_found(
+    actors, monkeypatch
+) -> None:
     looks, look = [], Hands.__call__
     monkeypatch.setattr(
         Hands, "__call__", lambda self, context: looks.append(context.frame.index) or look(self, context)
@@ -107,20 +110,36 @@ def test_beside_occlusion_hands_are_looked_for_only_while_something_is_there(act
     there = next(i for i in range(60) if context_of(actors[1], i, ("hand",))[2].sum() > 800)
     hand, _, hidden = context_of(actors[1], there, ("hand",))
     bare = context_of(actors[1], there)[0]
-    memory: dict = {}
-    made = {}
-    for name in ("hull+occlusion+hands", "hull+occlusion"):
-        mask = build_mask(name)
-        memory.clear()
-        for i in range(6):
-            assert mask(replace(bare, frame=replace(bare.frame, index=i), memory=memory)).max() == 1
-        assert looks == []
-        made[name] = mask(replace(hand, frame=replace(hand.frame, index=6), memory=memory))
-        assert looks == ([6] if "hands" in name else [])
-        looks.clear()
-    both, alone = made.values()
-    assert (both <= alone).all()
-    assert both[hidden].mean() < min(0.05, alone[hidden].mean())
+
+    def run(name: str, seen: list[Context]) -> list[np.ndarray]:
+        mask, memory = build_mask(name), {}
+        return [mask(replace(c, frame=replace(c.frame, index=i), memory=memory)) for i, c in enumerate(seen, start=1)]
+
+    coming = [bare] * 5 + [hand] * 2
+    both = run("hull+occlusion+hands", coming)
+    assert looks == [6, 7]
+    alone = run("hull+occlusion", coming)
+    assert looks == [6, 7]
+    assert all((a == b).all() for a, b in zip(both[:5], alone))
+    assert (both[6] <= alone[6]).all()
+    assert both[6][hidden].mean() < min(0.05, alone[6][hidden].mean())
+    # what only the hands' model sees is found before long, and stays found until it is gone
+    monkeypatch.setattr(Clear, "sees", staticmethod(lambda context: False))
+    looks.clear()
+    left = run("hull+occlusion+hands", [hand] * (UNASKED + 3) + [bare] * 5)
+    assert looks == [*range(UNASKED, UNASKED + 5)]
+    assert left[-1].max() == 1
+    assert all(mask[hidden].mean() < 0.05 for mask in left[UNASKED - 1 : UNASKED + 3])
+
+
+def test_without_another_face_mask_occlusion_is_one(actors) -> None:
+    context, clear, _ = context_of(actors[1], 12)
+    alone = build_mask("occlusion")(context)
+    for spec in ("occlusion+hands", "hands+occlusion", "parts:-mouth+occlusion"):
+        mask = build_mask(spec)(replace(context, memory={}))
+        assert (mask <= alone + 1e-6).all()
+        assert mask[clear].mean() > 0.8
+        assert mask.mean() < 1.1 * clear.mean()
 
 
 def test_a_person_is_told_from_the_room(actors) -> None:

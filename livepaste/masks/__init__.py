@@ -67,17 +67,16 @@ def build_mask(spec: str) -> Mask:
     """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
     Two tight masks would each take off an edge: beside ``learned`` the ``hull`` is only a bound, wider than a face, and ``occlusion``
-    beside any other only takes off what is in front; ``hands`` beside both is asked only while something is there, for what was not seen
-    of it: it knows a hand's shape, and takes three times as long.
+    beside another face only takes off what is in front. ``hands`` beside both looks while something is there, for what was not seen of
+    it: it knows a hand's shape, and takes three times as long.
     """
     names = [name.strip() for name in spec.split("+")]
     off = hands = None
-    if "occlusion" in names and {*names} != {"occlusion"}:
+    if "occlusion" in names and any(name.partition(":")[0] not in {*ONLY_OFF, "occlusion"} for name in names):
         off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)()
-        names = [name for name in names if name != "occlusion"]
-        if "hands" in names and {*names} != {"hands"}:
-            hands = _made("hands")
-            names = [name for name in names if name != "hands"]
+        if "hands" in names:
+            hands = resolve("mask", "livepaste.masks.hands:Asked", MASKS)()
+        names = [name for name in names if name not in ("occlusion", "hands")]
     parts: list[Mask] = [_made(name) for name in names]
     if "learned" in names:
         bound = resolve("mask", "livepaste.masks.hull:around", MASKS)
@@ -89,8 +88,8 @@ def build_mask(spec: str) -> Mask:
             mask = mask * part(context)
         if off is not None:
             mask = off(context, mask)
-            if hands is not None and off.sees(context):
-                mask = mask * hands(context)
+            if hands is not None:
+                mask = hands(context, mask, off.sees(context))
         return np.clip(mask, 0, 1).astype(np.float32)
 
     return product

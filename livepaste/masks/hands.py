@@ -16,6 +16,10 @@ from livepaste.masks.person import upright_square
 from livepaste.mediapipe_people import HandsGraph
 
 EVERY = 3  # frames, while no hand is at the face; with one there, each
+# frames, a multiple of the above: beside ``occlusion`` it looks at one of so many though nothing is seen there. A clip that is gone on with
+# has then looked before it begins, and what only this model sees is found.
+UNASKED = 15
+FOUND = -1  # no turn: the last look found one
 AROUND, SIDE = 2.6, 512  # crops wide, and pixels, of what it looks at: a hand at the face with its wrist
 PALM = (0, 1, 2, 5, 9, 13, 17)
 FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
@@ -54,11 +58,21 @@ class Hands:
         for points in hands:
             in_frame = transform(points[:, :2], from_seen.astype(np.float32))
             drawn = np.maximum(drawn, hand_mask(transform(in_frame, context.alignment.frame_to_crop), context.size))
-        if drawn.any():
-            context.memory.pop("hands", None)
-        else:
-            context.memory["hands"] = turn
+        context.memory["hands"] = FOUND if drawn.any() else turn
         return 1 - drawn
+
+
+class Asked:
+    """Beside ``occlusion``: it looks while that sees something, and as long as it finds a hand itself."""
+
+    def __init__(self) -> None:
+        self._hands = Hands()
+
+    def __call__(self, context: Context, mask: np.ndarray, seen: bool) -> np.ndarray:
+        """What is left of ``mask``; ``seen``: whether something is in front."""
+        if seen or context.memory.get("hands") == FOUND or context.frame.index % UNASKED == 0:
+            return mask * self._hands(context)
+        return mask
 
 
 def hand_mask(points_xy: Float[np.ndarray, "21 2"], size: int) -> Float32[np.ndarray, "s s"]:
