@@ -18,6 +18,7 @@ from livepaste.checkpoint import newest_generation
 CASTS = [casts.Cast(("drawn:1", "drawn:2"), seed, 12) for seed in (5, 6)]
 GEOMETRY = Geometry(64, 64, 1.9)
 RECIPE = Recipe(resolution=64, batch=4, optimizer="adam", lr=3e-3, steps_per_dispatch=3, warp=0.2)
+NARROW = LightOptions(resolution=64, quarter=16, eighth=32, sixteenth=40, half=8, neck=16, code=40)  # the same in a quarter of the time
 
 
 def test_the_numbers_of_a_mirrored_performance() -> None:
@@ -36,7 +37,7 @@ def test_the_numbers_of_a_mirrored_performance() -> None:
 def test_a_few_steps_of_both_stages_lower_their_losses_and_leave_the_canvases() -> None:
     packed = np.stack([casts.perform_cast((cast, 64, {})) for cast in CASTS])
     logits = base.canvases(packed, GEOMETRY)
-    model = LightBase(LightOptions(resolution=64), 4, len(base.READ) + 2, nnx.Rngs(0))
+    model = LightBase(NARROW, 4, len(base.READ) + 2, nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
     stage = base.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), *map(jnp.asarray, logits), jnp.asarray(base.numbers(CASTS)))  # fmt: skip
     scale = base.identity_rate(params)

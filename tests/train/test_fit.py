@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from livepaste_train import fit, pace
+from livepaste_train.compiling import put
 from livepaste_train.data import Faces, held_out, load_faces, load_side
 from livepaste_train.evaluate import psnr_db, undistorted
 from livepaste_train.options import Recipe, TrainOptions, as_record, changes, read_recipe, seconds
@@ -158,7 +159,7 @@ def test_the_faces_of_every_wearer_are_read_into_the_second_side(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only where processes take signals")
-def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_bit_for_bit(
+def test_a_run_killed_twice_and_stopped_once_ends_in_the_same_parameters_bit_for_bit(
     tmp_path: Path, facesets, small_recipe
 ) -> None:
     command = [sys.executable, "-m", "livepaste", "train", "--persona", str(facesets[0]), "--wearer", str(facesets[1]), "--recipe",
@@ -192,14 +193,14 @@ def test_a_run_killed_three_times_and_stopped_once_ends_in_the_same_parameters_b
 
     # neither the process nor the rhythm of generations may make a difference
     fit.Trainer(options(facesets, small_recipe, whole, steps=12, save_every=12, show_every=12), lambda p: None).run()
-    for after in (0, 2, 4):
+    for after in (0, 2):
         process = sent(signal.SIGKILL, after)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    out, err = ended(sent(signal.SIGTERM, 6))  # what a service is stopped by; Ctrl-C goes the same way
+    out, err = ended(sent(signal.SIGTERM, 4))  # what a service is stopped by; Ctrl-C goes the same way
     assert "the generation is being saved" in err
     stopped = newest_generation(cut).number
-    assert stopped in (6, 8, 10)
+    assert stopped in (4, 6, 8)
     assert f"{stopped} steps in" in " ".join(out.split())
     _, err = ended(started())
     assert f"resumed at step {stopped}" in err
@@ -283,7 +284,7 @@ def breaks(trainer: fit.Trainer, which: Callable[[int], bool]) -> list[float]:
     real, rates = trainer.dispatch, []
 
     def ruined(leaf):
-        return leaf * jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        return put(np.full_like(leaf, np.nan)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     def broken(state, data):
         rates.append(float(state.rate))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -78,6 +78,32 @@ def mask_iou(made: np.ndarray, truth: np.ndarray) -> float:
     return float(((a & b).sum((1, 2, 3)) / np.maximum((a | b).sum((1, 2, 3)), 1)).mean())
 
 
+@lru_cache(4)  # a further training in a process compiles it no more
+def _runner(graph: Any, wearer_picture: bool) -> Callable[..., dict[str, jax.Array]]:
+    def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
+        model = nnx.merge(graph, params)
+        code = model.encode(shown)
+        swapped = model.swap(worn)
+
+        def again(decoder: Any, code: jax.Array, crops: jax.Array, mask: jax.Array) -> jax.Array:
+            """Its own person, lit as in the crop."""
+            return in_light(decoder.picture(code), mask, JAX_OPS.tone_under(crops, mask))
+
+        mask = model.persona.mask(code)
+        drawn = {"persona": again(model.persona, code, shown, mask)}
+        if wearer_picture:
+            drawn["wearer"] = again(model.wearer, swapped["code"], worn, swapped["wearer_mask"])
+        return {
+            **drawn,
+            "persona_mask": mask,
+            "wearer_mask": swapped["wearer_mask"],
+            "swapped": swapped["image"],
+            "swapped_mask": swapped["persona_mask"],
+        }
+
+    return compiled(run)
+
+
 class Validator:
     """Holds the held-out faces on the device and the compiled forward pass."""
 
@@ -87,28 +113,7 @@ class Validator:
         self.persona, (worn, worn_mask) = (crops(faces, geometry, count) for faces in (persona, wearer))
         self.wearer = eight_bits(worn), worn_mask  # the first goes into the export as a PNG, with what is made of it
 
-        def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
-            model = nnx.merge(graph, params)
-            code = model.encode(shown)
-            swapped = model.swap(worn)
-
-            def again(decoder: Any, code: jax.Array, crops: jax.Array, mask: jax.Array) -> jax.Array:
-                """Its own person, lit as in the crop."""
-                return in_light(decoder.picture(code), mask, JAX_OPS.tone_under(crops, mask))
-
-            mask = model.persona.mask(code)
-            drawn = {"persona": again(model.persona, code, shown, mask)}
-            if wearer_picture:
-                drawn["wearer"] = again(model.wearer, swapped["code"], worn, swapped["wearer_mask"])
-            return {
-                **drawn,
-                "persona_mask": mask,
-                "wearer_mask": swapped["wearer_mask"],
-                "swapped": swapped["image"],
-                "swapped_mask": swapped["persona_mask"],
-            }
-
-        self._run: Callable[..., dict[str, jax.Array]] = compiled(run)
+        self._run = _runner(graph, wearer_picture)
 
     def run(self, params: Any) -> dict[str, np.ndarray]:
         """Pictures and masks of the held-out faces."""

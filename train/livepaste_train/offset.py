@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,6 +18,15 @@ from livepaste_train.evaluate import crops, spread
 
 EVERY = 50  # steps: the encoder moves slowly
 COUNT = 96  # faces of each side
+
+
+@lru_cache(4)  # a further training in a process compiles it no more
+def _measurer(graph: Any) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+    # pictures and weights as arguments: as constants, XLA would take seconds to fold them
+    def measured(params: Any, weight: jax.Array, shown: jax.Array) -> jax.Array:
+        return weight @ nnx.merge(graph, params).encode(shown)
+
+    return compiled(measured)
 
 
 class Offset:
@@ -33,12 +44,7 @@ class Offset:
         # of each code in the first coefficient
         self._weight = jnp.asarray(np.linalg.pinv(known, rcond=1e-6)[0], jnp.float32)
         self._shown = jnp.concatenate([crops(side, geometry, COUNT)[0] for side in sides])
-
-        # pictures and weights as arguments: as constants, XLA would take seconds to fold them
-        def measured(params: Any, weight: jax.Array, shown: jax.Array) -> jax.Array:
-            return weight @ nnx.merge(graph, params).encode(shown)
-
-        self._measured = compiled(measured)
+        self._measured = _measurer(graph)
 
     def measure(self, params: Any) -> jax.Array:
         return self._measured(params, self._weight, self._shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from flax import nnx
 
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose, in_light
-from livepaste_train.compiling import compiled, put
+from livepaste_train.compiling import compiled, compiler_options, put
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.losses import LOSSES, features, weighted_mean
 from livepaste_train.optimizers import make_optimizer
@@ -87,6 +88,7 @@ def losses_of(
     return terms
 
 
+@cache  # the same function for the same words, by which make_dispatch knows it again
 def pair_loss(
     geometry: Geometry, recipe: Recipe, compute: Any, *, wearer_picture: bool = True
 ) -> Callable[..., tuple[Array, dict[str, Array]]]:
@@ -146,7 +148,16 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
 
     ``loss(model, data, key, strength, offset)``; ``scale`` is a factor on the rate for each parameter, 0 for what stays as it is.
     Metrics are means over the dispatch. ``compute`` is the dtype of activations and weights inside the step (bfloat16 on accelerators).
+    Asked again for the same, it gives the one it gave, with its compiled programs: the next training in a process starts at once.
     """
+    rates, tree = jax.tree.flatten(scale)
+    return _dispatch(graph, loss, recipe, tuple(rates), tree, compute, tuple(compiler_options().items()))
+
+
+@lru_cache(4)
+def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], recipe: Recipe, rates: tuple[float, ...],
+              tree: Any, compute: Any, _: tuple[tuple[str, int | bool], ...]) -> Dispatch:  # fmt: skip
+    scale = jax.tree.unflatten(tree, rates)
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
 
     def gradient_of(state: TrainState, data: Any) -> tuple[Tree, Array, dict[str, Array]]:
