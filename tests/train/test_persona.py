@@ -14,7 +14,8 @@ from livepaste_train.step import make_dispatch, new_state
 
 GEOMETRY = Geometry(64, 64, 1.9)
 RECIPE = Recipe(resolution=64, batch=4, optimizer="adam", lr=1.5e-3, steps_per_dispatch=5, warp=0.2)
-NARROW = LightOptions(resolution=64, quarter=16, eighth=32, sixteenth=40, half=8, neck=16, code=40)  # the same in a quarter of the time
+# learns the same in a quarter of the time
+NARROW = LightOptions(resolution=64, quarter=16, eighth=32, sixteenth=40, half=8, neck=16, code=40)
 
 
 def test_a_persona_that_anybody_wears_learns_from_others_in_the_same_performance() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache, wraps
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+Made = TypeVar("Made")
 
 # As fast a step as with XLA's defaults (0.83 s against 0.85 on one machine) in two thirds of the time that they take to compile,
 # or less. Level 0 takes half of it, and then a step is 1.45 s. jax 0.10.2, two cores, AVX2.
@@ -47,6 +49,19 @@ def put(values: Any) -> jax.Array:
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     """``jax.jit(function, **how)`` with :func:`compiler_options`."""
     return jax.jit(function, compiler_options=compiler_options(), **how)
+
+
+def kept(make: Callable[..., Made]) -> Callable[..., Made]:
+    """``make``, which gives again what it gave for the same words (hashable ones), as long as XLA is asked for the same.
+
+    So a further training in a process compiles nothing that the one before it did.
+    """
+
+    @lru_cache(4)
+    def made(_: tuple[tuple[str, int | bool], ...], *words: Any) -> Made:
+        return make(*words)
+
+    return wraps(make)(lambda *words: made(tuple(compiler_options().items()), *words))
 
 
 def compiled_side_by_side(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -14,7 +13,7 @@ from flax import nnx
 
 from livepaste.pictures import write_png
 from livepaste_train.augment import Geometry, in_light, sample
-from livepaste_train.compiling import compiled
+from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import Faces
 from livepaste_train.export import eight_bits
 from livepaste_train.ops import JAX_OPS
@@ -33,7 +32,7 @@ def undistorted(packed: np.ndarray | jax.Array, geometry: Geometry) -> tuple[jax
     return pictures[..., :3], pictures[..., 3:]
 
 
-@cache
+@kept
 def _sampler(geometry: Geometry) -> Callable[[np.ndarray], jax.Array]:
     def sampled(packed: jax.Array) -> jax.Array:
         return sample(packed, jnp.arange(CHUNK), jnp.repeat(_STILL, CHUNK, 0), geometry)
@@ -56,7 +55,7 @@ def means(pictures: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, 
     return _means()(pictures, masks)
 
 
-@cache
+@kept
 def _means() -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
     return compiled(
         lambda pictures, masks: (pictures.mean(0), masks.mean(0), JAX_OPS.tone_under(pictures, masks).mean((0, 1, 2)))
@@ -78,7 +77,7 @@ def mask_iou(made: np.ndarray, truth: np.ndarray) -> float:
     return float(((a & b).sum((1, 2, 3)) / np.maximum((a | b).sum((1, 2, 3)), 1)).mean())
 
 
-@lru_cache(4)  # a further training in a process compiles it no more
+@kept
 def _runner(graph: Any, wearer_picture: bool) -> Callable[..., dict[str, jax.Array]]:
     def run(params: Any, shown: jax.Array, worn: jax.Array) -> dict[str, jax.Array]:
         model = nnx.merge(graph, params)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.augment import Geometry
-from livepaste_train.compiling import compiled
+from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import Faces
 from livepaste_train.evaluate import crops, spread
 
@@ -20,7 +19,7 @@ EVERY = 50  # steps: the encoder moves slowly
 COUNT = 96  # faces of each side
 
 
-@lru_cache(4)  # a further training in a process compiles it no more
+@kept
 def _measurer(graph: Any) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
     # pictures and weights as arguments: as constants, XLA would take seconds to fold them
     def measured(params: Any, weight: jax.Array, shown: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from flax import nnx
 
 from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose, in_light
-from livepaste_train.compiling import compiled, compiler_options, put
+from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.losses import LOSSES, features, weighted_mean
 from livepaste_train.optimizers import make_optimizer
@@ -151,12 +151,12 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
     Asked again for the same, it gives the one it gave, with its compiled programs: the next training in a process starts at once.
     """
     rates, tree = jax.tree.flatten(scale)
-    return _dispatch(graph, loss, recipe, tuple(rates), tree, compute, tuple(compiler_options().items()))
+    return _dispatch(graph, loss, recipe, tuple(rates), tree, compute)
 
 
-@lru_cache(4)
+@kept
 def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], recipe: Recipe, rates: tuple[float, ...],
-              tree: Any, compute: Any, _: tuple[tuple[str, int | bool], ...]) -> Dispatch:  # fmt: skip
+              tree: Any, compute: Any) -> Dispatch:  # fmt: skip
     scale = jax.tree.unflatten(tree, rates)
     optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
 
