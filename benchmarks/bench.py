@@ -134,27 +134,28 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
     finder, swapper = build.make_finder("auto"), build.load_swapper(model)
     at = iter(range(10**6))
     find_ms = milliseconds(lambda: finder(frames[next(at) % len(frames)]))
-    points = finder(frames[0])[0].points_xyz
+    shown = frames[1]  # none of those in which hands are looked for unasked
+    points = finder(shown)[0].points_xyz
     alignment = align(points, swapper.size, swapper.coverage)
-    face = crop(frames[0].image, alignment).astype(np.float32) / 255
+    face = crop(shown.image, alignment).astype(np.float32) / 255
     swap = swapper(face)
-    context = Context(frames[0], alignment, face, transform(points[:, :2], alignment.frame_to_crop), swap)
+    context = Context(shown, alignment, face, transform(points[:, :2], alignment.frame_to_crop), swap)
     masks, hands, person = (build_mask(spec) for spec in (BlendOptions().mask, "hands", "person"))
     texture = partial(match_texture, memory={}, seed=0)
     mask, kept, memory = swap.persona_mask * swap.wearer_mask, kept_skin(swap), {}
     finder.close()
     return {
         "find_ms": find_ms,
-        "crop_ms": milliseconds(lambda: crop(frames[0].image, alignment)),
+        "crop_ms": milliseconds(lambda: crop(shown.image, alignment)),
         "network_ms": milliseconds(lambda: swapper(face)),
         # with nothing remembered: as in every third frame, and in each while something is in front
         "mask_ms": milliseconds(lambda: masks(replace(context, memory={}))),
         "edge_ms": milliseconds(lambda: carry_on(swap)),
         "color_ms": milliseconds(lambda: match_color(BlendOptions().color, face, face, mask, kept, memory)),
-        "blend_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment)),
-        "multiband_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment, "multiband")),
-        "seamless_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment, "seamless"), 20),
-        "blend_with_texture_ms": milliseconds(lambda: blend(frames[0].image, face, mask, alignment, texture=texture)),
+        "blend_ms": milliseconds(lambda: blend(shown.image, face, mask, alignment)),
+        "multiband_ms": milliseconds(lambda: blend(shown.image, face, mask, alignment, "multiband")),
+        "seamless_ms": milliseconds(lambda: blend(shown.image, face, mask, alignment, "seamless"), 20),
+        "blend_with_texture_ms": milliseconds(lambda: blend(shown.image, face, mask, alignment, texture=texture)),
         # of a frame in which they look: every third
         "hands_ms": milliseconds(lambda: hands(replace(context, memory={})), 20),
         "person_ms": milliseconds(lambda: person(replace(context, memory={})), 20),

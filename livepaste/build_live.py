@@ -346,7 +346,7 @@ class LiveStages:
             swapper = build.swapper_of(newest_generation(self._checkpoint, run=True), threads=self._options.threads)
             self._enrolled = build.enrolled_in(swapper.model, self._settings.face)
             pipeline = Pipeline(swapper, build.usable(self._settings.blend, swapper.model), choose=self._choose,
-                                want_mask="window" in self._options.sink)  # fmt: skip
+                                want_mask="window" in self._options.sink, live=True)  # fmt: skip
         except LivepasteError:
             raise
         except Exception as error:  # a second try, with the next frame, would end the same way

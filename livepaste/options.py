@@ -60,7 +60,7 @@ _MASKS = (
 class BlendOptions:
     """How the persona is laid over the frame; `--settings FILE.toml` may change these while live."""
 
-    mask: str = option("hull+learned+occlusion", help=_MASKS)
+    mask: str = option("hull+learned+occlusion+hands", help=_MASKS)
     feather: float = option(0.05, help="width of the soft edge, as a share of the face's width")
     color: str = option("skin", help="color match: none, mean-std, skin, mkl, histogram, sot")
     blend: str = option(
@@ -85,13 +85,6 @@ class BlendOptions:
         within("scale", self.scale, 0.5, 2.0)
         for value in self.offset:
             within("offset", value, -1.0, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipBlendOptions(BlendOptions):
-    """The same for recorded clips, which nobody waits for: a second model looks for hands while something is in front."""
-
-    mask: str = option("hull+learned+occlusion+hands", help=_MASKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +157,7 @@ class ClipOptions:
     resume: bool = option(False, help="go on where a killed run stopped")
     overwrite: bool = option(False, help="replace an existing output, and what an unfinished run left of it")
     threads: int = option(1, help="CPU threads of the network")
-    blend: ClipBlendOptions = option(ClipBlendOptions(), help="")  # the command line takes its defaults from this class
+    blend: BlendOptions = option(BlendOptions(), help="")  # the command line takes its defaults from this class
     guard: GuardOptions = option(GuardOptions(), help="")
 
     def __post_init__(self) -> None:
@@ -247,7 +240,7 @@ class EvalOptions:
     report: str | None = option(None, help="write report.html and measures.json into this folder")
     json: str | None = option(None, help="write the numbers here")
     threads: int = option(1, help="CPU threads of the network")
-    blend: ClipBlendOptions = option(ClipBlendOptions(), help="")
+    blend: BlendOptions = option(BlendOptions(), help="")
 
     def __post_init__(self) -> None:
         if self.truth and self.clip:

@@ -168,9 +168,10 @@ class Pipeline:
     """
 
     def __init__(self, swapper: SwapsCrops, options: BlendOptions, *, choose: Callable[[tuple[Face, ...]], tuple[Face, ...]] | None = None,
-                 smooth: bool = True, want_mask: bool = False) -> None:  # fmt: skip
+                 smooth: bool = True, want_mask: bool = False, live: bool = False) -> None:  # fmt: skip
+        """``live``: masks that would take long do not hold a frame."""
         self.choose = choose or (lambda faces: faces)
-        self.smooth, self.want_mask = smooth, want_mask
+        self.smooth, self.want_mask, self._live = smooth, want_mask, live
         self._tracks: dict[int, _Track] = {}
         self.swapper = swapper
         self.options = options
@@ -182,7 +183,7 @@ class Pipeline:
     @options.setter
     def options(self, options: BlendOptions) -> None:
         """New settings take effect with the next frame; a wrong one raises and changes nothing."""
-        self._parts = Parts(self.swapper, build_mask(options.mask), options)
+        self._parts = Parts(self.swapper, build_mask(options.mask, live=self._live), options)
         self._options = options
 
     def exchange(self, swapper: SwapsCrops) -> None:

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -298,7 +298,7 @@ def test_on_a_full_disk_the_last_good_output_stays_and_one_line_says_it(
 def test_load_makes_the_picture_that_the_clip_verb_makes(
     two: Path, checkpoint: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    """With the same defaults, but for hands, and the same face."""
+    """With the same defaults and the same face."""
     made: list[np.ndarray] = []
     real = ClipWriter.write
     monkeypatch.setattr(ClipWriter, "write", lambda self, image, when: made.append(image) or real(self, image, when))
@@ -312,12 +312,7 @@ def test_load_makes_the_picture_that_the_clip_verb_makes(
         made = swapper.swap(empty, Fraction(99))
         assert not made.safe
         np.testing.assert_array_equal(made.image, empty)
-    assert LiveOptions().blend == BlendOptions()
-    # a clip is looked at for hands too, while something is in front
-    assert asdict(ClipOptions(source="a", to="b").blend) == {
-        **asdict(BlendOptions()),
-        "mask": f"{BlendOptions().mask}+hands",
-    }
+    assert LiveOptions().blend == ClipOptions(source="a", to="b").blend == BlendOptions()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a clip", None])

@@ -1,7 +1,10 @@
 """The masks ``hands`` and ``person``: mediapipe's own models, looked at the face's surroundings."""
 
+import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,7 +15,7 @@ from livepaste.actors.staging import Stage
 from livepaste.align import align, crop, transform
 from livepaste.build import usable
 from livepaste.masks import Context, build_mask
-from livepaste.masks.hands import EVERY, UNASKED, Hands, hand_mask
+from livepaste.masks.hands import EVERY, LIVE_EVERY_S, UNASKED, Hands, hand_mask
 from livepaste.masks.occlusion import Clear
 from livepaste.masks.person import Person, upright_square
 from livepaste.options import BlendOptions
@@ -130,6 +133,87 @@ def test_beside_occlusion_hands_are_looked_for_while_something_is_there_and_as_l
     assert looks == [*range(UNASKED, UNASKED + 5)]
     assert left[-1].max() == 1
     assert all(mask[hidden].mean() < 0.05 for mask in left[UNASKED - 1 : UNASKED + 3])
+
+
+@pytest.fixture
+def live(actors, monkeypatch) -> SimpleNamespace:
+    """The mask as live has it, at frames of a wearer with a hand in front and without; and the looks that it began."""
+    looks: list[float] = []
+    look = Hands.look
+    monkeypatch.setattr(
+        Hands, "look", lambda self, context: looks.append(float(context.frame.time)) or look(self, context)
+    )
+    seen = SimpleNamespace(front=True)
+    monkeypatch.setattr(Clear, "sees", staticmethod(lambda context: seen.front))
+    monkeypatch.setattr(Clear, "__call__", lambda self, context, mask: mask)
+    there = next(i for i in range(60) if context_of(actors[1], i, ("hand",))[2].sum() > 800)
+    hand, _, hidden = context_of(actors[1], there, ("hand",))
+    mask, memory = build_mask("hull+occlusion+hands", live=True), {}
+    hull = build_mask("hull")(hand)
+
+    def at(context: Context, time_s: float, *, wait: bool = True) -> np.ndarray:
+        """The mask at a time; afterwards its look, if it began one, is waited for."""
+        made = mask(replace(context, frame=replace(context.frame, time=Fraction(time_s)), memory=memory))
+        while wait and (running := memory.get("looking for hands")) and not running.done:
+            time.sleep(0.005)
+        return made
+
+    return SimpleNamespace(looks=looks, seen=seen, hand=hand, bare=context_of(actors[1], there)[0], hidden=hidden,
+                           at=at, memory=memory, hull=hull)  # fmt: skip
+
+
+def test_in_live_no_frame_waits_for_a_look_and_what_it_found_holds_until_the_next(live) -> None:
+    released = threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        look = Hands.look
+        patch.setattr(Hands, "look", lambda self, context: released.wait(10) and look(self, context))
+        for i in range(4):  # while it looks, nothing is taken off and no other look begins
+            np.testing.assert_array_equal(live.at(live.hand, i / 30, wait=False), live.hull)
+        released.set()
+        live.at(live.hand, 4 / 30)
+    assert len(live.looks) == 1
+    assert live.at(live.hand, 5 / 30)[live.hidden].mean() < 0.05
+    times = [6 / 30 + i / 30 for i in range(12)]
+    assert all(live.at(live.hand, t)[live.hidden].mean() < 0.05 for t in times)
+    assert np.diff(live.looks).min() >= float(LIVE_EVERY_S) - 1e-6
+    assert 3 <= len(live.looks) <= 6
+
+
+def test_in_live_a_hand_that_is_gone_is_left_out_no_longer_than_a_third_of_a_second(live) -> None:
+    live.at(live.hand, 0.0)
+    assert live.at(live.hand, 0.03)[live.hidden].mean() < 0.05
+    with pytest.MonkeyPatch.context() as patch:  # a look that takes for ever
+        patch.setattr(Hands, "look", lambda self, context: threading.Event().wait(1) or np.ones((112, 112), np.float32))
+        assert live.at(live.hand, 0.3, wait=False)[live.hidden].mean() < 0.05
+        np.testing.assert_array_equal(live.at(live.hand, 0.35, wait=False), live.hull)
+    # and as soon as a look says so
+    while not live.memory["looking for hands"].done:
+        time.sleep(0.01)
+    live.at(live.hand, 1.0)
+    assert live.at(live.hand, 1.03)[live.hidden].mean() < 0.05
+    live.seen.front = False
+    live.at(live.bare, 1.2)
+    np.testing.assert_array_equal(live.at(live.bare, 1.23), live.hull)
+
+
+def test_in_live_it_looks_twice_a_second_while_nothing_is_there(live) -> None:
+    live.seen.front = False
+    for i in range(60):
+        np.testing.assert_array_equal(live.at(live.bare, i / 30), live.hull)
+    assert len(live.looks) == 4
+
+
+def test_in_live_a_look_that_fails_fails_one_frame_and_is_tried_again(live) -> None:
+    def failed(self, context: Context) -> np.ndarray:
+        raise RuntimeError("the graph has ended")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hands, "look", failed)
+        live.at(live.hand, 0.0)
+        with pytest.raises(RuntimeError, match="the graph has ended"):
+            live.at(live.hand, 0.2)
+    live.at(live.hand, 0.4)
+    assert live.at(live.hand, 0.43)[live.hidden].mean() < 0.05
 
 
 def test_without_another_face_mask_occlusion_is_one(actors) -> None:

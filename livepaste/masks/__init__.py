@@ -63,8 +63,8 @@ def _made(name: str) -> Mask:
     return found(argument)
 
 
-def build_mask(spec: str) -> Mask:
-    """The product of the masks that ``spec`` names. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
+def build_mask(spec: str, *, live: bool = False) -> Mask:
+    """The product of the masks that ``spec`` names; ``live``: where a frame would wait long, the last result is taken. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
     Two tight masks would each take off an edge: beside ``learned`` the ``hull`` is only a bound, wider than a face, and ``occlusion``
     beside another face only takes off what is in front. ``hands`` beside both looks while something is there, for what was not seen of
@@ -75,7 +75,8 @@ def build_mask(spec: str) -> Mask:
     if "occlusion" in names and any(name.partition(":")[0] not in {*ONLY_OFF, "occlusion"} for name in names):
         off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)()
         if "hands" in names:
-            hands = resolve("mask", "livepaste.masks.hands:Asked", MASKS)()
+            asked = "AskedLive" if live else "Asked"
+            hands = resolve("mask", f"livepaste.masks.hands:{asked}", MASKS)()
         names = [name for name in names if name not in ("occlusion", "hands")]
     parts: list[Mask] = [_made(name) for name in names]
     if "learned" in names:
