@@ -148,7 +148,8 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
         "find_ms": find_ms,
         "crop_ms": milliseconds(lambda: crop(shown.image, alignment)),
         "network_ms": milliseconds(lambda: swapper(face)),
-        # with nothing remembered: as in every third frame, and in each while something is in front
+        # with nothing remembered: as in every third frame, and in each while something is in front; without the look for hands, which live
+        # has on a thread of its own
         "mask_ms": milliseconds(lambda: masks(replace(context, memory={}))),
         "edge_ms": milliseconds(lambda: carry_on(swap)),
         "color_ms": milliseconds(lambda: match_color(BlendOptions().color, face, face, mask, kept, memory)),

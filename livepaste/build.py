@@ -120,10 +120,10 @@ def mask_files(spec: str) -> dict[str, str]:
 class FrameSwapper:
     """What ``livepaste.load`` returns: call it with frames in order."""
 
-    def __init__(self, swapper: Swapper, options: BlendOptions, face: str = "auto") -> None:
+    def __init__(self, swapper: Swapper, options: BlendOptions, face: str = "auto", *, live: bool = False) -> None:
         self.swapper = swapper
         self._finder = make_finder(face, enrolled=enrolled_in(swapper.model, face))
-        self._pipeline = Pipeline(swapper, usable(options, swapper.model), choose=chooser(face)[0])
+        self._pipeline = Pipeline(swapper, usable(options, swapper.model), choose=chooser(face)[0], live=live)
         self._index = 0
 
     def __call__(
@@ -148,11 +148,18 @@ class FrameSwapper:
 
 
 def load(
-    checkpoint: str | Path | None = None, *, options: BlendOptions | None = None, face: str = "auto", threads: int = 1
+    checkpoint: str | Path | None = None,
+    *,
+    options: BlendOptions | None = None,
+    face: str = "auto",
+    threads: int = 1,
+    live: bool = False,
 ) -> FrameSwapper:
     """A swapper for frames from a checkpoint folder (default: the persona that comes with livepaste), with the options of ``live``.
+
+    ``live``: no frame waits while hands are looked for; without it each does that has something in front, as in ``clip``.
 
     Note for calls: unlike the command line, this hands frames without a face back as they are, and
     faces that are turned too far or leave the picture.
     """
-    return FrameSwapper(load_swapper(checkpoint, threads=threads), options or BlendOptions(), face)
+    return FrameSwapper(load_swapper(checkpoint, threads=threads), options or BlendOptions(), face, live=live)

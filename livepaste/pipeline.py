@@ -169,7 +169,7 @@ class Pipeline:
 
     def __init__(self, swapper: SwapsCrops, options: BlendOptions, *, choose: Callable[[tuple[Face, ...]], tuple[Face, ...]] | None = None,
                  smooth: bool = True, want_mask: bool = False, live: bool = False) -> None:  # fmt: skip
-        """``live``: masks that would take long do not hold a frame."""
+        """``live``: no frame waits for ``hands``, see :func:`~livepaste.masks.build_mask`."""
         self.choose = choose or (lambda faces: faces)
         self.smooth, self.want_mask, self._live = smooth, want_mask, live
         self._tracks: dict[int, _Track] = {}

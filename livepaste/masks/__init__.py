@@ -64,7 +64,8 @@ def _made(name: str) -> Mask:
 
 
 def build_mask(spec: str, *, live: bool = False) -> Mask:
-    """The product of the masks that ``spec`` names; ``live``: where a frame would wait long, the last result is taken. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
+    """The product of the masks that ``spec`` names; ``live``: no frame waits for
+    ``hands`` beside ``occlusion`` and another mask. Raises OptionError for an unknown one, CheckpointError when one cannot be loaded.
 
     Two tight masks would each take off an edge: beside ``learned`` the ``hull`` is only a bound, wider than a face, and ``occlusion``
     beside another face only takes off what is in front. ``hands`` beside both looks while something is there, for what was not seen of

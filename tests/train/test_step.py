@@ -228,6 +228,37 @@ def test_what_draws_the_wearer_stays_as_it_is_with_a_resting_encoder() -> None:
         np.testing.assert_array_equal(np.asarray(value), before[name])
 
 
+def test_a_further_training_of_the_same_kind_finds_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, geometry = Recipe(resolution=64, batch=4, optimizer="adam"), Geometry(72, 64, 1.9)
+
+    def asked(
+        recipe: Recipe = recipe,
+        *,
+        resting: bool = False,
+        seed: int = 0,
+        geometry: Geometry = geometry,
+        compute=jnp.float32,
+    ):
+        graph, params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(seed)), nnx.Param)
+        loss = pair_loss(geometry, recipe, compute, wearer_picture=not resting)
+        return make_dispatch(graph, loss, recipe, rate_scale(params, resting, 0.0), compute)
+
+    first = asked()
+    assert asked(seed=1) is first
+    others = [
+        asked(resting=True),
+        asked(Recipe(resolution=64, batch=4, optimizer="adam", lr=0.5)),
+        asked(geometry=Geometry(80, 64, 1.9)),
+        asked(compute=jnp.bfloat16),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
+        others.append(asked())
+    with jax.default_matmul_precision("highest"):
+        others.append(asked())
+    assert len({id(dispatch) for dispatch in [first, *others]}) == 7
+
+
 def test_several_steps_in_one_program_are_the_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only accelerators loop inside a program."""
     recipe = Recipe(resolution=64, batch=4, optimizer="adam", lr=0.05, steps_per_dispatch=3)

@@ -54,14 +54,17 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 def kept(make: Callable[..., Made]) -> Callable[..., Made]:
     """``make``, which gives again what it gave for the same words (hashable ones), as long as XLA is asked for the same.
 
-    So a further training in a process compiles nothing that the one before it did.
+    So a further training in a process need not compile again what the one before it did.
     """
 
     @lru_cache(4)
-    def made(_: tuple[tuple[str, int | bool], ...], *words: Any) -> Made:
+    def made(_: tuple[Any, ...], *words: Any) -> Made:
         return make(*words)
 
-    return wraps(make)(lambda *words: made(tuple(compiler_options().items()), *words))
+    def asked() -> tuple[Any, ...]:
+        return jax.default_backend(), jax.config.jax_default_matmul_precision, *compiler_options().items()
+
+    return wraps(make)(lambda *words: made(asked(), *words))
 
 
 def compiled_side_by_side(

@@ -43,6 +43,7 @@ class Dispatch:
     def _compiled(self, state: Any, data: Any) -> list[Program]:
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((state, data)))
         if shapes not in self._programs:
+            self._programs.clear()  # one training after the other: those of other faces would only take room
             gradient, key, _ = jax.eval_shape(self._gradient_of, state, data)
             self._programs[shapes] = compiled_side_by_side(
                 (self._gradient_of, (state, data), {}),

@@ -148,7 +148,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
 
     ``loss(model, data, key, strength, offset)``; ``scale`` is a factor on the rate for each parameter, 0 for what stays as it is.
     Metrics are means over the dispatch. ``compute`` is the dtype of activations and weights inside the step (bfloat16 on accelerators).
-    Asked again for the same, it gives the one it gave, with its compiled programs: the next training in a process starts at once.
+    Asked again for the same, it gives the one it gave: the next training in a process, with as many faces, finds its programs compiled.
     """
     rates, tree = jax.tree.flatten(scale)
     return _dispatch(graph, loss, recipe, tuple(rates), tree, compute)
@@ -193,15 +193,19 @@ def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], r
     return Dispatch(gradient_of, stepped, recipe.steps_per_dispatch)
 
 
+@kept
+def _starter(optimizer: str, clip_norm: float) -> Callable[[Tree], Tree]:
+    return compiled(make_optimizer(optimizer, clip_norm).init)
+
+
 def new_state(
     params: Tree, recipe: Recipe, seed: int, total: int, scale: Tree, offset: Array | None = None
 ) -> TrainState:
     """The state before the first step; ``scale`` as in :func:`make_dispatch`."""
-    optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
     return TrainState(
         params=params,
         ema=jax.tree.map(put, params),
-        optimizer=compiled(optimizer.init)(moving(params, scale)),
+        optimizer=_starter(recipe.optimizer, recipe.clip_norm)(moving(params, scale)),
         key=jax.random.key_data(jax.random.key(seed)),
         step=jnp.int32(0),
         total=jnp.int32(total),
