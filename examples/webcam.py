@@ -18,7 +18,7 @@ args = parser.parse_args()
 capture = cv2.VideoCapture(int(args.camera) if args.camera.isdecimal() else args.camera)
 if not capture.isOpened():
     sys.exit(f"no camera or clip {args.camera}; `livepaste devices` lists the cameras")
-swapper = livepaste.load(args.checkpoint)
+swapper = livepaste.load(args.checkpoint, live=True)
 count = 0
 while True:
     ok, bgr = capture.read()
