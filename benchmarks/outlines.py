@@ -22,6 +22,7 @@ import numpy as np
 
 from livepaste import build_live
 from livepaste.build import make_finder
+from livepaste.devices.memory import NullSink
 from livepaste.devices.video import ClipReader
 from livepaste.guard import Guard
 from livepaste.options import BlendOptions, LiveOptions
@@ -64,19 +65,10 @@ class Rounds:
 
     def __iter__(self) -> Iterator[Frame]:
         for turn in range(self._rounds):
-            self._source = build_live.open_source(self._options)
+            if turn:
+                self._source = build_live.open_source(self._options)
             for frame in self._source:
                 yield Frame(frame.image, frame.time + turn * APART, frame.index + turn * APART)
-
-
-class Null:
-    """A sink for nothing."""
-
-    def send(self, image: np.ndarray, mark: Any) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def played(clip: Path, mask: str, wanted: set[int], rounds: int) -> dict[int, list[np.ndarray]]:
@@ -98,7 +90,7 @@ def played(clip: Path, mask: str, wanted: set[int], rounds: int) -> dict[int, li
     source = Rounds(options, rounds)
     with closing(build_live.LiveStages(options)) as stages:
         stages.check()
-        live = stream(source, stages.stages(), (Null(),), Guard(options.guard, source.size_wh), fps=source.fps,
+        live = stream(source, stages.stages(), (NullSink(),), Guard(options.guard, source.size_wh), fps=source.fps,
                       safe=build_live.safe, picture=build_live.picture, on_sent=sent)  # fmt: skip
     p50, p95 = np.percentile(late_ms, [50, 95])
     print(f"live: {len(late_ms)} of {round(live.captured * (rounds - 1) / rounds)} frames swapped, p50 {p50:.0f} p95 {p95:.0f} ms")  # fmt: skip

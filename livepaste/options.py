@@ -157,7 +157,7 @@ class ClipOptions:
     resume: bool = option(False, help="go on where a killed run stopped")
     overwrite: bool = option(False, help="replace an existing output, and what an unfinished run left of it")
     threads: int = option(1, help="CPU threads of the network")
-    blend: BlendOptions = option(BlendOptions(), help="")  # the command line takes its defaults from this class
+    blend: BlendOptions = option(BlendOptions(), help="")
     guard: GuardOptions = option(GuardOptions(), help="")
 
     def __post_init__(self) -> None:

@@ -33,7 +33,9 @@ class Dispatch:
         the state after a step and the gradient's norm."""
         self._gradient_of, self._stepped, self._steps = gradient_of, stepped, steps
         self._all = None if jax.default_backend() == "cpu" else compiled(self.several, donate_argnums=0)
-        self._programs: dict[Any, list[Program]] = {}  # by the shapes of state and data
+        # of one training after the other: those for other shapes of state and data would only take room
+        self._shapes: Any = None
+        self._programs: list[Program] = []
 
     @property
     def in_one(self) -> bool:
@@ -42,14 +44,14 @@ class Dispatch:
 
     def _compiled(self, state: Any, data: Any) -> list[Program]:
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((state, data)))
-        if shapes not in self._programs:
-            self._programs.clear()  # one training after the other: those of other faces would only take room
+        if shapes != self._shapes:
             gradient, key, _ = jax.eval_shape(self._gradient_of, state, data)
-            self._programs[shapes] = compiled_side_by_side(
+            self._programs = compiled_side_by_side(
                 (self._gradient_of, (state, data), {}),
                 (self._stepped, (state, gradient, key), {"donate_argnums": 0}),
             )
-        return self._programs[shapes]
+            self._shapes = shapes
+        return self._programs
 
     def _one(self, state: Any, data: Any, gradient_of: Program, stepped: Program) -> tuple[Any, Metrics]:
         """One step by two functions, compiled or to be traced."""
