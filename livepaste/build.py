@@ -19,7 +19,7 @@ from livepaste.finder import Finder
 from livepaste.hide import grown
 from livepaste.likeness import enrolled
 from livepaste.limits import limit_of
-from livepaste.masks import ONLY_OFF
+from livepaste.masks import ONLY_OFF, kind_of, names_in, occlusion_folders
 from livepaste.masks.occlusion import network
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
@@ -98,13 +98,13 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     faces held out from training.
     """
     options = replace(options, max_turn=options.max_turn or limit_of(model))
-    names = [name.strip() for name in options.mask.split("+")]
+    names = names_in(options.mask)
     learned = model.get("validation", {})
     quality = min(learned.get(f"{side}_mask_iou", 1.0) for side in ("persona", "wearer"))
     if "learned" not in names or quality >= MASK_LEARNED:
         return options
     others = [name for name in names if name != "learned"]
-    if others and all(name.partition(":")[0] in ONLY_OFF for name in others):
+    if others and all(kind_of(name) in ONLY_OFF for name in others):
         others = ["hull", *others]
     left = "+".join(others)
     done = "left out of --mask" if left else "there may be holes"
@@ -114,7 +114,8 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
 
 def mask_files(spec: str) -> dict[str, str]:
     """Hashes of what the masks of that name are made with, besides the model."""
-    return network().model["files"] if "occlusion" in (name.strip() for name in spec.split("+")) else {}
+    found = {folder: network(folder).model["files"] for folder in occlusion_folders(spec)}
+    return {f"{folder}{name}": file for folder, made in found.items() for name, file in made.items()}
 
 
 class FrameSwapper:

@@ -14,6 +14,7 @@ from livepaste.errors import OptionError
 CONSENT = ("self", "given", "licensed", "public-domain", "synthetic")
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")
 SWAPPED_CHOICES = (*FACE_CHOICES, "enrolled")  # there, a model says whom it knows
+PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})  # files that are one picture
 BLENDS = ("alpha", "multiband", "seamless")
 COLORS = ("none", "mean-std", "skin", "mkl", "histogram", "sot")
 
@@ -50,7 +51,8 @@ def as_float(what: str, value: float) -> float:
 
 
 _MASKS = (
-    "masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out), "
+    "masks joined by +, multiplied (hull beside learned: a wider bound): hull, learned, occlusion (hands and things in front are left out; "
+    "occlusion:FOLDER by a network of train-occlusion), "
     "person and hands (by mediapipe's models, slower; beside occlusion, hands looks while something is in front), "
     "parts:-eyes,-brows,-mouth (which the wearer keeps), rectangle, or pkg.mod:name"
 )

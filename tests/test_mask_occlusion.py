@@ -211,7 +211,6 @@ def copied(tmp_path: Path, monkeypatch) -> Path:
     folder = tmp_path / "occlusion"
     shutil.copytree(checkpoint.shipped("occlusion"), folder)
     monkeypatch.setattr("livepaste.masks.occlusion.shipped", lambda name, instead: folder)
-    monkeypatch.setattr("livepaste.masks.occlusion._loaded", _loaded.__wrapped__)
     build_mask("occlusion")
     return folder
 
@@ -288,7 +287,6 @@ def test_another_kind_of_network_is_refused(copied: Path) -> None:
 
 
 def test_one_that_did_not_come_along_is_named_with_what_to_do(monkeypatch) -> None:
-    monkeypatch.setattr("livepaste.masks.occlusion._loaded", _loaded.__wrapped__)
     monkeypatch.setattr("livepaste.checkpoint.files", lambda package: Path("/nowhere"))
     monkeypatch.setattr("livepaste.checkpoint.__file__", "/nowhere/livepaste/checkpoint.py")
     with pytest.raises(

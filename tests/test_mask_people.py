@@ -18,7 +18,8 @@ from livepaste.align import align, crop, transform
 from livepaste.build import usable
 from livepaste.build_live import LiveStages
 from livepaste.masks import Context, build_mask
-from livepaste.masks.hands import EVERY, LIVE_EVERY_S, UNASKED, Hands, hand_mask
+from livepaste.masks.hand_shape import hand_mask
+from livepaste.masks.hands import EVERY, LIVE_EVERY_S, UNASKED, Hands
 from livepaste.masks.occlusion import Clear
 from livepaste.masks.person import Person, upright_square
 from livepaste.options import BlendOptions, LiveOptions

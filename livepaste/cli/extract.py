@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livepaste.errors import ClipError, FaceSetError
-from livepaste.options import ExtractOptions
+from livepaste.options import PHOTOS, ExtractOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from livepaste.finder import PhotoFinder
     from livepaste.types import Face, Frame
 
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 UNREAD = {".heic", ".heif"}  # what phones take; FFmpeg would give one tile of it
 
 

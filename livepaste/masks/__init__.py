@@ -51,6 +51,21 @@ class Context:
 Mask = Callable[[Context], np.ndarray]
 
 
+def names_in(spec: str) -> list[str]:
+    """Each mask's name, with what stands behind its colon."""
+    return [name.strip() for name in spec.split("+")]
+
+
+def kind_of(name: str) -> str:
+    """A mask's name without what stands behind its colon."""
+    return name.partition(":")[0]
+
+
+def occlusion_folders(spec: str) -> list[str]:
+    """Where each occlusion network that ``spec`` names lies; "" for the one that comes with livepaste."""
+    return [name.partition(":")[2] for name in names_in(spec) if kind_of(name) == "occlusion"]
+
+
 def _made(name: str) -> Mask:
     """The mask of that name; what stands behind a colon goes to the class that a table's name stands for."""
     kind, colon, argument = name.partition(":")
@@ -71,14 +86,17 @@ def build_mask(spec: str, *, live: bool = False) -> Mask:
     beside another face only takes off what is in front. ``hands`` beside both looks while something is there, for what was not seen of
     it: it knows a hand's shape, and takes three times as long.
     """
-    names = [name.strip() for name in spec.split("+")]
+    names = names_in(spec)
     off = hands = None
-    if "occlusion" in names and any(name.partition(":")[0] not in {*ONLY_OFF, "occlusion"} for name in names):
-        off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)()
+    folders = occlusion_folders(spec)
+    if folders and any(kind_of(name) not in {*ONLY_OFF, "occlusion"} for name in names):
+        if len(folders) > 1:
+            raise OptionError(f"mask {spec!r}: occlusion beside other masks can stand there once")
+        off = resolve("mask", "livepaste.masks.occlusion:Clear", MASKS)(*folders)
         if "hands" in names:
             asked = "AskedLive" if live else "Asked"
             hands = resolve("mask", f"livepaste.masks.hands:{asked}", MASKS)()
-        names = [name for name in names if name not in ("occlusion", "hands")]
+        names = [name for name in names if kind_of(name) != "occlusion" and name != "hands"]
     parts: list[Mask] = [_made(name) for name in names]
     if "learned" in names:
         bound = resolve("mask", "livepaste.masks.hull:around", MASKS)

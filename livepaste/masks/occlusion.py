@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from livepaste.align import Alignment, align, crop
-from livepaste.checkpoint import Generation, read_generation, shipped
+from livepaste.checkpoint import Generation, newest_generation, read_generation, shipped
 from livepaste.crop_model import CropModel
 from livepaste.edge import ramp
+from livepaste.errors import CheckpointError
 from livepaste.masks import Context
 
 FILE = "visible.onnx"
@@ -27,22 +30,37 @@ EVERY = 3  # frames; by their number, so that a clip that is gone on with comes 
 THERE, STILL_THERE = 1.5e-3, 0.75e-3
 
 
-def network() -> Generation:
-    """The one that comes with livepaste. Raises CheckpointError when it is missing or altered."""
-    return read_generation(shipped("occlusion", "install livepaste again, or leave occlusion out of --mask"))
+def network(folder: str = "") -> Generation:
+    """The one in ``folder``, which `livepaste train-occlusion` wrote, or else the one that comes with livepaste. Raises CheckpointError when
+    there is none, or an altered one."""
+    if not folder:
+        return read_generation(shipped("occlusion", "install livepaste again, or leave occlusion out of --mask"))
+    how = f"train one with `livepaste train-occlusion FACESET --to {folder}`"
+    if not Path(folder).is_dir():
+        raise CheckpointError(f"{folder}: no such occlusion network; {how}")
+    found = newest_generation(folder)
+    if FILE not in found.model["files"]:
+        raise CheckpointError(f"{folder}: holds no occlusion network but something else; {how}, into another folder")
+    return found
+
+
+def _loaded(folder: str = "") -> CropModel:
+    found = network(folder)
+    return _model(found.path, json.dumps(found.model))
 
 
 @cache
-def _loaded() -> CropModel:
+def _model(path: Path, _: str) -> CropModel:
+    """Once a process, as long as what it says of itself, its files' hashes too, is the same."""
     # on the processor: there it takes 4 ms, and what it gives is what was measured
-    return CropModel(network(), FILE, "an occlusion network", ["visible", "front"], provider="cpu")
+    return CropModel(read_generation(path), FILE, "an occlusion network", ["visible", "front"], provider="cpu")
 
 
 class Occlusion:
-    """The mask as ``--mask occlusion``: how surely each pixel is visible face. Loaded when built, once a process."""
+    """The mask as ``--mask occlusion`` or ``occlusion:FOLDER``: how surely each pixel is visible face. Loaded when built, once a process."""
 
-    def __init__(self) -> None:
-        self._net = _loaded()
+    def __init__(self, folder: str = "") -> None:
+        self._net = _loaded(folder)
 
     def __call__(self, context: Context) -> np.ndarray:
         """In crop pixels, float32 (s, s) in [0, 1]."""
@@ -70,8 +88,8 @@ class Clear:
     is at each.
     """
 
-    def __init__(self) -> None:
-        self._network = Occlusion()
+    def __init__(self, folder: str = "") -> None:
+        self._network = Occlusion(folder)
 
     def __call__(self, context: Context, mask: np.ndarray) -> np.ndarray:
         """What is left of ``mask``, the other masks' product."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train import occlusion, occlusion_batch
+from livepaste_train import occlusion, occlusion_batch, occlusion_fit
 from livepaste_train.augment import Geometry, random_affine, sample
 from livepaste_train.casts import Cast
 from livepaste_train.compiling import compiled
@@ -22,7 +22,7 @@ from livepaste.runtime import Session
 
 GEOMETRY = Geometry(72, 64, 2.0)
 SHEET = replace(GEOMETRY, stored=108, stored_coverage=SHEET_COVERAGE)
-RECIPE = replace(read_recipe("light"), **{**occlusion.RECIPE, "resolution": 64, "batch": 4, "optimizer": "adam", "steps_per_dispatch": 4})  # fmt: skip
+RECIPE = replace(read_recipe("occlusion"), resolution=64, batch=4, optimizer="adam", steps_per_dispatch=4)
 
 
 def unpacked(packed: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
     model = VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
     scale = jax.tree.map(lambda _: 1.0, params)
-    dispatch = make_dispatch(graph, occlusion.visible_loss(GEOMETRY, SHEET, RECIPE), RECIPE, scale)
+    dispatch = make_dispatch(graph, occlusion_fit.visible_loss(GEOMETRY, SHEET, RECIPE), RECIPE, scale)
     state, losses = new_state(params, RECIPE, 0, 60, scale), []
     for _ in range(8):
         state, metrics = dispatch(state, stage)
@@ -171,7 +171,9 @@ def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
 
 def test_held_out_measures_know_each_kind(stage) -> None:
     graph, params = nnx.split(VisibleFace(VisibleOptions(resolution=64), nnx.Rngs(0)), nnx.Param)
-    measured, sheet = occlusion.HeldOut(np.asarray(stage.faces), 108, ("cup",), GEOMETRY, graph).measure(params)
+    measured, sheet = occlusion_fit.HeldOut(
+        np.asarray(stage.faces), occlusion_fit.drawn_things(("cup",), 8, 108), GEOMETRY, graph
+    ).measure(params)
     names = ("mask_iou", "mask_boundary_f", "clear_mask_iou", "clear_mask_boundary_f")
     assert set(measured) == {f"{name}_{kind}" for name in names for kind in ("none", "cup")}
     assert all(0 <= value <= 1 for value in measured.values())
@@ -183,6 +185,8 @@ def test_what_is_left_of_the_true_face_is_all_of_it_when_nothing_is_found_in_fro
     model.front_head.kernel[...] *= 0
     model.front_head.bias[...] = -20.0
     graph, params = nnx.split(model, nnx.Param)
-    measured, _ = occlusion.HeldOut(np.asarray(stage.faces), 108, ("cup",), GEOMETRY, graph).measure(params)
+    measured, _ = occlusion_fit.HeldOut(
+        np.asarray(stage.faces), occlusion_fit.drawn_things(("cup",), 8, 108), GEOMETRY, graph
+    ).measure(params)
     assert measured["clear_mask_iou_none"] == measured["clear_mask_boundary_f_none"] == 1
     assert measured["clear_mask_iou_cup"] < 0.95
