@@ -30,12 +30,11 @@ from livepaste.actors.motion import perform
 from livepaste.actors.staging import Stage
 from livepaste.actors.truth import filmed
 from livepaste.cli.eval import STAGED
-from livepaste.cli.extract import PHOTOS
 from livepaste.devices.video import ClipReader
 from livepaste.errors import LivepasteError
 from livepaste.extract import read_photo
 from livepaste.finder import find_in_photo
-from livepaste.options import BlendOptions
+from livepaste.options import PHOTOS, BlendOptions
 from livepaste.pipeline import Pipeline, Swapped
 from livepaste.swapper import Swapper
 from livepaste.types import Face, Frame

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from livepaste.align import pose_degrees
-from livepaste.cli.extract import PHOTOS
 from livepaste.extract import read_photo
 from livepaste.finder import PhotoFinder
+from livepaste.options import PHOTOS
 from livepaste.types import Face
 
 

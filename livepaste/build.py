@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from livepaste.checkpoint import Generation, newest_generation, shipped
+from livepaste.checkpoint import Generation, newest_generation, occlusion_network, shipped
 from livepaste.clip_run import Found, still_gone
 from livepaste.errors import CheckpointError
 from livepaste.finder import Finder
@@ -20,7 +20,6 @@ from livepaste.hide import grown
 from livepaste.likeness import enrolled
 from livepaste.limits import limit_of
 from livepaste.masks import ONLY_OFF, kind_of, names_in, occlusion_folders
-from livepaste.masks.occlusion import network
 from livepaste.mediapipe_graphs import Detection
 from livepaste.options import BlendOptions
 from livepaste.pipeline import Pipeline, Swapped
@@ -114,7 +113,7 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
 
 def mask_files(spec: str) -> dict[str, str]:
     """Hashes of what the masks of that name are made with, besides the model."""
-    found = {folder: network(folder).model["files"] for folder in occlusion_folders(spec)}
+    found = {folder: occlusion_network(folder).model["files"] for folder in occlusion_folders(spec)}
     return {f"{folder}{name}": file for folder, made in found.items() for name, file in made.items()}
 
 

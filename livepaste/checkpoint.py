@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 KEPT = 2  # generations
 RUN = "swap.onnx"  # what is run of one
+VISIBLE = "visible.onnx"  # what is run of an occlusion network
 
 
 class _Newer(CheckpointError):
@@ -227,6 +228,20 @@ def shipped(name: str, instead: str = "name a checkpoint with --model") -> Path:
         if (path / "model.json").exists():
             return path
     raise CheckpointError(f"no {name} came with this livepaste; {instead}")
+
+
+def occlusion_network(folder: str = "") -> Generation:
+    """The one in ``folder``, which `livepaste train-occlusion` wrote, or else the one that comes with livepaste. Raises CheckpointError when
+    there is none, or an altered one."""
+    if not folder:
+        return read_generation(shipped("occlusion", "install livepaste again, or leave occlusion out of --mask"))
+    how = f"train one with `livepaste train-occlusion FACESET --to {folder}`"
+    if not Path(folder).is_dir():
+        raise CheckpointError(f"{folder}: no such occlusion network; {how}")
+    found = newest_generation(folder)
+    if VISIBLE not in found.model["files"]:
+        raise CheckpointError(f"{folder}: holds no occlusion network but something else; {how}, into another folder")
+    return found
 
 
 def append_history(checkpoint: Path, record: dict[str, Any]) -> None:

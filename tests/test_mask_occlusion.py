@@ -210,7 +210,7 @@ def copied(tmp_path: Path, monkeypatch) -> Path:
     """A copy of the network that comes with the program, loaded in its place."""
     folder = tmp_path / "occlusion"
     shutil.copytree(checkpoint.shipped("occlusion"), folder)
-    monkeypatch.setattr("livepaste.masks.occlusion.shipped", lambda name, instead: folder)
+    monkeypatch.setattr("livepaste.checkpoint.shipped", lambda name, instead: folder)
     build_mask("occlusion")
     return folder
 

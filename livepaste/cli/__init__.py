@@ -35,6 +35,7 @@ _HELPS = {
 VERBS: dict[str, tuple[str, str]] = {
     "extract": ("livepaste.options:ExtractOptions", "clips and photos to a face set"),
     "train": ("livepaste_train.options:TrainOptions", "two face sets to a checkpoint"),
+    "train-occlusion": ("livepaste_train.options:OcclusionOptions", "your faces and hands to an occlusion network"),
     "clip": ("livepaste.options:ClipOptions", "swap the face in a recorded clip"),
     "live": ("livepaste.options:LiveOptions", "swap the face at the camera into a virtual camera"),
     "devices": ("livepaste.options:DevicesOptions", "what this machine has: cameras, virtual cameras, accelerators"),
@@ -103,7 +104,7 @@ def _command(name: str, options_class: type) -> Callable[..., None]:
         bound = signature.bind(*args, **kwargs)
         values = {key: list(v) if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL else v
                   for key, v in bound.arguments.items()}  # fmt: skip
-        importlib.import_module(f"livepaste.cli.{name}").run(_build(options_class, values))
+        importlib.import_module(f"livepaste.cli.{name.replace('-', '_')}").run(_build(options_class, values))
 
     signature = inspect.Signature(parameters)
     command.__signature__ = signature  # type: ignore[attr-defined]

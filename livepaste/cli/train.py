@@ -42,7 +42,7 @@ def run(options: TrainOptions) -> None:
         def tell(p: fit.Progress) -> None:
             if p.note:
                 console.print(p.note)
-            left = "" if p.seconds_left is None else f", {_clock(p.seconds_left)} left"
+            left = "" if p.seconds_left is None else f", {clock(p.seconds_left)} left"
             checked = f", persona {p.validation['persona_psnr_db']:.1f} dB" if p.validation else ""
             loss = f"  {p.images_per_s:.0f} images/s  loss {p.losses['loss']:.4f}" if p.losses else ""
             text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{left}"
@@ -58,12 +58,12 @@ def run(options: TrainOptions) -> None:
                 text=text,
             )
 
-        with _memory_said():
+        with memory_said():
             trainer = fit.Trainer(options, tell, stop.is_set)
             with set_by_signals(stop, stopping):
                 state = trainer.run()
     v = trainer.validation
-    made = f"{options.to}: {int(state.step)} steps in {_clock(trainer.spent_s)}"
+    made = f"{options.to}: {int(state.step)} steps in {clock(trainer.spent_s)}"
     if v:  # not when it was stopped before the first step
         # the wearer's picture is not learned while the encoder stays as it is
         wearer = f"{v['wearer_psnr_db']:.1f} dB, " if "wearer_psnr_db" in v else ""
@@ -74,7 +74,7 @@ def run(options: TrainOptions) -> None:
 
 
 @contextmanager
-def _memory_said() -> Iterator[None]:
+def memory_said() -> Iterator[None]:
     """Too little memory, the machine's or the accelerator's, is one line."""
     try:
         yield
@@ -88,5 +88,5 @@ def _memory_said() -> Iterator[None]:
         raise
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -10,13 +10,11 @@ import cv2
 import numpy as np
 
 from livepaste.align import Alignment, align, crop
-from livepaste.checkpoint import Generation, newest_generation, read_generation, shipped
+from livepaste.checkpoint import VISIBLE, occlusion_network, read_generation
 from livepaste.crop_model import CropModel
 from livepaste.edge import ramp
-from livepaste.errors import CheckpointError
 from livepaste.masks import Context
 
-FILE = "visible.onnx"
 EDGE = 0.25, 0.75  # between these a pixel becomes surely face: a small network's edge is blurred
 # between these it is surely something in front: on real faces that have nothing there twice as much is taken off from a middle of 0.5 on
 # as from 0.6, and of hands no more than a fortieth less
@@ -30,22 +28,8 @@ EVERY = 3  # frames; by their number, so that a clip that is gone on with comes 
 THERE, STILL_THERE = 1.5e-3, 0.75e-3
 
 
-def network(folder: str = "") -> Generation:
-    """The one in ``folder``, which `livepaste train-occlusion` wrote, or else the one that comes with livepaste. Raises CheckpointError when
-    there is none, or an altered one."""
-    if not folder:
-        return read_generation(shipped("occlusion", "install livepaste again, or leave occlusion out of --mask"))
-    how = f"train one with `livepaste train-occlusion FACESET --to {folder}`"
-    if not Path(folder).is_dir():
-        raise CheckpointError(f"{folder}: no such occlusion network; {how}")
-    found = newest_generation(folder)
-    if FILE not in found.model["files"]:
-        raise CheckpointError(f"{folder}: holds no occlusion network but something else; {how}, into another folder")
-    return found
-
-
 def _loaded(folder: str = "") -> CropModel:
-    found = network(folder)
+    found = occlusion_network(folder)
     return _model(found.path, json.dumps(found.model))
 
 
@@ -53,7 +37,7 @@ def _loaded(folder: str = "") -> CropModel:
 def _model(path: Path, _: str) -> CropModel:
     """Once a process, as long as what it says of itself, its files' hashes too, is the same."""
     # on the processor: there it takes 4 ms, and what it gives is what was measured
-    return CropModel(read_generation(path), FILE, "an occlusion network", ["visible", "front"], provider="cpu")
+    return CropModel(read_generation(path), VISIBLE, "an occlusion network", ["visible", "front"], provider="cpu")
 
 
 class Occlusion:

@@ -394,10 +394,10 @@ def test_a_full_quota_is_no_want_of_memory(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(ocp.PyTreeCheckpointer, "save", full)
     with (
         pytest.raises(TrainingError, match=r"cannot be written .the disk is full.; the generation before it"),
-        train._memory_said(),
+        train.memory_said(),
     ):
         save_state(tmp_path / "state", {"a": jnp.zeros(3)})
-    with pytest.raises(TrainingError, match="there is not enough memory for it; lower --batch"), train._memory_said():
+    with pytest.raises(TrainingError, match="there is not enough memory for it; lower --batch"), train.memory_said():
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes")
 
 

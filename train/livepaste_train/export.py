@@ -21,6 +21,8 @@ from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 
 from livepaste.errors import TrainingError
+from livepaste_train.compiling import put
+from livepaste_train.models.layers import Conv
 from livepaste_train.ops import EVEN, GAINS, HARDLY, LOWEST_TONE, window
 
 OPSET = 17
@@ -243,6 +245,45 @@ def export_visible(path: Path, model: Any, facts: dict[str, Any], parity_crop: n
         raise TrainingError(
             f"export differs from the model by {difference:.2g} (at most {VISIBLE_LIMIT:g}); it was not kept"
         )
+
+
+class _Places(OnnxOps):
+    """Which layer each convolution of the graph is, told by a gain that is its number."""
+
+    def __init__(self) -> None:
+        super().__init__(half=False)
+        self.order: list[int] = []
+
+    def conv(self, x: Value, kernel: Any, gain: Any, bias: Any) -> Value:
+        self.order.append(int(np.asarray(gain).reshape(-1)[0]))
+        return super().conv(x, kernel, gain, bias)
+
+
+def read_visible(path: Path, model: Any) -> None:
+    """Put the weights of an occlusion network's file into ``model``. Raises TrainingError when they are not of its shape.
+
+    Kernels were stored times their gains; they are told apart again so that kernels have the size that training begins with.
+    """
+    layers = [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, Conv)]
+    for number, layer in enumerate(layers):
+        layer.gain[...] = np.full(layer.gain[...].shape, number, np.float32)
+    places = _Places()
+    model.masks(Value("crop", model.resolution, 3), places)
+    graph = onnx.load(path).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
+    stored |= {node.output[0]: stored[node.input[0]] for node in graph.node if node.op_type == "Cast"}
+    weights = [[stored[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+    shapes = [layers[number].kernel[...].transpose(3, 2, 0, 1).shape for number in places.order]
+    if [kernel.shape for kernel, _ in weights] != shapes:
+        raise TrainingError(
+            f"{path}: not a network of the shape that is trained here; start from another one, or from none"
+        )
+    for number, (kernel, bias) in zip(places.order, weights, strict=True):
+        kernel, layer = kernel.transpose(2, 3, 1, 0), layers[number]
+        gain = float(np.sqrt((kernel**2).mean() * np.prod(kernel.shape[:-1]) / 2)) or 1.0
+        layer.kernel[...] = put(kernel / gain)
+        layer.gain[...] = put(np.full(layer.gain[...].shape, gain, np.float32))
+        layer.bias[...] = put(bias.reshape(layer.bias[...].shape))
 
 
 @nnx.jit

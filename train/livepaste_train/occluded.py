@@ -20,6 +20,7 @@ from livepaste.actors.occluders import GROUP, OCCLUDERS, Panel, Person, Thing
 from livepaste.actors.relief import Relief
 from livepaste.actors.staging import Layer, Stage, fitted, warped
 from livepaste.align import CENTER, mean_mesh
+from livepaste.cutouts import HAND
 from livepaste.masks.hull import filled
 from livepaste.registry import resolve
 from livepaste_train.casts import EVERY, Cast, Meshes, actor_named, played
@@ -27,6 +28,7 @@ from livepaste_train.data import pack
 
 WORN, HELD = ("glasses", "hair"), ("hand", "gesture", "paper", "shape")
 KEPT_OUT = ("cup", "microphone")
+REACH = 0.85  # template units from the wrist to the middle knuckle of a hand that is as far away as the face
 SHEET_COVERAGE = 3.4  # template units that a sheet shows, around the face
 
 
@@ -56,7 +58,7 @@ def perform_occluded(job: Job) -> tuple[np.ndarray, np.ndarray]:
         things = Stage([WORN[rng.integers(len(WORN))]], seed=int(rng.integers(1 << 30)), frames=length, fps=Fraction(25),
                        skin=actor.skin_color, hair=actor.hair_color)  # fmt: skip
         layers = things.layers(shot.points_xyz, i, size, light_color(performance, i))
-        rgba = _flat([layer for _, layer in layers], job.side)
+        rgba = flat([layer for _, layer in layers], job.side)
         worn[j] = pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
     return faces, worn
 
@@ -68,6 +70,31 @@ def sheets(kind: str, count: int, side: int, seed: int) -> np.ndarray:
     make = {"gesture": gesture, "paper": paper, "shape": shape}.get(kind) or _thing(kind)
     rgba = np.stack([make(rng, side) for _ in range(count)])
     return pack(rgba[..., :3], rgba[..., 3])
+
+
+def hand_sheets(hands: list[np.ndarray], count: int, side: int, seed: int) -> np.ndarray:
+    """``count`` sheets with real hands, each of ``hands`` (:func:`livepaste.cutouts.cut_out`) as often as the others: packed as above."""
+    rng = np.random.default_rng([41, seed])
+    pixels = side / SHEET_COVERAGE
+    rgba = np.empty((count, side, side, 4), np.uint8)
+    for i in range(count):
+        hand = hands[i % len(hands)]
+        scale = REACH * rng.uniform(0.75, 1.3) * pixels / HAND
+        angle = np.radians(rng.normal(0, 15))
+        linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        to = _on_sheet(np.array([[0.5, 0.85]]) + rng.normal(0, 0.35, (1, 2)), side)[0]
+        matrix = np.column_stack([linear, to - linear @ np.full(2, (len(hand) - 1) / 2)])
+        rgba[i] = cv2.warpAffine(hand, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    return pack(rgba[..., :3], rgba[..., 3])
+
+
+def worn_by(points_xyz: np.ndarray, side: int, *, skin: np.ndarray, seed: int) -> np.ndarray:
+    """Glasses or strands as somebody may wear them whose mesh is at ``points_xyz`` (478, 3), pixels of the crop: packed, uint32 (side, side)."""
+    rng = np.random.default_rng([43, seed])
+    hair = np.array([1.0, 0.8, 0.6]) ** rng.uniform(0, 2) * rng.uniform(15, 210)
+    stage = Stage([WORN[rng.integers(len(WORN))]], seed=seed, frames=1, fps=Fraction(25), skin=skin, hair=hair)
+    rgba = flat([layer for _, layer in stage.layers(points_xyz, 0, (side, side), np.ones(3))], side)
+    return pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
 
 
 def _thing(kind: str) -> Callable[[np.random.Generator, int], np.ndarray]:
@@ -92,10 +119,10 @@ def _laid(thing: Thing, points_xyz: np.ndarray, side: int) -> np.ndarray:
     """A thing on a sheet, over a face at ``points_xyz`` (template units)."""
     points = _on_sheet(points_xyz, side)
     layers = (warped(panel, fitted(thing, panel, points), (side, side), np.ones(3)) for panel in thing.panels)
-    return _flat([layer for layer in layers if layer is not None], side)
+    return flat([layer for layer in layers if layer is not None], side)
 
 
-def _flat(layers: list[Layer], side: int) -> np.ndarray:
+def flat(layers: list[Layer], side: int) -> np.ndarray:
     """Layers over each other as one, colour and alpha: uint8 (side, side, 4)."""
     image, alpha = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
     for layer in layers:

@@ -14,16 +14,16 @@ import optax
 from flax import nnx
 
 from livepaste.measures import mask_boundary_f, mask_iou
-from livepaste_train.augment import Geometry, blurred, sample
+from livepaste_train.augment import Geometry, sample
 from livepaste_train.clocked import Clock
-from livepaste_train.compiling import compiled
+from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import stored_side
 from livepaste_train.evaluate import write_picture
 from livepaste_train.export import export_visible
 from livepaste_train.fit import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import SHEET_COVERAGE, sheets
-from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, times_alpha, turned
+from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, smeared, times_alpha, turned
 from livepaste_train.options import Recipe, as_record
 from livepaste_train.step import make_dispatch, new_state
 
@@ -55,7 +55,7 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
     """Binary cross-entropy of both masks, edges above all: what lies between is soon learned."""
 
     def edges(mask: Array) -> Array:
-        near = blurred(mask, 2)
+        near = smeared(mask, 2)
         return 4 * near * (1 - near)
 
     def mean(each: Array, weight: Array) -> Array:
@@ -68,12 +68,18 @@ def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callabl
         each = [
             optax.sigmoid_binary_cross_entropy(a.astype(jnp.float32), b) for a, b in zip(logits, truths, strict=True)
         ]
-        here = ELSEWHERE + jnp.minimum(1.0, 4 * blurred(drawn.faces, 3))
+        here = ELSEWHERE + jnp.minimum(1.0, 4 * smeared(drawn.faces, 3))
         visible = mean(each[0], 1 + EDGE * edges(truths[0]))
         front = mean(each[1], here * (1 + EDGE * edges(truths[1])))
         return visible + front, {"edge": mean(each[0], edges(truths[0])), "front": front}
 
     return loss
+
+
+@kept
+def shower(graph: Any) -> Callable[..., dict[str, Array]]:
+    """What makes both masks of crops (b, s, s, 3) with given parameters."""
+    return compiled(lambda params, crops: nnx.merge(graph, params).masks(crops))
 
 
 class HeldOut:
@@ -95,7 +101,7 @@ class HeldOut:
             self.shown[kind] = Batch(in_front(key, face[..., :3], over), face[..., 3:], over[..., 3:])
         self.shown = {kind: Batch(*map(np.asarray, shown)) for kind, shown in self.shown.items()}
         self._face_px = geometry.resolution / geometry.coverage * FACE_UNITS
-        self._show = compiled(lambda params, crops: nnx.merge(graph, params).masks(crops))
+        self._show = shower(graph)
 
     def measure(self, params: Any) -> tuple[dict[str, float], np.ndarray]:
         """Numbers of what is found visible, and (``clear``) of the true face less what is found in front; and the preview: crops, both

@@ -12,6 +12,7 @@ from typing import Any
 from livepaste.errors import OptionError
 from livepaste.options import as_float, option, within
 
+GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
 
@@ -176,6 +177,40 @@ class TrainOptions:
         """The recipe with this command's own values over it."""
         own = {key: value for key in ("resolution", "batch", "lr") if (value := getattr(self, key)) is not None}
         return replace(read_recipe(self.recipe), **own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OcclusionOptions:
+    """Teach the network of --mask occlusion your own faces and hands; then swap with --mask hull+learned+occlusion:FOLDER+hands.
+
+    What face sets show counts as face, glasses that are worn in them too; faces with a hand or something else in front are left out.
+    """
+
+    facesets: list[str] = option(help="face set(s) of whoever sits at the camera", positional=True)
+    to: str = option(help="folder to write, new or empty")
+    hands: list[str] = option([], help="clips and photos of hands: they are cut out, best where no face is behind them")
+    from_: str = option("shipped", flag="--from", help="start from: shipped, none, or a folder that this command wrote")
+    for_: str = option("20m", flag="--for", help="train about this long: 90s, 10m, 2h")
+    recipe: str = option("occlusion", help="recipe name or .toml file")
+    batch: int | None = option(None, help="faces a step (default: the recipe's)")
+    lr: float | None = option(None, help="learning rate (default: the recipe's; an eighth of it with --from)")
+    seed: int = option(0, help="seed of every random choice")
+
+    def __post_init__(self) -> None:
+        if not self.facesets:
+            raise OptionError("name at least one face set")
+        seconds(self.for_)
+        within("seed", self.seed, 0, 2**31 - 1)
+
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with this command's own values over it."""
+        recipe = read_recipe(self.recipe)
+        if recipe.model != "visible":
+            raise OptionError(
+                f"recipe {self.recipe}: is for a model {recipe.model!r}, an occlusion network's is 'visible'"
+            )
+        lr = recipe.lr * (1 if self.from_ == "none" else GOES_ON)
+        return replace(recipe, batch=self.batch or recipe.batch, lr=lr if self.lr is None else self.lr)
 
 
 def as_record(recipe: Recipe) -> dict[str, Any]:

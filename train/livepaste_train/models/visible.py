@@ -41,6 +41,7 @@ class VisibleFace(nnx.Module):
     Options = VisibleOptions
 
     def __init__(self, o: VisibleOptions, rngs: nnx.Rngs) -> None:
+        self.resolution = o.resolution
         self.stem = Conv(12, o.half, 3, rngs)
         self.down4 = Down(o.half, o.quarter, rngs)
         self.quarter = Residual(o.quarter, rngs)
