@@ -20,7 +20,7 @@ from livepaste.build import mask_files
 from livepaste.build_live import LiveStages, safe
 from livepaste.cli import main
 from livepaste.devices.video import write_video
-from livepaste.errors import CheckpointError
+from livepaste.errors import CheckpointError, OptionError
 from livepaste.masks import Context, build_mask
 from livepaste.masks.occlusion import _loaded
 from livepaste.measures import mask_iou
@@ -210,7 +210,10 @@ def copied(tmp_path: Path, monkeypatch) -> Path:
     """A copy of the network that comes with the program, loaded in its place."""
     folder = tmp_path / "occlusion"
     shutil.copytree(checkpoint.shipped("occlusion"), folder)
-    monkeypatch.setattr("livepaste.checkpoint.shipped", lambda name, instead: folder)
+    real = checkpoint.shipped
+    monkeypatch.setattr(
+        "livepaste.checkpoint.shipped", lambda name, *more: folder if name == "occlusion" else real(name, *more)
+    )
     build_mask("occlusion")
     return folder
 
@@ -299,3 +302,34 @@ def test_one_that_did_not_come_along_is_named_with_what_to_do(monkeypatch) -> No
 def test_a_resume_knows_what_the_masks_were_made_with() -> None:
     assert mask_files("hull + occlusion").keys() == {"visible.onnx", "preview.png"}
     assert mask_files("hull+learned") == {}
+
+
+def test_a_network_of_ones_own_is_named_behind_a_colon(actors, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(checkpoint.shipped("occlusion"), mine / "generations" / "000007")
+    context, _ = seen(actors[1], "hand", in_place(actors[1]))
+    for mask in ("occlusion", "hull+learned+occlusion"):
+        np.testing.assert_array_equal(build_mask(mask)(context), build_mask(f"{mask}:{mine}")(context))
+    assert mask_files("hull+occlusion") == checkpoint.occlusion_network().model["files"]
+    assert set(mask_files(f"hull+occlusion:{mine}+hands")) == {f"{mine}{name}" for name in mask_files("occlusion")}
+    assert mask_files("hull+pkg.occlusion:Mine") == {}
+    # another network in its place is another mask, in the same process too
+    worse = tmp_path / "worse"
+    shutil.copytree(mine, worse)
+    model = json.loads((worse / "generations" / "000007" / "model.json").read_text())
+    (worse / "generations" / "000007" / "model.json").write_text(json.dumps({**model, "template": "other-1"}))
+    with pytest.raises(CheckpointError, match="aligned to template 'other-1'"):
+        build_mask(f"hull+occlusion:{worse}")
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        ("hull+occlusion:nowhere", r"nowhere: no such occlusion network; train one with `livepaste train-occlusion"),
+        ("hull+occlusion:PERSONA", r"holds no occlusion network but something else"),
+        ("hull+occlusion+occlusion:nowhere", r"occlusion beside other masks can stand there once"),
+    ],
+)
+def test_what_is_no_network_of_ones_own_is_named(mask: str, told: str) -> None:
+    with pytest.raises((CheckpointError, OptionError), match=told):
+        build_mask(mask.replace("PERSONA", str(checkpoint.shipped("persona"))))
