@@ -111,10 +111,10 @@ def usable(options: BlendOptions, model: dict[str, Any]) -> BlendOptions:
     return replace(options, mask=left) if left else options
 
 
-def mask_files(spec: str) -> dict[str, str]:
-    """Hashes of what the masks of that name are made with, besides the model."""
-    found = {folder: occlusion_network(folder).model["files"] for folder in occlusion_folders(spec)}
-    return {f"{folder}{name}": file for folder, made in found.items() for name, file in made.items()}
+def mask_made_of(spec: str) -> tuple[str, list[dict[str, str]]]:
+    """The masks of that name wherever their networks lie, and the hashes of these: what is made with them depends on both."""
+    names = ["occlusion" if kind_of(name) == "occlusion" else name for name in names_in(spec)]
+    return "+".join(names), [occlusion_network(folder).model["files"] for folder in occlusion_folders(spec)]
 
 
 class FrameSwapper:

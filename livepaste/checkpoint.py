@@ -236,8 +236,8 @@ def occlusion_network(folder: str = "") -> Generation:
     if not folder:
         return read_generation(shipped("occlusion", "install livepaste again, or leave occlusion out of --mask"))
     how = f"train one with `livepaste train-occlusion FACESET --to {folder}`"
-    if not Path(folder).is_dir():
-        raise CheckpointError(f"{folder}: no such occlusion network; {how}")
+    if not has_begun(Path(folder)):
+        raise CheckpointError(f"{folder}: no occlusion network there; {how}")
     found = newest_generation(folder)
     if VISIBLE not in found.model["files"]:
         raise CheckpointError(f"{folder}: holds no occlusion network but something else; {how}, into another folder")

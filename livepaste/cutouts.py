@@ -16,7 +16,7 @@ from livepaste.masks.hull import filled, hull_polygon
 
 HAND = 64  # pixels from the wrist to the middle knuckle, in the window that is cut from
 SIDE = 320  # of the window
-LEAST = 20.0  # pixels from wrist to knuckle in the source: of less there is no outline to be seen
+LEAST = 20.0  # pixels of the camera from wrist to knuckle: of less there is no outline to be seen
 OVER_FACE, OUTSIDE = 0.25, 0.15  # share of a hand that may lie over a face, and outside of the picture
 NOBODY = 0.02  # below this the selfie model is sure of background; hands it often takes for such
 # area of what was cut out, of what a hand with these points has; how much of that is in it; how much of the outline lies on edges
@@ -50,13 +50,15 @@ def cut_out(
     points_xy: Float32[np.ndarray, "21 2"],
     person: Float32[np.ndarray, "h w"],
     faces_xy: list[np.ndarray],
+    finer: float = 1.0,
 ) -> UInt8[np.ndarray, "s s 4"] | str:
     """One hand with what is seen of its arm, colour and alpha, ``HAND`` pixels from wrist to knuckle; or why there is none.
 
-    ``person``: how surely each pixel is one; ``faces_xy``: each face's mesh points (478, 2) in the picture's pixels.
+    ``person``: how surely each pixel is one; ``faces_xy``: each face's mesh points (478, 2) in the picture's pixels;
+    ``finer``: pixels of the picture for one of the camera's, where it was made larger.
     """
     matrix, size = window(points_xy)
-    if size < LEAST:
+    if size < LEAST * max(1.0, finer):
         return "too small"
     p, square = transform(points_xy, matrix), (SIDE, SIDE)
     drawn, arm = hand_mask(p, SIDE) > 0.5, _arm(p)

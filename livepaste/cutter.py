@@ -15,11 +15,11 @@ from livepaste.devices.video import ClipReader
 from livepaste.extract import read_photo
 from livepaste.finder import PhotoFinder
 from livepaste.mediapipe_people import HandsGraph, PersonGraph
-from livepaste.options import PHOTOS
 
 SEEN = 640  # side of the picture in which hands are looked for
 EVERY_S = 0.4  # between two looks into a clip: a hand that stays is one cut-out, not twenty
-MOST = 300  # of one source
+MOST_LOOKS, MOST = 600, 300  # into a clip, spread over it; and hands of one
+LARGEST = 2000  # pixels: a larger picture is made smaller first
 
 
 class Cutter:
@@ -31,22 +31,22 @@ class Cutter:
 
     def find(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Float32[np.ndarray, "21 2"]]:
         """The points of every hand, in the picture's pixels."""
-        square = _squared(image)
-        side = len(square)
-        small = cv2.resize(square, (SEEN, SEEN), interpolation=cv2.INTER_AREA if side > SEEN else cv2.INTER_LINEAR)
-        return [((points[:, :2] + 0.5) * (side / SEEN) - 0.5).astype(np.float32) for points in self._hands(small)]
+        small, scale = _smaller(image, SEEN)
+        if (w := small.shape[1]) != (h := small.shape[0]):  # the models want it square
+            small = cv2.copyMakeBorder(small, 0, max(0, w - h), 0, max(0, h - w), cv2.BORDER_CONSTANT)
+        return [((points[:, :2] + 0.5) / scale - 0.5).astype(np.float32) for points in self._hands(small)]
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[UInt8[np.ndarray, "s s 4"]]:
-        """Its hands, colour and alpha, as :func:`livepaste.cutouts.cut_out` gives them."""
-        hands, made = self.find(image), []
-        if not hands:
-            return []
-        (h, w), square = image.shape[:2], _squared(image)
-        seen = self._person(cv2.resize(square, (256, 256), interpolation=cv2.INTER_AREA))
-        person = np.ascontiguousarray(cv2.resize(seen, square.shape[:2])[:h, :w])
+    def cut(
+        self, image: UInt8[np.ndarray, "h w 3"], hands: list[Float32[np.ndarray, "21 2"]], finer: float = 1.0
+    ) -> list[UInt8[np.ndarray, "s s 4"]]:
+        """Those of ``hands``, found in ``image``, that can be cut out; see :func:`livepaste.cutouts.cut_out`."""
+        image, scale = _smaller(image, LARGEST)
+        seen = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)
+        person = cv2.resize(self._person(seen), image.shape[1::-1])
         faces = [face.points_xyz[:, :2] for face in self._faces(image)]
+        made = []
         for points in hands:
-            hand = cut_out(image, points, person, faces)
+            hand = cut_out(image, ((points + 0.5) * scale - 0.5).astype(np.float32), person, faces, finer)
             if isinstance(hand, str):
                 self.refused[hand] += 1
             else:
@@ -58,23 +58,33 @@ class Cutter:
             graph.close()
 
 
-def _squared(image: np.ndarray) -> np.ndarray:
-    """With black below it or beside it, as square as the models want it."""
-    h, w = image.shape[:2]
-    return cv2.copyMakeBorder(image, 0, max(0, w - h), 0, max(0, h - w), cv2.BORDER_CONSTANT)
+def _smaller(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    """The picture no longer than that, and how much smaller it is."""
+    scale = min(1.0, longest / max(image.shape[:2]))
+    if scale == 1:
+        return image, scale
+    size_wh = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), scale
 
 
-def hands_of(path: Path, cutter: Cutter) -> Iterator[tuple[float, UInt8[np.ndarray, "s s 4"]]]:
-    """The hands in a clip or a photo, with the time of each in seconds. Raises ClipError when it cannot be read."""
-    if path.suffix.lower() in PHOTOS:
-        yield from ((0.0, hand) for hand in cutter(read_photo(path).image))
-        return
+def hands_in_photo(path: Path, cutter: Cutter) -> list[UInt8[np.ndarray, "s s 4"]]:
+    """The hands in a photo. Raises ClipError when it cannot be read."""
+    image = read_photo(path).image
+    hands = cutter.find(image)
+    return cutter.cut(image, hands) if hands else []
+
+
+def hands_in_clip(path: Path, cutter: Cutter) -> Iterator[tuple[float, UInt8[np.ndarray, "s s 4"]]]:
+    """The hands in a clip, with the time of each in seconds. Raises ClipError when it cannot be read."""
     with ClipReader(path) as reader:
-        due, made = 0.0, 0
+        due, made, every_s = 0.0, 0, max(EVERY_S, reader.duration_s / MOST_LOOKS)
         for frame in reader.frames():
-            if (now := float(frame.time)) < due or made >= MOST:
+            if (now := float(frame.time)) < due:
                 continue
-            due = now + EVERY_S
-            for hand in cutter(frame.image):
-                made += 1
-                yield now, hand
+            due = now + every_s
+            if hands := cutter.find(frame.image):
+                for hand in cutter.cut(frame.image, hands):
+                    made += 1
+                    yield now, hand
+            if made >= MOST:
+                return

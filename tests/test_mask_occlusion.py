@@ -16,7 +16,7 @@ from livepaste import checkpoint
 from livepaste.actors.motion import perform
 from livepaste.actors.staging import Stage
 from livepaste.align import align, crop, transform
-from livepaste.build import mask_files
+from livepaste.build import mask_made_of
 from livepaste.build_live import LiveStages, safe
 from livepaste.cli import main
 from livepaste.devices.video import write_video
@@ -300,8 +300,10 @@ def test_one_that_did_not_come_along_is_named_with_what_to_do(monkeypatch) -> No
 
 
 def test_a_resume_knows_what_the_masks_were_made_with() -> None:
-    assert mask_files("hull + occlusion").keys() == {"visible.onnx", "preview.png"}
-    assert mask_files("hull+learned") == {}
+    names, (files,) = mask_made_of("hull + occlusion")
+    assert names == "hull+occlusion"
+    assert files.keys() == {"visible.onnx", "preview.png"}
+    assert mask_made_of("hull+learned") == ("hull+learned", [])
 
 
 def test_a_network_of_ones_own_is_named_behind_a_colon(actors, tmp_path: Path) -> None:
@@ -310,22 +312,25 @@ def test_a_network_of_ones_own_is_named_behind_a_colon(actors, tmp_path: Path) -
     context, _ = seen(actors[1], "hand", in_place(actors[1]))
     for mask in ("occlusion", "hull+learned+occlusion"):
         np.testing.assert_array_equal(build_mask(mask)(context), build_mask(f"{mask}:{mine}")(context))
-    assert mask_files("hull+occlusion") == checkpoint.occlusion_network().model["files"]
-    assert set(mask_files(f"hull+occlusion:{mine}+hands")) == {f"{mine}{name}" for name in mask_files("occlusion")}
-    assert mask_files("hull+pkg.occlusion:Mine") == {}
+    # what is made with it does not depend on where it lies
+    here = mask_made_of("hull+occlusion+hands")
+    assert (
+        mask_made_of(f"hull+occlusion:{mine}+hands")
+        == here
+        == ("hull+occlusion+hands", [checkpoint.occlusion_network().model["files"]])
+    )
+    assert mask_made_of("hull+pkg.occlusion:Mine") == ("hull+pkg.occlusion:Mine", [])
     # another network in its place is another mask, in the same process too
-    worse = tmp_path / "worse"
-    shutil.copytree(mine, worse)
-    model = json.loads((worse / "generations" / "000007" / "model.json").read_text())
-    (worse / "generations" / "000007" / "model.json").write_text(json.dumps({**model, "template": "other-1"}))
+    model = json.loads((mine / "generations" / "000007" / "model.json").read_text())
+    (mine / "generations" / "000007" / "model.json").write_text(json.dumps({**model, "template": "other-1"}))
     with pytest.raises(CheckpointError, match="aligned to template 'other-1'"):
-        build_mask(f"hull+occlusion:{worse}")
+        build_mask(f"hull+occlusion:{mine}")
 
 
 @pytest.mark.parametrize(
     ("mask", "told"),
     [
-        ("hull+occlusion:nowhere", r"nowhere: no such occlusion network; train one with `livepaste train-occlusion"),
+        ("hull+occlusion:nowhere", r"nowhere: no occlusion network there; train one with `livepaste train-occlusion"),
         ("hull+occlusion:PERSONA", r"holds no occlusion network but something else"),
         ("hull+occlusion+occlusion:nowhere", r"occlusion beside other masks can stand there once"),
     ],

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from livepaste.errors import ClipError
@@ -41,7 +41,8 @@ def run(options: ClipOptions) -> None:
     cv2.setNumThreads(1)
     swapper = build.load_swapper(options.model, threads=options.threads)
     # what the result depends on; where its files lie and how it is made do not count
-    key = {**asdict(options), "model": swapper.generation.model["files"], "masks": build.mask_files(options.blend.mask),
+    mask, networks = build.mask_made_of(options.blend.mask)
+    key = {**asdict(options), "blend": asdict(replace(options.blend, mask=mask)), "model": swapper.generation.model["files"], "masks": networks,
            **dict.fromkeys(("source", "to", "threads", "resume", "overwrite"))}  # fmt: skip
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     console = Console(stderr=True)

@@ -6,12 +6,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livepaste.cli.sources import UNREAD, files_of, is_photo
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.options import PHOTOS, ExtractOptions
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from livepaste.finder import PhotoFinder
     from livepaste.types import Face, Frame
 
-UNREAD = {".heic", ".heif"}  # what phones take; FFmpeg would give one tile of it
-
 
 def run(options: ExtractOptions) -> None:
     from rich.console import Console
@@ -32,10 +30,10 @@ def run(options: ExtractOptions) -> None:
 
     from livepaste.extract import Collector, Limits
 
-    paths = list(_files(options.sources))
-    if options.animate and (len(paths) != 1 or not _is_photo(paths[0])):
+    paths = list(files_of(options.sources))
+    if options.animate and (len(paths) != 1 or not is_photo(paths[0])):
         raise ClipError(f"{options.sources[0]}: --animate takes one photo ({' '.join(sorted(PHOTOS))})")
-    if options.truth_masks and (len(paths) != 1 or _is_photo(paths[0])):
+    if options.truth_masks and (len(paths) != 1 or is_photo(paths[0])):
         raise ClipError(
             f"{options.sources[0]}: --truth-masks belong to one clip, this is {len(paths)} files or a photo"
         )
@@ -49,14 +47,13 @@ def run(options: ExtractOptions) -> None:
     with Progress(*columns, console=Console(stderr=True)) as bar, closing(_Photos(options.face)) as photos:
         left = sum(_is_wanted(path, _known(collector, path)[1], options) for path in paths)
         owed = 0.0  # faces of earlier sources' parts that were less than one
-        photo_count = sum(map(_is_photo, paths))
+        photo_count = sum(path.suffix.lower() in PHOTOS for path in paths)
         photo_task = bar.add_task("photos", total=photo_count) if photo_count > 1 else None
         for path in paths:
-            if photo_task is not None and _is_photo(path):
+            if photo_task is not None and path.suffix.lower() in PHOTOS:
                 bar.advance(photo_task)
             try:
-                if path.suffix.lower() in UNREAD:
-                    raise ClipError(f"{path}: {path.suffix} photos cannot be read; convert them to JPEG or PNG")
+                photo = is_photo(path)
                 key, tally = _known(collector, path)
                 tallies[key] = tally
                 if not _is_wanted(path, tally, options):
@@ -74,7 +71,7 @@ def run(options: ExtractOptions) -> None:
                         continue
                 if options.animate:
                     _animate(path, key, tally, collector, options, share, photos, bar)
-                elif _is_photo(path):
+                elif photo:
                     _photo(path, key, tally, collector, share, photos)
                 else:
                     _clip(path, key, tally, collector, options, share, bar)
@@ -89,26 +86,6 @@ def run(options: ExtractOptions) -> None:
         raise ClipError(f"{' '.join(str(faults[-1]).split())}{of}")
     if faceless:
         raise FaceSetError(f"{', '.join(faceless)}: no face found in it at all; is it upright and lit?")
-
-
-def _files(sources: list[str]) -> Iterator[Path]:
-    """The named files, folders opened, each once."""
-    seen = set()
-    for source in map(Path, sources):
-        inside = (
-            sorted(p for p in source.iterdir() if p.is_file() and p.name[0] != ".") if source.is_dir() else [source]
-        )
-        if not inside:
-            raise ClipError(f"{source}: an empty folder")
-        for path in inside:
-            place = os.path.realpath(path)  # Path.resolve() raises RuntimeError for a link to itself
-            if place not in seen:
-                seen.add(place)
-                yield path
-
-
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTOS
 
 
 def _is_wanted(path: Path, tally: Tally, options: ExtractOptions) -> bool:

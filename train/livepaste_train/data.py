@@ -97,6 +97,21 @@ def likeness(faceset: FaceSet) -> list[float]:
     return [round(float(value), 4) for value in unit(np.sum(seen, axis=0))]
 
 
+def empty(masks: UInt8[np.ndarray, "n s s"]) -> np.ndarray:
+    """Which of them show no face, bool (n,)."""
+    return (masks > 127).mean((1, 2)) < EMPTY
+
+
+def read_face(
+    faceset: FaceSet, row: FaceRow, side: int
+) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"] | None]:
+    """A stored face and its mask, if it has one, at ``side`` pixels."""
+    image, mask = faceset.image(row), faceset.mask(row)
+    interpolation = cv2.INTER_AREA if faceset.info.size > side else cv2.INTER_CUBIC
+    image = cv2.resize(image, (side, side), interpolation=interpolation)
+    return image, None if mask is None else cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+
+
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty
     is left out. Raises FaceSetError when nothing is left."""
@@ -106,17 +121,15 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
 
     def read(i: int) -> None:
         row = rows[i]
-        image, mask = faceset.image(row), faceset.mask(row)
+        image, mask = read_face(faceset, row, side)
         if mask is None:
-            mask = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
-        interpolation = cv2.INTER_AREA if faceset.info.size > side else cv2.INTER_CUBIC
-        image = cv2.resize(image, (side, side), interpolation=interpolation)
-        mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+            hull = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
+            mask = cv2.resize(hull, (side, side), interpolation=cv2.INTER_AREA)
         packed[i] = pack(image[None], mask[None])[0]
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(read, range(len(rows))))  # a list, so that errors are raised here
-    shown = (packed.view(np.uint8)[..., 3::4] > 127).mean((1, 2)) >= EMPTY  # masks: bytes as ``pack`` lays them
+    shown = ~empty(packed.view(np.uint8)[..., 3::4])  # masks: bytes as ``pack`` lays them
     if not shown.all():
         logger.warning("%s: %d masks are empty; those faces are left out", faceset.path, (~shown).sum())
         packed, rows = packed[shown], [row for row, kept in zip(rows, shown, strict=True) if kept]

@@ -85,7 +85,7 @@ def thing(key: Array, stage: Stock, face: Array, face_affine: Array, geometry: G
     color, alpha = over[..., :3], over[..., 3:]
     # some with the skin of a cheek, left or right, of somebody else or of this face, or of a colour like it: a wearer's hand is lit as the
     # face that it hides, and to a colour alone nothing should be betrayed
-    u = jax.random.uniform(k[4], (9, b))[:, :, None, None, None]
+    u = jax.random.uniform(k[4], (7, b))[:, :, None, None, None]
     own = u[6] < OWN_SKIN
     other = jnp.where(own[:, 0, 0, 0], face, jax.random.randint(k[2], (b,), 0, len(stage.faces)))
     cheek = turned(k[3], b, 3.1, 0.3, 0.04) * jnp.array([CHEEK[2], CHEEK[2], 1.0])

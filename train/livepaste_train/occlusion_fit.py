@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import optax
 from flax import nnx
 
+from livepaste.checkpoint import VISIBLE
+from livepaste.errors import TrainingError
 from livepaste.measures import mask_boundary_f, mask_iou
 from livepaste_train.augment import Geometry, sample
 from livepaste_train.clocked import Clock
@@ -31,7 +34,7 @@ Array = jax.Array
 ELSEWHERE = 0.02  # what a pixel far from the face counts of one in it, when it is asked for something in front
 EDGE = 4.0  # what a pixel of an edge weighs more than one amid face or background
 FACE_UNITS = 1.25  # width of a face, template units: for the tolerance of the boundary measure
-SEED_OUT = 4711  # of things that only held-out faces have in front of them
+SEED_OUT = 2**31  # of things that only held-out faces have in front of them: no training can be given it
 
 
 def sheet_geometry(geometry: Geometry, side: int) -> Geometry:
@@ -153,8 +156,13 @@ class Learner:
         return self.held_out.measure(self.state.ema)
 
     def take(self, clock: Clock) -> dict[str, float]:
-        """One dispatch; the mean losses in it."""
+        """One dispatch; the mean losses in it. Raises TrainingError when they are not finite."""
         self.state, losses = clock.take(self._dispatch, self.state, self._stock)
+        if not all(map(math.isfinite, losses.values())):
+            raise TrainingError(
+                f"the loss is no number any more after {int(self.state.step)} steps; what was saved before is kept; try a lower --lr "
+                f"({self._recipe.lr:g} was used)"
+            )
         return losses
 
     def record(self, numbers: dict[str, float]) -> dict[str, Any]:
@@ -171,5 +179,5 @@ class Learner:
     def write(self, folder: Path, record: dict[str, Any], preview: np.ndarray) -> None:
         """The network and its preview."""
         shown = next(iter(self.held_out.shown.values())).crops[0]
-        export_visible(folder / "visible.onnx", nnx.merge(self._graph, self.state.ema), record, shown)
+        export_visible(folder / VISIBLE, nnx.merge(self._graph, self.state.ema), record, shown)
         write_picture(folder / "preview.png", preview)

@@ -188,17 +188,23 @@ class OcclusionOptions:
 
     facesets: list[str] = option(help="face set(s) of whoever sits at the camera", positional=True)
     to: str = option(help="folder to write, new or empty")
-    hands: list[str] = option([], help="clips and photos of hands: they are cut out, best where no face is behind them")
+    hands: list[str] = option(
+        [], help="clips, photos and folders of them that show hands: these are cut out, where no face is behind them"
+    )
     from_: str = option("shipped", flag="--from", help="start from: shipped, none, or a folder that this command wrote")
     for_: str = option("20m", flag="--for", help="train about this long: 90s, 10m, 2h")
     recipe: str = option("occlusion", help="recipe name or .toml file")
     batch: int | None = option(None, help="faces a step (default: the recipe's)")
-    lr: float | None = option(None, help="learning rate (default: the recipe's; an eighth of it with --from)")
+    lr: float | None = option(None, help="learning rate (default: the recipe's, an eighth of it unless --from none)")
     seed: int = option(0, help="seed of every random choice")
 
     def __post_init__(self) -> None:
         if not self.facesets:
             raise OptionError("name at least one face set")
+        if "+" in self.to:
+            raise OptionError(
+                f"to {self.to}: --mask joins names by +, so a folder with a + in its name could not be named; choose another"
+            )
         seconds(self.for_)
         within("seed", self.seed, 0, 2**31 - 1)
 
@@ -210,7 +216,9 @@ class OcclusionOptions:
                 f"recipe {self.recipe}: is for a model {recipe.model!r}, an occlusion network's is 'visible'"
             )
         lr = recipe.lr * (1 if self.from_ == "none" else GOES_ON)
-        return replace(recipe, batch=self.batch or recipe.batch, lr=lr if self.lr is None else self.lr)
+        return replace(
+            recipe, batch=recipe.batch if self.batch is None else self.batch, lr=lr if self.lr is None else self.lr
+        )
 
 
 def as_record(recipe: Recipe) -> dict[str, Any]:
