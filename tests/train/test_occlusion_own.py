@@ -162,7 +162,8 @@ def test_faces_with_a_hand_or_something_else_in_front_are_left_out(
 def test_many_face_sets_are_all_read(known: VisibleFace, facesets, monkeypatch) -> None:
     nothing = np.zeros((60, 128, 128), np.float32)
     monkeypatch.setattr(own_faces, "masks_of", lambda *_: own_faces.Said(nothing + 1, nothing))
-    monkeypatch.setattr(own_faces, "MOST_FACES", 3)
+    for name in ("MOST_FACES", "THINGS"):
+        monkeypatch.setattr(own_faces, name, 3)
     faceset = read_faceset(facesets[1])
     told: list[str] = []
     own = own_faces.read_own([faceset] * 2, known, GEOMETRY, FindsHands(), 0.1, say=told.append)
@@ -192,7 +193,8 @@ def small(monkeypatch, tmp_path: Path) -> Path:
     """Less of everything that is drawn, and a recipe whose optimizer compiles in less time."""
     for name, value in (("DRAWN", 1), ("FRAMES", 2), ("SHEETS", 2)):
         monkeypatch.setattr(occlusion_own, name, value)
-    monkeypatch.setattr(own_faces, "OUT", 3)
+    for name, value in (("OUT", 3), ("THINGS", 2)):
+        monkeypatch.setattr(own_faces, name, value)
     path = tmp_path / "small.toml"
     path.write_text(
         '[recipe]\nmodel = "visible"\nresolution = 128\ncoverage = 2.0\noptimizer = "adam"\nbatch = 2\nsteps_per_dispatch = 2\n'

@@ -39,6 +39,7 @@ class Job:
     cast: Cast  # of that one identity
     side: int  # pixels
     meshes: Meshes
+    things: int = 1000  # different ones that it wears, at most: strands of hair take longer to draw than a face
 
 
 def perform_occluded(job: Job) -> tuple[np.ndarray, np.ndarray]:
@@ -51,13 +52,16 @@ def perform_occluded(job: Job) -> tuple[np.ndarray, np.ndarray]:
     faces, worn = (np.empty((frames, job.side, job.side), np.uint32) for _ in range(2))
     rng = np.random.default_rng([31, seed])
     size, length = (job.side, job.side), len(performance)
+    stages: list[Stage] = []
     for j in range(frames):
         i = EVERY * j
         shot = actor.render_crop(performance, i, job.side, background_seed=int(rng.integers(1 << 30)))
         faces[j] = pack(shot.image[None], shot.mask[None])[0]
-        things = Stage([WORN[rng.integers(len(WORN))]], seed=int(rng.integers(1 << 30)), frames=length, fps=Fraction(25),
-                       skin=actor.skin_color, hair=actor.hair_color)  # fmt: skip
-        layers = things.layers(shot.points_xyz, i, size, light_color(performance, i))
+        if len(stages) < job.things:
+            kind, seed = WORN[rng.integers(len(WORN))], int(rng.integers(1 << 30))
+            look = {"skin": actor.skin_color, "hair": actor.hair_color}
+            stages.append(Stage([kind], seed=seed, frames=length, fps=Fraction(25), **look))
+        layers = stages[j % job.things].layers(shot.points_xyz, i, size, light_color(performance, i))
         rgba = flat([layer for _, layer in layers], job.side)
         worn[j] = pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
     return faces, worn
@@ -88,11 +92,15 @@ def hand_sheets(hands: list[np.ndarray], count: int, side: int, seed: int) -> np
     return pack(rgba[..., :3], rgba[..., 3])
 
 
-def worn_by(points_xyz: np.ndarray, side: int, *, skin: np.ndarray, seed: int) -> np.ndarray:
-    """Glasses or strands as somebody may wear them whose mesh is at ``points_xyz`` (478, 3), pixels of the crop: packed, uint32 (side, side)."""
+def worn(skin: np.ndarray, seed: int) -> Stage:
+    """Glasses or strands that somebody of that skin (RGB) may wear."""
     rng = np.random.default_rng([43, seed])
     hair = np.array([1.0, 0.8, 0.6]) ** rng.uniform(0, 2) * rng.uniform(15, 210)
-    stage = Stage([WORN[rng.integers(len(WORN))]], seed=seed, frames=1, fps=Fraction(25), skin=skin, hair=hair)
+    return Stage([WORN[rng.integers(len(WORN))]], seed=seed, frames=1, fps=Fraction(25), skin=skin, hair=hair)
+
+
+def laid_on(stage: Stage, points_xyz: np.ndarray, side: int) -> np.ndarray:
+    """It as seen on a face whose mesh is at ``points_xyz`` (478, 3), pixels of the crop: packed, uint32 (side, side)."""
     rgba = flat([layer for _, layer in stage.layers(points_xyz, 0, (side, side), np.ones(3))], side)
     return pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
 

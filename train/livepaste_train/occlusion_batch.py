@@ -102,7 +102,7 @@ def thing(key: Array, stage: Stock, face: Array, face_affine: Array, geometry: G
     over = jnp.concatenate([jnp.clip(color, 0, 1) * alpha, alpha], -1)
     # out of focus, or moving to the side or up and down
     wide, high = smeared(over, 4, down=False), smeared(over, 4, across=False)
-    return jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, smeared(over)], over)
+    return jnp.clip(jnp.select([u[5] < 0.15, u[5] < 0.3, u[5] < 0.5], [wide, high, smeared(over)], over), 0, 1)
 
 
 def shaded(key: Array, pictures: Array, alpha: Array) -> Array:
@@ -140,7 +140,7 @@ def coarser(key: Array, x: Array) -> Array:
 def in_front(key: Array, pictures: Array, over: Array) -> Array:
     """Faces (b, s, s, 3) with ``over`` laid upon them, and its shadow."""
     color, alpha = over[..., :3], over[..., 3:]
-    shadow = smeared(alpha, 3)
+    shadow = jnp.clip(smeared(alpha, 3), 0, 1)
     u = jax.random.uniform(key, (1, len(over)))[:, :, None, None, None]
     shadow = jnp.pad(shadow, ((0, 0), (3, 0), (1, 0), (0, 0)))[:, :-3, :-1]
     pictures = pictures * (1 - jnp.maximum(0.0, 1.2 * u[0] - 0.5) * shadow)

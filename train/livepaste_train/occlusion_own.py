@@ -33,10 +33,8 @@ from livepaste_train.occlusion_fit import SEED_OUT, Learner, drawn_things, sides
 from livepaste_train.options import OcclusionOptions, Recipe, seconds
 from livepaste_train.own_faces import Cutouts, Hands, OwnFaces, read_own
 
-DRAWN, FRAMES = (
-    12,
-    16,
-)  # identities that were never at a camera, and moments of each: so that what was learned of others stays
+# identities that were never at a camera, moments of each and what they wear in turn: so that what was learned of others stays
+DRAWN, FRAMES, THINGS = 12, 24, 3
 SHEETS = 60  # of each kind that is drawn
 OWN = "own hands"  # their kind
 EVERY_S = 120.0  # between two generations
@@ -160,7 +158,7 @@ def starting_model(options: OcclusionOptions, recipe: Recipe) -> tuple[VisibleFa
 
 def drawn_faces(side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Actors, and what they may wear, packed."""
-    jobs = [Job(Cast((f"drawn:{5000 + DRAWN * seed + i}",), seed + i, FRAMES), side, {}) for i in range(DRAWN)]
+    jobs = [Job(Cast((f"drawn:{5000 + DRAWN * seed + i}",), seed + i, FRAMES), side, {}, THINGS) for i in range(DRAWN)]
     faces, worn = zip(*map(perform_occluded, jobs), strict=True)
     return np.concatenate(faces), np.concatenate(worn)
 

@@ -25,7 +25,7 @@ from livepaste_train.augment import Geometry
 from livepaste_train.data import FEWEST, empty, held_out, pack, read_face
 from livepaste_train.evaluate import spread, undistorted
 from livepaste_train.models.visible import VisibleFace
-from livepaste_train.occluded import worn_by
+from livepaste_train.occluded import laid_on, worn
 from livepaste_train.occlusion_fit import shower
 
 MOST_FACES = 1200  # of all face sets together, or so
@@ -38,6 +38,7 @@ OF_HANDS, APART_S = (
     0.2,
     1.0,
 )  # of a clip's cut-outs, the last, to measure by, so many seconds after those that are learned
+THINGS = 24  # glasses and strands that a person wears, in turn
 EACH = 32  # crops that a network looks at at once
 
 
@@ -183,8 +184,7 @@ class _Reading:
             row = self._rows[i]
             if row.source not in named and (row.source, int(row.time_s)) not in seconds:
                 found += self._hands.cut(image, points, Alignment(row.frame_to_crop, self._faceset.info.size).scale)
-        worn = np.stack([self._worn(i) for i in learned])
-        return OwnFaces(self._packed[learned], worn, self._packed[out], found, +left_out)
+        return OwnFaces(self._packed[learned], self._worn(learned), self._packed[out], found, +left_out)
 
     def _points(self, row: FaceRow) -> np.ndarray:
         """Its mesh in stored pixels, float32 (478, 3)."""
@@ -222,8 +222,12 @@ class _Reading:
         usual = float(np.median(self._fronts))
         return "something in front" if self._fronts[i] > max(MOST_FRONT, TIMES * usual) else ""
 
-    def _worn(self, i: int) -> UInt32[np.ndarray, "s s"]:
+    def _worn(self, which: list[int]) -> UInt32[np.ndarray, "n s s"]:
+        """What each of these faces may wear."""
         side = self._geometry.stored
-        rgba: Any = self._packed[i].view(np.uint8).reshape(side, side, 4)
+        rgba: Any = self._packed[which[0]].view(np.uint8).reshape(side, side, 4)
         skin = rgba[rgba[..., 3] > 127][:, :3].astype(np.float64).mean(0)
-        return worn_by(self._points(self._rows[i]), side, skin=skin, seed=i)
+        things = [worn(skin, seed) for seed in range(THINGS)]
+        return np.stack(
+            [laid_on(things[i % THINGS], self._points(self._rows[face]), side) for i, face in enumerate(which)]
+        )
