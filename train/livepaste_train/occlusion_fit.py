@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def sides(recipe: Recipe) -> tuple[int, int]:
     )
 
 
+@cache  # the same function for the same words, by which make_dispatch knows it again
 def visible_loss(geometry: Geometry, sheet: Geometry, recipe: Recipe) -> Callable[..., Any]:
     """Binary cross-entropy of both masks, edges above all: what lies between is soon learned."""
 
