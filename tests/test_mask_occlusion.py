@@ -338,3 +338,24 @@ def test_a_network_of_ones_own_is_named_behind_a_colon(actors, tmp_path: Path) -
 def test_what_is_no_network_of_ones_own_is_named(mask: str, told: str) -> None:
     with pytest.raises((CheckpointError, OptionError), match=told):
         build_mask(mask.replace("PERSONA", str(checkpoint.shipped("persona"))))
+
+
+def test_a_network_whose_mask_is_no_number_is_a_failed_frame(actors, monkeypatch) -> None:
+    """It would count as nothing in front."""
+    context, _ = seen(actors[1], "hand", in_place(actors[1]))
+    session = _loaded().session
+    run = session.run
+    sick = {"front": 7}
+
+    def spoiled(inputs: dict, outputs: list[str]) -> dict:
+        made = run(inputs, outputs)
+        for name, at in sick.items():
+            if name in made:
+                made[name].flat[at] = np.nan
+        return made
+
+    monkeypatch.setattr(session, "run", spoiled)
+    with pytest.raises(ValueError, match="the occlusion network's mask is not finite"):
+        build_mask("hull+occlusion")(context)
+    sick.clear()
+    assert np.isfinite(build_mask("hull+occlusion")(replace(context, memory={}))).all()

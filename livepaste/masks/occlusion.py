@@ -51,13 +51,21 @@ class Occlusion:
         return self.look(context, "visible", EDGE)
 
     def look(self, context: Context, output: str, edge: tuple[float, float]) -> np.ndarray:
-        """One of its masks, as far as it is sure. What the network sees is cut from the frame anew, at its own size."""
+        """One of its masks, as far as it is sure. What the network sees is cut from the frame anew, at its own size.
+
+        Raises ValueError when what comes of it is not finite.
+        """
         side = self._net.size
         from_crop = align(context.points_xy, side, self._net.coverage).frame_to_crop.astype(np.float64)
         to_crop = np.vstack([context.alignment.frame_to_crop, [0, 0, 1]])
         seen = crop(context.frame.image, Alignment((from_crop @ to_crop).astype(np.float32), side))
         batch = np.ascontiguousarray(seen.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-        found = ramp(self._net.session.run({"crop": batch}, [output])[output][0, 0], *edge)
+        said = self._net.session.run({"crop": batch}, [output])[output][0, 0]
+        if not np.isfinite(said).all():
+            raise ValueError(
+                "the occlusion network's mask is not finite"
+            )  # a failed frame: it would count as nothing in front
+        found = ramp(said, *edge)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         # a crop that shows more than the network saw goes on as at its border
         return cv2.warpAffine(
