@@ -140,7 +140,7 @@ def break_graph(rng: random.Random, path: Path) -> None:
     elif kind == "metadata":
         del model.metadata_props[rng.randrange(len(model.metadata_props))]
     elif kind == "parity":
-        entry = next(entry for entry in model.metadata_props if entry.key == "parity")
+        entry = model.metadata_props[-1]  # parity, where there is one: the entry that is written last
         entry.value = break_json(rng, entry.value)
     elif kind == "weights":
         tensor = rng.choice(model.graph.initializer)

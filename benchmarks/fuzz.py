@@ -1,6 +1,6 @@
 """Bad input by the thousand: whatever is broken, the program answers in one line or works. ``make fuzz``.
 
-Clips, photos, face sets, checkpoints, settings, recipes and truth folders are made whole, then one thing in them is
+Clips, photos, face sets, checkpoints, occlusion networks, settings, recipes and truth folders are made whole, then one thing in them is
 broken and a verb that reads it is run through the program's own entry, ``livepaste.cli.main``. Only training itself is
 left out: it ends where its first step would begin. Answered is exit 1 or 2 with exactly one line ``livepaste: …``;
 worked is exit 0. A traceback, a crash of a native library, a hang and memory beyond all measure are failures, each
@@ -39,7 +39,16 @@ from samples import make_whole
 from livepaste.actors.processes import cores
 
 # kind -> how many in a hundred
-KINDS = {"clip": 26, "photo": 8, "faceset": 20, "checkpoint": 22, "settings": 6, "recipe": 12, "truth": 6}
+KINDS = {
+    "clip": 22,
+    "photo": 8,
+    "faceset": 20,
+    "checkpoint": 20,
+    "settings": 6,
+    "recipe": 12,
+    "truth": 6,
+    "occlusion": 6,
+}
 HANG_S = 60
 LIFE = 400  # cases a process lives: what leaks in libraries stays small
 MEMORY_GIB = 2.0  # more than any of these tiny inputs may ask for
@@ -84,6 +93,13 @@ def words(kind: str, path: Path, whole: Path, rng: random.Random) -> list[str | 
             [*train, *recipe, "--to", new, "--from", path],
             [*train, *recipe, "--to", path, "--resume"],
         ))  # fmt: skip
+    if kind == "occlusion":
+        mask = f"hull+occlusion:{path}"
+        return rng.choice((
+            ["clip", whole / "clip.mp4", new.with_suffix(".mp4"), *fine[:2], "--mask", mask],
+            ["live", "--camera", whole / "clip.mp4", "--sink", "memory", *fine[:2], "--mask", mask],
+            ["train-occlusion", whole / "faceset", "--to", new, "--from", path],
+        ))  # fmt: skip
     if kind == "settings":
         return ["live", "--camera", whole / "clip.mp4", "--sink", "memory", *fine, "--settings", path]
     if kind == "recipe":
@@ -100,7 +116,7 @@ def broken(kind: str, folder: Path, whole: Path, rng: random.Random) -> Path:
     if (whole / name).is_dir():
         shutil.copytree(whole / name, path)
         break_folder(rng, path)
-        if kind == "checkpoint":
+        if kind in ("checkpoint", "occlusion"):
             settle_hashes(rng, path)
         return path
     shutil.copy(whole / name, path)
@@ -118,19 +134,19 @@ def broken(kind: str, folder: Path, whole: Path, rng: random.Random) -> Path:
 
 @contextlib.contextmanager
 def training_left_out() -> Iterator[None]:
-    """``livepaste train`` reads and builds everything, and ends before its first step."""
-    from livepaste_train.fit import Trainer
+    """``livepaste train`` reads and builds everything, and ends before its first step; ``train-occlusion`` before it looks for hands."""
+    from unittest.mock import patch
 
     from livepaste.errors import TrainingError
 
-    def stop(trainer: Trainer) -> None:
+    def stop(training: object) -> None:
         raise TrainingError(READ)
 
-    run, Trainer.run = Trainer.run, stop
-    try:
+    with (
+        patch("livepaste_train.fit.Trainer.run", stop),
+        patch("livepaste_train.occlusion_own.OwnTraining.held", stop),
+    ):
         yield
-    finally:
-        Trainer.run = run
 
 
 def judge(command: list[str | Path]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,16 +41,18 @@ def make_training(folder: Path) -> None:
 
 
 def make_whole(folder: Path) -> None:
-    """A training with its ``checkpoint``, ``clip.mp4``, ``photo.png``, ``settings.toml`` and a ``truth`` folder."""
+    """A training with its ``checkpoint``, ``clip.mp4``, ``photo.png``, ``settings.toml``, a ``truth`` folder, and an ``occlusion`` network."""
     from livepaste_train.fit import Trainer
     from livepaste_train.options import TrainOptions
 
     from livepaste.actors.drawn import DrawnActor
     from livepaste.actors.motion import perform
     from livepaste.actors.truth import write_truth
+    from livepaste.checkpoint import shipped
     from livepaste.devices.video import write_video
 
     make_training(folder)
+    shutil.copytree(shipped("occlusion"), folder / "occlusion" / "generations" / "000001")
     (folder / "settings.toml").write_text(SETTINGS)
     options = TrainOptions(persona=str(folder / "faceset"), wearer=[str(folder / "other")], to=str(folder / "checkpoint"),
                            recipe=str(folder / "recipe.toml"), steps=1, from_="none")  # fmt: skip

@@ -259,8 +259,16 @@ class _Places(OnnxOps):
         return super().conv(x, kernel, gain, bias)
 
 
+def _convolutions(graph: onnx.GraphProto) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernel and bias of each convolution, in their order, float32."""
+    stored = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
+    stored |= {node.output[0]: stored[node.input[0]] for node in graph.node if node.op_type == "Cast"}
+    found = [[stored[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+    return [(kernel, bias.reshape(-1)) for kernel, bias in found]
+
+
 def read_visible(path: Path, model: Any) -> None:
-    """Put the weights of an occlusion network's file into ``model``. Raises TrainingError when they are not of its shape.
+    """Put the weights of an occlusion network's file into ``model``. Raises TrainingError when they are not of its shape, or damaged.
 
     Kernels were stored times their gains; they are told apart again so that kernels have the size that training begins with.
     """
@@ -269,15 +277,17 @@ def read_visible(path: Path, model: Any) -> None:
         layer.gain[...] = np.full(layer.gain[...].shape, number, np.float32)
     places = _Places()
     model.masks(Value("crop", model.resolution, 3), places)
-    graph = onnx.load(path).graph
-    stored = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
-    stored |= {node.output[0]: stored[node.input[0]] for node in graph.node if node.op_type == "Cast"}
-    weights = [[stored[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+    try:
+        weights = _convolutions(onnx.load(path).graph)
+    except Exception as error:  # of protobuf, onnx or numpy, as it is damaged
+        raise TrainingError(f"{path}: damaged ({type(error).__name__}); copy its folder again") from error
     shapes = [layers[number].kernel[...].transpose(3, 2, 0, 1).shape for number in places.order]
-    if [kernel.shape for kernel, _ in weights] != shapes:
+    if [kernel.shape for kernel, _ in weights] != shapes or any(len(bias) != len(kernel) for kernel, bias in weights):
         raise TrainingError(
             f"{path}: not a network of the shape that is trained here; start from another one, or from none"
         )
+    if not all(np.isfinite(array).all() for pair in weights for array in pair):
+        raise TrainingError(f"{path}: its weights are not finite; start from another one, or from none")
     for number, (kernel, bias) in zip(places.order, weights, strict=True):
         kernel, layer = kernel.transpose(2, 3, 1, 0), layers[number]
         gain = float(np.sqrt((kernel**2).mean() * np.prod(kernel.shape[:-1]) / 2)) or 1.0
