@@ -305,7 +305,7 @@ def test_parts_that_the_wearer_keeps_are_left_as_they_came(actors) -> None:
     for wrong in ("parts", "parts:", "parts:mouth", "parts:-nose", "parts:-eyes,"):
         with pytest.raises(OptionError, match="what the wearer keeps must be some of -eyes, -brows, -mouth"):
             build_mask(f"hull+{wrong}")
-    for wrong in ("hull:-mouth", "occlusion:x"):
+    for wrong in ("hull:-mouth", "person:x"):
         with pytest.raises(OptionError, match="takes nothing behind a colon"):
             build_mask(wrong)
 
