@@ -1,7 +1,7 @@
 """Real hands, cut out of pictures to be laid over faces.
 
-By GrabCut (Rother, Kolmogorov & Blake 2004), which is told by a hand's points where to begin. Most attempts fail: skin lies on skin, or a hand
-moves too fast. What does not look like a hand's outline afterwards is left out, and why is counted.
+By GrabCut (Rother, Kolmogorov & Blake 2004), which is told by a hand's points where to begin. Many attempts fail: skin lies on skin, or a hand
+moves too fast. What does not look like a hand's outline afterwards is left out, and why is said.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from livepaste_train import occlusion, occlusion_batch, occlusion_fit
-from livepaste_train.augment import Geometry, random_affine, sample
+from livepaste_train.augment import Geometry, blurred, box, random_affine, sample
 from livepaste_train.casts import Cast
 from livepaste_train.compiling import compiled
 from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
@@ -94,6 +94,37 @@ def test_a_thing_lies_where_its_sheet_has_it_whatever_happens_to_the_face() -> N
     for a, b in zip(np.asarray(face), np.asarray(thing), strict=True):
         centres = [np.average(np.indices(v.shape).reshape(2, -1), axis=1, weights=v.ravel()) for v in (a, b)]
         np.testing.assert_allclose(*centres, atol=0.1)
+
+
+def test_means_of_neighbours_as_products_are_those_of_passes() -> None:
+    x = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+    for times in (1, 4):
+        np.testing.assert_allclose(occlusion_batch.smeared(x, times), blurred(x, times), atol=1e-6)
+    wide = high = x
+    for _ in range(4):
+        wide, high = box(wide, 2), box(high, 1)
+    np.testing.assert_allclose(occlusion_batch.smeared(x, 4, down=False), wide, atol=1e-6)
+    np.testing.assert_allclose(occlusion_batch.smeared(x, 4, across=False), high, atol=1e-6)
+
+
+def test_things_have_the_colour_of_the_face_that_they_hide(stage) -> None:
+    """Faces of one colour each, and a grey thing: in some it comes in the very colour of its own face."""
+    colors = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [190, 190, 50]], np.uint32)
+    flat = (colors @ np.array([1, 256, 65536], np.uint32)) | np.uint32(255 << 24)
+    faces = jnp.asarray(np.broadcast_to(flat[:, None, None], (4, 72, 72)))
+    sheet = jnp.full((1, 108, 108), np.uint32(0xFF808080))
+    shown = occlusion_batch.Stock(faces, jnp.zeros_like(faces), sheet)
+    face = jnp.arange(200) % 4
+    still = jnp.tile(jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]]), (200, 1, 1))
+    over = np.asarray(occlusion_batch.thing(jax.random.key(0), shown, face, still, GEOMETRY, SHEET))[:, 32, 32]
+    hue = over[:, :3] / over[:, :3].sum(1, keepdims=True)
+    truth = colors / colors.sum(1, keepdims=True)
+    nearest = np.abs(hue[:, None] - truth).sum(-1).argmin(1)
+    near = np.abs(hue[:, None] - truth).sum(-1).min(1) < 0.12
+    # seven in ten have a cheek's colour, six in ten of these their own face's and a quarter of the rest by chance
+    assert 0.4 < (near & (nearest == face)).mean() < 0.7
+    assert 0.05 < (near & (nearest != face)).mean() < 0.35
+    assert (~near).mean() > 0.1
 
 
 def test_light_and_shade_change_the_face_without_colouring_it() -> None:

@@ -30,14 +30,13 @@ from livepaste_train.occlusion_fit import shower
 
 MOST_FACES = 1200  # of all face sets together, or so
 OUT = 48  # faces to measure by
-# share of a face that is called something in front and so many times what is usual in the set: then something else was there
-MOST_FRONT, TIMES = 0.04, 3.0
+# share of a face that is called something in front, and so many times what is usual in the set, from which on something is taken to be there.
+# Below it are the network's errors, an eye of a head turned aside, brows in shade: just those faces teach it
+MOST_FRONT, TIMES = 0.1, 3.0
 HAND_OVER = 0.01  # share of a face under a hand from which on it is left out
 MOST_HANDS = 600  # that are learned
-OF_HANDS, APART_S = (
-    0.2,
-    1.0,
-)  # of a clip's cut-outs, the last, to measure by, so many seconds after those that are learned
+# of a clip's cut-outs, the last, to measure by; so many seconds after those that are learned
+OF_HANDS, APART_S = 0.2, 1.0
 THINGS = 24  # glasses and strands that a person wears, in turn
 EACH = 32  # crops that a network looks at at once
 
