@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from livepaste.align import Alignment, crop, transform
-from livepaste.masks.hand_shape import hand_mask
+from livepaste.edge import carried, disc
+from livepaste.masks.hand_shape import KNUCKLES, hand_mask
 from livepaste.masks.hull import filled, hull_polygon
 
 HAND = 64  # pixels from the wrist to the middle knuckle, in the window that is cut from
@@ -41,7 +42,7 @@ def window(points_xy: Float32[np.ndarray, "21 2"]) -> tuple[np.ndarray, float]:
 
 def _down(points_xy: np.ndarray) -> np.ndarray:
     """Which way the arm goes on, a unit vector."""
-    way = points_xy[0] - points_xy[[5, 9, 13, 17]].mean(0)
+    way = points_xy[0] - points_xy[list(KNUCKLES)].mean(0)
     return way / max(float(np.linalg.norm(way)), 1e-6)
 
 
@@ -99,8 +100,7 @@ def _arm(p: np.ndarray) -> np.ndarray:
 
 
 def _grown(mask: np.ndarray, by: int) -> np.ndarray:
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by + 1, 2 * by + 1))
-    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
+    return cv2.dilate(mask.astype(np.uint8), disc(by)) > 0
 
 
 def _shrunk(mask: np.ndarray, by: int) -> np.ndarray:
@@ -122,9 +122,8 @@ def _grabbed(seen: np.ndarray, drawn: np.ndarray, arm: np.ndarray, nowhere: np.n
     box = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
     part = np.ascontiguousarray(label[box])
     cv2.setRNGSeed(1)
-    lab = np.ascontiguousarray(
-        cv2.cvtColor(seen, cv2.COLOR_RGB2LAB)[box]
-    )  # skin differs from skin in what Lab keeps apart
+    # skin differs from skin in what Lab keeps apart
+    lab = np.ascontiguousarray(cv2.cvtColor(seen, cv2.COLOR_RGB2LAB)[box])
     cv2.grabCut(lab, part, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
     found = np.zeros_like(drawn)
     found[box] = (part == cv2.GC_FGD) | (part == cv2.GC_PR_FGD)
@@ -152,9 +151,6 @@ def _soft(seen: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Colour and alpha; at its rim the colour of what is further in, for there some of the background is mixed in."""
     alpha = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 1.2)
     core = _shrunk(found, 2).astype(np.float32)
-    weight = cv2.GaussianBlur(core, (0, 0), 2.5)
-    near = (
-        cv2.GaussianBlur(seen.astype(np.float32) * core[..., None], (0, 0), 2.5) / np.maximum(weight, 1e-4)[..., None]
-    )
-    color = np.where(core[..., None] > 0, seen, np.where(weight[..., None] > 1e-4, near, seen))
+    near, _ = carried(seen, core, 2.5)
+    color = np.where(core[..., None] > 0, seen, near)
     return np.dstack([np.clip(color, 0, 255), alpha * 255]).round().astype(np.uint8)

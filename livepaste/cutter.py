@@ -14,6 +14,7 @@ from livepaste.cutouts import cut_out
 from livepaste.devices.video import ClipReader
 from livepaste.extract import read_photo
 from livepaste.finder import PhotoFinder
+from livepaste.masks.person import SIDE
 from livepaste.mediapipe_people import HandsGraph, PersonGraph
 
 SEEN = 640  # side of the picture in which hands are looked for
@@ -41,7 +42,7 @@ class Cutter:
     ) -> list[UInt8[np.ndarray, "s s 4"]]:
         """Those of ``hands``, found in ``image``, that can be cut out; see :func:`livepaste.cutouts.cut_out`."""
         image, scale = _smaller(image, LARGEST)
-        seen = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         person = cv2.resize(self._person(seen), image.shape[1::-1])
         faces = [face.points_xyz[:, :2] for face in self._faces(image)]
         made = []

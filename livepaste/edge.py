@@ -39,7 +39,7 @@ def spread(
     return planes, near
 
 
-def _from(image: np.ndarray, weight: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+def carried(image: np.ndarray, weight: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """What is under ``weight`` spread over what lies beside it, and how much of it came there (normalized convolution, Knutsson and Westin 1993)."""
     planes, near = spread(weighted(image, weight), weight, sigma)
     least = np.maximum(near, 1e-3)
@@ -56,10 +56,10 @@ def carry_on(swap: Swap) -> Float32[np.ndarray, "s s 3"]:
     skin = ramp(swap.persona_mask, *SKIN)
     upper = slice(0, round((ABOVE[0] + 2 * RIM) * side))
     skin[upper] *= 1 - _hair(swap.image[upper], skin[upper], side)
-    carried, near = _from(swap.image, skin, REACH * side)
+    outwards, near = carried(swap.image, skin, REACH * side)
     # far from all skin there is nothing to carry on, and no mask either
     own = np.maximum(skin, 1 - np.minimum(near / 0.02, 1)).astype(np.float32)
-    return carried + weighted(swap.image - carried, own)
+    return outwards + weighted(swap.image - outwards, own)
 
 
 def _hair(image: np.ndarray, skin: np.ndarray, side: int) -> np.ndarray:
@@ -68,8 +68,8 @@ def _hair(image: np.ndarray, skin: np.ndarray, side: int) -> np.ndarray:
     image, skin = (
         cv2.resize(part, (full_wh[0] // 2, full_wh[1] // 2), interpolation=cv2.INTER_AREA) for part in (image, skin)
     )
-    inner = cv2.erode(skin, _disc(round(RIM * side / 2)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    expected, near = _from(image, inner, RIM * side / 2)
+    inner = cv2.erode(skin, disc(round(RIM * side / 2)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    expected, near = carried(image, inner, RIM * side / 2)
     luma, usual = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (image, expected))
     bright = ramp(luma / np.maximum(usual, 1e-3), *DARK)
     # where nothing of the inner skin comes there is nothing to compare with
@@ -84,7 +84,7 @@ def _height(side: int) -> np.ndarray:
 
 
 @cache
-def _disc(radius: int) -> np.ndarray:
+def disc(radius: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 

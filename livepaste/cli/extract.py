@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livepaste.cli.sources import UNREAD, files_of, is_photo
+from livepaste.cli.sources import UNREAD, files_of, is_photo, refuse_unread
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.options import PHOTOS, ExtractOptions
 
@@ -47,13 +47,13 @@ def run(options: ExtractOptions) -> None:
     with Progress(*columns, console=Console(stderr=True)) as bar, closing(_Photos(options.face)) as photos:
         left = sum(_is_wanted(path, _known(collector, path)[1], options) for path in paths)
         owed = 0.0  # faces of earlier sources' parts that were less than one
-        photo_count = sum(path.suffix.lower() in PHOTOS for path in paths)
+        photo_count = sum(map(is_photo, paths))
         photo_task = bar.add_task("photos", total=photo_count) if photo_count > 1 else None
         for path in paths:
-            if photo_task is not None and path.suffix.lower() in PHOTOS:
+            if photo_task is not None and is_photo(path):
                 bar.advance(photo_task)
             try:
-                photo = is_photo(path)
+                refuse_unread(path)
                 key, tally = _known(collector, path)
                 tallies[key] = tally
                 if not _is_wanted(path, tally, options):
@@ -71,7 +71,7 @@ def run(options: ExtractOptions) -> None:
                         continue
                 if options.animate:
                     _animate(path, key, tally, collector, options, share, photos, bar)
-                elif photo:
+                elif is_photo(path):
                     _photo(path, key, tally, collector, share, photos)
                 else:
                     _clip(path, key, tally, collector, options, share, bar)

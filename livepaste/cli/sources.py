@@ -29,7 +29,11 @@ def files_of(sources: list[str]) -> Iterator[Path]:
 
 
 def is_photo(path: Path) -> bool:
-    """Whether it is read as one picture. Raises ClipError for a kind that cannot be read."""
+    """Whether it is read as one picture."""
+    return path.suffix.lower() in PHOTOS
+
+
+def refuse_unread(path: Path) -> None:
+    """Raise ClipError for a kind of photo that cannot be read."""
     if path.suffix.lower() in UNREAD:
         raise ClipError(f"{path}: {path.suffix} photos cannot be read; convert them to JPEG or PNG")
-    return path.suffix.lower() in PHOTOS

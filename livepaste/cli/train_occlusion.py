@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from livepaste_train.options import OcclusionOptions
 
 from livepaste.cli.signals import set_by_signals
-from livepaste.cli.sources import files_of, is_photo
+from livepaste.cli.sources import files_of, is_photo, refuse_unread
 from livepaste.cli.train import clock, memory_said
 from livepaste.errors import ClipError, FaceSetError
 
@@ -76,10 +76,11 @@ def _cut(paths: list[Path], cutter: Cutter, say: Say) -> Cutouts:
     for path in paths:
         cutter.refused.clear()
         try:
+            refuse_unread(path)
             if is_photo(path):
-                hands = [(0.0, hand) for hand in hands_in_photo(path, cutter)]
-                # each photo is a moment of its own
-                in_photos += [(2 * APART_S * len(in_photos), hand) for _, hand in hands]
+                moment_s = 2 * APART_S * len(in_photos)  # each photo is one of its own
+                hands = [(moment_s, hand) for hand in hands_in_photo(path, cutter)]
+                in_photos += hands
             else:
                 say(f"{path}: looking for hands")
                 hands = list(hands_in_clip(path, cutter))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from livepaste.align import Alignment, align, crop
-from livepaste.checkpoint import VISIBLE, occlusion_network, read_generation
+from livepaste.checkpoint import VISIBLE, occlusion_network
 from livepaste.crop_model import CropModel
 from livepaste.edge import ramp
 from livepaste.masks import Context
@@ -28,16 +27,17 @@ EVERY = 3  # frames; by their number, so that a clip that is gone on with comes 
 THERE, STILL_THERE = 1.5e-3, 0.75e-3
 
 
+_MODELS: dict[tuple[Path, str], CropModel] = {}
+
+
 def _loaded(folder: str = "") -> CropModel:
-    found = occlusion_network(folder)
-    return _model(found.path, json.dumps(found.model))
-
-
-@cache
-def _model(path: Path, _: str) -> CropModel:
     """Once a process, as long as what it says of itself, its files' hashes too, is the same."""
-    # on the processor: there it takes 4 ms, and what it gives is what was measured
-    return CropModel(read_generation(path), VISIBLE, "an occlusion network", ["visible", "front"], provider="cpu")
+    found = occlusion_network(folder)
+    key = found.path, json.dumps(found.model)
+    if key not in _MODELS:
+        # on the processor: there it takes 4 ms, and what it gives is what was measured
+        _MODELS[key] = CropModel(found, VISIBLE, "an occlusion network", ["visible", "front"], provider="cpu")
+    return _MODELS[key]
 
 
 class Occlusion:
@@ -62,9 +62,8 @@ class Occlusion:
         batch = np.ascontiguousarray(seen.transpose(2, 0, 1)[None].astype(np.float32) / 255)
         said = self._net.session.run({"crop": batch}, [output])[output][0, 0]
         if not np.isfinite(said).all():
-            raise ValueError(
-                "the occlusion network's mask is not finite"
-            )  # a failed frame: it would count as nothing in front
+            # a failed frame: it would count as nothing in front
+            raise ValueError("the occlusion network's mask is not finite")
         found = ramp(said, *edge)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         # a crop that shows more than the network saw goes on as at its border

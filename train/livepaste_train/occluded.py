@@ -62,8 +62,7 @@ def perform_occluded(job: Job) -> tuple[np.ndarray, np.ndarray]:
             look = {"skin": actor.skin_color, "hair": actor.hair_color}
             stages.append(Stage([kind], seed=seed, frames=length, fps=Fraction(25), **look))
         layers = stages[j % job.things].layers(shot.points_xyz, i, size, light_color(performance, i))
-        rgba = flat([layer for _, layer in layers], job.side)
-        worn[j] = pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
+        worn[j] = _packed(layers, job.side)
     return faces, worn
 
 
@@ -95,13 +94,18 @@ def hand_sheets(hands: list[np.ndarray], count: int, side: int, seed: int) -> np
 def worn(skin: np.ndarray, seed: int) -> Stage:
     """Glasses or strands that somebody of that skin (RGB) may wear."""
     rng = np.random.default_rng([43, seed])
-    hair = np.array([1.0, 0.8, 0.6]) ** rng.uniform(0, 2) * rng.uniform(15, 210)
+    hair = _hair(rng)
     return Stage([WORN[rng.integers(len(WORN))]], seed=seed, frames=1, fps=Fraction(25), skin=skin, hair=hair)
 
 
 def laid_on(stage: Stage, points_xyz: np.ndarray, side: int) -> np.ndarray:
     """It as seen on a face whose mesh is at ``points_xyz`` (478, 3), pixels of the crop: packed, uint32 (side, side)."""
-    rgba = flat([layer for _, layer in stage.layers(points_xyz, 0, (side, side), np.ones(3))], side)
+    return _packed(stage.layers(points_xyz, 0, (side, side), np.ones(3)), side)
+
+
+def _packed(layers: list[tuple[str, Layer]], side: int) -> np.ndarray:
+    """A stage's layers as one, uint32 (side, side)."""
+    rgba = _flat([layer for _, layer in layers], side)
     return pack(rgba[None, ..., :3], rgba[None, ..., 3])[0]
 
 
@@ -110,12 +114,17 @@ def _thing(kind: str) -> Callable[[np.random.Generator, int], np.ndarray]:
     made = resolve("occluder", kind, OCCLUDERS, group=GROUP)
 
     def make(rng: np.random.Generator, side: int) -> np.ndarray:
-        hair = np.array([1.0, 0.8, 0.6]) ** rng.uniform(0, 2) * rng.uniform(15, 210)
+        hair = _hair(rng)
         thing = made(Person(rng, _skin(rng), hair))
         turn = rotation(*np.radians(rng.uniform(-25, 25, 3) * (1, 0.5, 0.3)))
         return _laid(thing, mean_mesh().points_xyz.astype(np.float64) @ turn.T, side)
 
     return make
+
+
+def _hair(rng: np.random.Generator) -> np.ndarray:
+    """Some colour of hair, RGB."""
+    return np.array([1.0, 0.8, 0.6]) ** rng.uniform(0, 2) * rng.uniform(15, 210)
 
 
 def _skin(rng: np.random.Generator) -> np.ndarray:
@@ -127,10 +136,10 @@ def _laid(thing: Thing, points_xyz: np.ndarray, side: int) -> np.ndarray:
     """A thing on a sheet, over a face at ``points_xyz`` (template units)."""
     points = _on_sheet(points_xyz, side)
     layers = (warped(panel, fitted(thing, panel, points), (side, side), np.ones(3)) for panel in thing.panels)
-    return flat([layer for layer in layers if layer is not None], side)
+    return _flat([layer for layer in layers if layer is not None], side)
 
 
-def flat(layers: list[Layer], side: int) -> np.ndarray:
+def _flat(layers: list[Layer], side: int) -> np.ndarray:
     """Layers over each other as one, colour and alpha: uint8 (side, side, 4)."""
     image, alpha = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
     for layer in layers:

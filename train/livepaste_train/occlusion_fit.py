@@ -50,9 +50,8 @@ def drawn_things(kinds: tuple[str, ...], count: int, side: int) -> dict[str, np.
 
 def sides(recipe: Recipe) -> tuple[int, int]:
     """At how many pixels faces are kept for this recipe, and sheets."""
-    return stored_side(recipe.resolution, recipe.coverage, margin=1.0), round(
-        recipe.resolution * SHEET_COVERAGE / recipe.coverage
-    )
+    of_faces = stored_side(recipe.resolution, recipe.coverage, margin=1.0)
+    return of_faces, round(recipe.resolution * SHEET_COVERAGE / recipe.coverage)
 
 
 @cache  # the same function for the same words, by which make_dispatch knows it again

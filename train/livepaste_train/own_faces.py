@@ -150,6 +150,7 @@ class _Reading:
         hulls = np.stack([hull_mask(self._points(row)[:, :2], side) for row in rows])
         inside = np.stack([self._in_model(hull) for hull in hulls]) > 0.5
         self._fronts = ((self._said.front > 0.5) & inside).sum((1, 2)) / inside.sum((1, 2)).clip(1)
+        self._most_front = max(MOST_FRONT, TIMES * float(np.median(self._fronts)))
 
     def result(self, share: float, named: frozenset[str]) -> OwnFaces:
         left_out: Counter[str] = Counter()
@@ -218,8 +219,7 @@ class _Reading:
             under = np.max([hand_mask(points, size) for points in hands], axis=0) > 0.5
             if (face & under).sum() > HAND_OVER * face.sum():
                 return "a hand in front"
-        usual = float(np.median(self._fronts))
-        return "something in front" if self._fronts[i] > max(MOST_FRONT, TIMES * usual) else ""
+        return "something in front" if self._fronts[i] > self._most_front else ""
 
     def _worn(self, which: list[int]) -> UInt32[np.ndarray, "n s s"]:
         """What each of these faces may wear."""
