@@ -87,13 +87,13 @@ def _cut(paths: list[Path], cutter: Cutter, say: Say) -> Cutouts:
                 cutouts.add(hands)
         except (ClipError, PermissionError) as error:
             faults.append(error)
+            if len(faults) == len(paths):  # all of them: this one is what it ends with
+                raise
             say(f"livepaste: {' '.join(str(error).split())}")
             continue
         why = ", ".join(f"{count} {reason}" for reason, count in cutter.refused.most_common())
         say(f"{path}: {len(hands)} hand{'s' * (len(hands) != 1)} cut out{f'; not: {why}' if why else ''}")
     cutouts.add(in_photos)
-    if len(faults) == len(paths) > 0:
-        raise faults[-1]
     if paths and not cutouts.learned:
         raise FaceSetError(
             f"{', '.join(map(str, paths[:3]))}{', …' * (len(paths) > 3)}: too few hands could be cut out; film a hand for half a minute, turning "

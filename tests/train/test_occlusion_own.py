@@ -312,7 +312,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     assert main(["train-occlusion", str(facesets[1]), *([] if "--to" in more else ["--to", "to"]), *more]) in (1, 2)
     error = capsys.readouterr().err
     assert told in error
-    assert len([line for line in error.splitlines() if line.startswith("livepaste:") and "photo.heic" not in line]) <= 1
+    assert len([line for line in error.splitlines() if line.startswith("livepaste:")]) <= 1
     assert "Traceback" not in error
     assert not (tmp_path / "to" / "generations").exists()
 
