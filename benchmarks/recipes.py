@@ -131,7 +131,7 @@ def main() -> None:
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
     weights, note, from_base = starting_weights(args.base, facts)
     params = apply(params, weights)
-    scale = rate_scale(params, from_base, recipe.encoder_lr)
+    scale = rate_scale(params, from_base, recipe)
     offset = Offset(graph, persona, wearer, geometry)
     loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
     dispatch = make_dispatch(graph, loss, recipe, scale)

@@ -116,4 +116,4 @@ def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, checkp
     assert jax.tree.leaves(jax.tree.map(jax.typeof, after)) == jax.tree.leaves(kinds)
     for weights in (after.params, after.ema):
         changed = {name.partition("/")[0] for name, value in named(weights).items() if (value != before[name]).any()}
-        assert changed == {"persona", "wearer"}
+        assert changed == {"persona", "wearer", "contour"}

@@ -7,7 +7,7 @@ colours, softness and noise. So the network must find the undistorted face, wher
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -175,9 +175,18 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     return jnp.where(there, keep * x + (1 - keep) * other, x)
 
 
+class Shown(NamedTuple):
+    """What a step is shown and what it is to draw, float32 in [0, 1]."""
+
+    inputs: Array  # (b, s, s, 3)
+    input_masks: Array  # (b, s, s, 1), warped with their pictures
+    targets: Array  # (b, s, s, 3)
+    masks: Array  # (b, s, s, 1), the targets'
+
+
 def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out: Array, geometry: Geometry, recipe: Any,
-          strength: Array) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Input (b, s, s, 3), target (b, s, s, 3) and its mask (b, s, s, 1).
+          strength: Array) -> Shown:  # fmt: skip
+    """Faces to learn by, disturbed at the input.
 
     ``strength`` in [0, 1] scales the warp. Inputs and targets are the same faces but for the base, where they are two
     identities in the same performance.
@@ -192,4 +201,4 @@ def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out:
     elif inputs is not targets or index_in is not index_out:
         source = sample(inputs, index_in, affine, geometry)
     shown = exchange_surroundings(k[3], source[..., :3], source[..., 3:], recipe)
-    return disturb_color(k[2], shown, recipe), target[..., :3], target[..., 3:]
+    return Shown(disturb_color(k[2], shown, recipe), source[..., 3:], target[..., :3], target[..., 3:])

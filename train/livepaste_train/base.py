@@ -79,7 +79,7 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
         k_pick, k_batch = jax.random.split(key)
         group, frame, (shown, drawn) = sizes.pick(k_pick, count, 2)
         index_in, index_out = sizes.index(group, shown, frame), sizes.index(group, drawn, frame)
-        source, target, mask = batch(
+        source, _, target, mask = batch(
             k_batch, stage.packed, stage.packed, index_in, index_out, geometry, recipe, strength
         )
         mirrored = _mirrored(k_batch, count, recipe)
@@ -111,7 +111,7 @@ def reading_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         k_pick, k_batch = jax.random.split(key)
         group, frame, (shown,) = sizes.pick(k_pick, count, 1)
         index = sizes.index(group, shown, frame)
-        source, _, _ = batch(k_batch, stage.packed, stage.packed, index, index, geometry, recipe, strength)
+        source = batch(k_batch, stage.packed, stage.packed, index, index, geometry, recipe, strength).inputs
         told = _told(stage, _mirrored(k_batch, count, recipe), group, frame)
         error = jnp.square(model.reader(model.encoder(source, _OPS), _OPS) - told).mean()
         return error, {"read": error}

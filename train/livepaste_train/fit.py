@@ -144,7 +144,7 @@ class Trainer:
             self.start_note = "; ".join(filter(None, [nothing, self.start_note, damaged([persona, *wearers])]))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-        scale = rate_scale(params, from_base, self.recipe.encoder_lr)
+        scale = rate_scale(params, from_base, self.recipe)
         resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not resting}
         self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry, **drawn)

@@ -33,7 +33,7 @@ from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.start import apply, rate_scale, starting_weights
-from livepaste_train.step import TrainState, losses_of, make_dispatch, mask_loss, new_state
+from livepaste_train.step import TrainState, contour_loss, losses_of, make_dispatch, mask_loss, new_state
 
 COLUMNS = 3  # of the preview, which comes with the program
 
@@ -55,12 +55,16 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         k_pick, k_batch = jax.random.split(key)
         group, frame, (member,) = sizes.pick(k_pick, count, 1)
         worn, shown = sizes.index(group, member, frame), group * sizes.frames + frame
-        source, target, mask = batch(k_batch, stage.wearers, stage.persona, worn, shown, geometry, recipe, strength)
-        own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength)[2]
+        source, source_mask, target, mask = batch(
+            k_batch, stage.wearers, stage.persona, worn, shown, geometry, recipe, strength
+        )
+        own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength).masks
         code = model.encode(source)
         target = in_light(target, mask, model.persona.usual[...])
         terms = losses_of(model.persona.picture(code), model.persona.mask_logits(code), target, mask, recipe)
-        terms["wearer_mask"] = mask_loss(model.wearer.mask_logits(code), own_mask, recipe)
+        logits = model.wearer.mask_logits(code)
+        terms["wearer_mask"] = mask_loss(logits, own_mask, recipe)
+        terms["contour"] = contour_loss(model, source, logits, source_mask, recipe)
         return sum(terms.values()), terms
 
     return loss
@@ -139,7 +143,7 @@ def main() -> None:
     weights, note, from_base = starting_weights(args.base, facts)
     print(note, file=sys.stderr)
     params = apply(params, weights)
-    scale = rate_scale(params, from_base, recipe.encoder_lr)
+    scale = rate_scale(params, from_base, recipe)
     dispatch = make_dispatch(graph, persona_loss(geometry, recipe, sizes), recipe, scale)
     data = Stage(*(jnp.asarray(np.asarray(v[:out]).reshape(-1, side, side)) for v in (packed, persona)))
     state = new_state(params, recipe, args.seed, 0, scale)

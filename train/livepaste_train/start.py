@@ -10,6 +10,7 @@ import jax
 from livepaste.checkpoint import newest_generation, shipped
 from livepaste.errors import CheckpointError
 from livepaste_train.models.light import PICTURE
+from livepaste_train.options import Recipe
 from livepaste_train.state import load_weights, name_of, named, with_weights
 
 
@@ -22,6 +23,7 @@ def shipped_base() -> Path | None:
 
 
 FACTS = ("usual", "light_share")  # known of a training's faces, not learned
+CONTOUR = "contour/"
 
 
 class Start(NamedTuple):
@@ -88,9 +90,9 @@ def rests(from_base: bool, encoder_rate: float) -> bool:
     return from_base and not encoder_rate
 
 
-def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
+def rate_scale(params: Any, from_base: bool, recipe: Recipe) -> Any:
     """Factor on the learning rate of each parameter: a base's encoder already knows what faces do, see also ``rests``."""
-    resting = rests(from_base, encoder_rate)
+    resting = rests(from_base, recipe.encoder_lr)
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
         name = name_of(path)
@@ -98,7 +100,9 @@ def rate_scale(params: Any, from_base: bool, encoder_rate: float) -> Any:
             return 0.0
         if resting and name.startswith("wearer/") and name.split("/")[1] in PICTURE:
             return 0.0
-        return encoder_rate if from_base and name.startswith("encoder/") else 1.0
+        if name.startswith(CONTOUR):
+            return recipe.contour_lr
+        return recipe.encoder_lr if from_base and name.startswith("encoder/") else 1.0
 
     return jax.tree_util.tree_map_with_path(scale, params)
 
@@ -107,6 +111,7 @@ def apply(params: Any, weights: dict[str, Any] | None) -> Any:
     """``params`` with the starting weights, if any; the facts, and the canvases of a base, are this training's own."""
     if weights is None:
         return params
-    own = {name: leaf for name, leaf in named(params).items() if is_own(name)}
+    # no base and no earlier checkpoint draws a contour: it begins anew, as the mask that it is given
+    own = {name: leaf for name, leaf in named(params).items() if is_own(name) or name.startswith(CONTOUR)}
     facts = {name: leaf for name, leaf in own.items() if is_fact(name)}
     return with_weights(params, {**own, **weights, **facts})

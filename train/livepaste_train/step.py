@@ -72,6 +72,11 @@ def mask_loss(logits: Array, target_mask: Array, recipe: Recipe) -> Array:
     return recipe.mask * optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), target_mask).mean()
 
 
+def contour_loss(model: Any, crops: Array, logits: Array, masks: Array, recipe: Recipe) -> Array:
+    """The same of the wearer's mask as it is drawn to the edges of ``crops``; what the code says of it is not changed by this."""
+    return mask_loss(model.contour(crops, jax.lax.stop_gradient(logits)), masks, recipe)
+
+
 def losses_of(
     picture: Array, mask_logits: Array, target: Array, target_mask: Array, recipe: Recipe
 ) -> dict[str, Array]:
@@ -111,8 +116,11 @@ def pair_loss(
                 len(sides.persona) + choose(keys[1], sides.wearers, recipe.batch - first),
             ]
         )
-        inputs, lit, masks = batch(keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength)
-        code = model.encode(inputs.astype(compute))
+        inputs, input_masks, lit, masks = batch(
+            keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength
+        )
+        inputs = inputs.astype(compute)
+        code = model.encode(inputs)
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
         way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
@@ -127,6 +135,8 @@ def pair_loss(
             else:
                 terms = {"mask": mask_loss(logits, mask, recipe)}
             total |= {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
+        # the last logits are the wearers'
+        total["contour"] = contour_loss(model, inputs[first:], logits, input_masks[first:], recipe) / 2
         return sum(total.values()), total
 
     return loss

@@ -18,7 +18,7 @@ from livepaste_train.ops import EVEN, JAX_OPS
 
 @dataclass(frozen=True)
 class LightOptions:
-    """Widths at 1/4, 1/8 and 1/16 of the side, of the last map at 1/2, of the bottleneck's map, and of the code."""
+    """Widths at 1/4, 1/8 and 1/16 of the side, of the last map at 1/2, of the bottleneck's map, of the code, and of the contour's map."""
 
     resolution: int = 112
     quarter: int = 64
@@ -27,6 +27,7 @@ class LightOptions:
     half: int = 32
     neck: int = 32
     code: int = 160
+    contour: int = 48
 
     def __post_init__(self) -> None:
         if self.resolution % 16 or not 64 <= self.resolution <= 320:
@@ -115,6 +116,27 @@ class Decoder(nnx.Module):
         return ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas)
 
 
+class Contour(nnx.Module):
+    """The wearer's mask, drawn to the edges of the wearer's own picture.
+
+    A code knows how a head is turned to within a pixel or two; where hair, jaw and background meet can be seen. The persona's mask has
+    no picture to go by.
+    """
+
+    def __init__(self, o: LightOptions, rngs: nnx.Rngs) -> None:
+        self.of_crop = Conv(48, o.contour, 3, rngs)
+        self.of_mask = Conv(16, o.contour, 3, rngs)
+        self.mix = Residual(o.contour, rngs)
+        self.head = Conv(o.contour, 16, 3, rngs, gain=0.02)  # begins as the mask that it is given
+
+    def __call__(self, crops: Any, logits: Any, ops: Any = JAX_OPS) -> Any:
+        """Crops (b, s, s, 3) in [0, 1] and the code's logits (b, s, s, 1) -> logits (b, s, s, 1)."""
+        seen = ops.scale(ops.even(crops, ops.tone(crops)), 3.0, -1.35)
+        mask = ops.scale(ops.sigmoid(logits), 2.0, -1.0)
+        x = ops.add(self.of_crop(ops.space_to_depth(seen, 4), ops), self.of_mask(ops.space_to_depth(mask, 4), ops))
+        return ops.add(logits, ops.depth_to_space(self.head(ops.leaky(self.mix(x, ops)), ops), 4))
+
+
 def canvas_of(mean: Any) -> Any:
     """A mean picture or mask in [0, 1] as logits."""
     share = jnp.clip(mean, 0.02, 0.98)
@@ -130,6 +152,7 @@ class LightAutoencoder(nnx.Module):
         self.encoder = Encoder(options, rngs)
         self.persona = Decoder(options, rngs)
         self.wearer = Decoder(options, rngs)
+        self.contour = Contour(options, rngs)
         self.light_share = nnx.Param(constant(1.0, (1,)))  # never trained
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
@@ -155,7 +178,7 @@ class LightAutoencoder(nnx.Module):
         """
         code = self.encode(crops, ops)
         picture, mask = self.persona.picture(code, ops), self.persona.mask(code, ops)
-        wearer_mask = self.wearer.mask(code, ops)
+        wearer_mask = ops.sigmoid(self.contour(crops, self.wearer.mask_logits(code, ops), ops))
         picture = ops.even(picture, ops.tone_under(picture, mask))
         tone = ops.tone_under(crops, wearer_mask)
         return {
