@@ -20,10 +20,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from livepaste.actors.head import Shot
-from livepaste.align import OUTLINE, STORED_COVERAGE, align, crop, mean_mesh, pose_degrees, transform
+from livepaste.align import OUTLINE, STORED_COVERAGE, Alignment, align, crop, mean_mesh, pose_degrees, transform
 from livepaste.coverage import expression
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.faceset import FaceRow, FaceSetInfo, append_face, read_faceset, read_info, write_info
+from livepaste.masks.hull import hull_mask
 from livepaste.pictures import read_picture
 from livepaste.types import Face, Frame
 
@@ -31,11 +32,16 @@ _SAVE_EVERY = 100  # frames between two notes of how far a source has been read
 _BLURRED = 0.25  # of the sharpness usual in the same source (median of the last faces looked at)
 _DARK, _BRIGHT = 0.04, 0.97  # mean luma of a face of which nothing can be learnt
 _CUT_OFF = 0.10  # share of the face's outline outside the picture
+_VISIBLE = 0.4  # of the face by its landmarks
 # What a face may differ by from a kept one and still be the same to training; each is about the mesh's own noise.
 _SAME_POSE = 1.0  # degrees, yaw, pitch and roll each
 _SAME_EXPRESSION = 0.012  # template units or eye widths, the largest of the measures
 _SAME_PICTURE = 2.0  # mean difference of 16 × 16 luma thumbnails
 _FACE_WIDTH = float(np.ptp(mean_mesh().points_xyz[:, 0]))  # template units
+
+
+# where a face of a frame is visible: uint8 (s, s), 255 = visible face, in the pixels of the alignment's crop
+MaskOf = Callable[[Frame, Face, Alignment], np.ndarray]
 
 
 @dataclass
@@ -138,6 +144,10 @@ class Collector:
             key = f"{name} ({number})"
         return key, Tally(bytes=size_bytes, content=content)
 
+    def masked_by(self, maker: str) -> None:
+        """Note who says where faces are visible."""
+        self.info = replace(self.info, masks=maker)
+
     def note(self, key: str, tally: Tally) -> None:
         """Write down how far a source has been read."""
         self.info = replace(self.info, sources={**self.info.sources, key: tally.to_record()})
@@ -153,7 +163,7 @@ class Collector:
         every: int = 1,
         most: int | None = None,
         pace: int = 0,
-        mask_of: Callable[[Frame], UInt8[np.ndarray, "h w"]] | None = None,
+        mask_of: MaskOf | None = None,
     ) -> Iterator[Tally]:
         """Add the faces of a source; yields the running tally after each frame (which is what a progress bar needs).
 
@@ -184,7 +194,7 @@ class Collector:
         faces: tuple[Face, ...],
         usual: list[float],
         room: int | None,
-        mask_of: Callable[[Frame], np.ndarray] | None,
+        mask_of: MaskOf | None,
     ) -> None:
         tally.looked += 1
         if not faces:
@@ -207,7 +217,10 @@ class Collector:
             if reason:
                 tally.skipped[reason] += 1
                 continue
-            mask = None if mask_of is None else crop(mask_of(frame), alignment)
+            mask = None if mask_of is None else mask_of(frame, face, alignment)
+            if mask is not None and _hidden(mask, row):
+                tally.skipped["hidden"] += 1
+                continue
             self.add(row, picture, mask)
             tally.kept += 1
 
@@ -235,6 +248,13 @@ class Collector:
         if not self.limits.keep_alike and self._kept.has_alike(features):
             return "near-duplicate"
         return None
+
+
+def _hidden(mask: np.ndarray, row: FaceRow) -> bool:
+    """Whether most of a face is behind something: nothing to learn from."""
+    size = len(mask)
+    whole = hull_mask(row.crop_points()[:, :2], size)
+    return float(mask.sum()) / 255 < _VISIBLE * float(whole.sum())
 
 
 def _name(source: str, index: int) -> str:
@@ -339,20 +359,20 @@ def content_of(path: Path) -> str:
     return hashed.hexdigest()[:16]
 
 
-def masks_from(folder: Path | str) -> Callable[[Frame], UInt8[np.ndarray, "h w"]]:
+def masks_from(folder: Path | str) -> MaskOf:
     """Reads a frame's own mask, ``000000.png`` …, as drawn by whoever made the clip."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ClipError(f"{folder}: no such folder of masks")
 
-    def mask_of(frame: Frame) -> np.ndarray:
+    def mask_of(frame: Frame, face: Face, alignment: Alignment) -> np.ndarray:
         path = folder / f"{frame.index:06d}.png"
         mask = read_picture(path, cv2.IMREAD_GRAYSCALE)
         if mask is None:
             raise ClipError(f"{path}: no mask for frame {frame.index}; the masks must be of this clip, one a frame")
         if mask.shape != frame.image.shape[:2]:
             raise ClipError(f"{path}: mask is {mask.shape[::-1]}, the clip's frames {frame.image.shape[1::-1]}")
-        return mask
+        return crop(mask, alignment)
 
     return mask_of
 

@@ -39,6 +39,7 @@ class FaceSetInfo:
     coverage: float = STORED_COVERAGE  # template units
     center: tuple[float, float] = CENTER
     template: str = TEMPLATE
+    masks: str = ""  # "network" when livepaste itself said where faces are visible; else whoever gave them, or nobody
     format: int = FORMAT
     sources: dict[str, Any] = field(default_factory=dict)  # source name -> what was taken and skipped, and why
 
@@ -173,6 +174,8 @@ def read_info(path: Path) -> FaceSetInfo:
         info = FaceSetInfo(**known)
         if not (isinstance(info.size, int) and 16 <= info.size <= 2048 and 0.5 <= info.coverage <= 8):
             raise ValueError("size or coverage out of range")
+        if not isinstance(info.masks, str):
+            raise ValueError("masks must say who made them")
         if not (isinstance(info.sources, dict) and all(isinstance(source, dict) for source in info.sources.values())):
             raise ValueError("sources must be what was read of each")
         return info

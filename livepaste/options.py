@@ -113,6 +113,10 @@ class ExtractOptions:
     person: str = option(help="whose face this is, a name")
     consent: str = option(help="on what basis it is used: self, given, licensed, public-domain or synthetic")
     truth_masks: str | None = option(None, help="folder of the clip's own masks, 000000.png ... (made clips)")
+    masks: str = option(
+        "network",
+        help="where faces are visible, pixel by pixel: network, network:FOLDER (of train-occlusion), or hull (by landmarks)",
+    )
     animate: int = option(0, help="perform ONE photo into this many faces instead")
     seed: int = option(1, help="of the performance, with --animate")
     face: str = option("auto", help="auto (the one that continues), largest, left, right (as seen) or all")
@@ -133,6 +137,9 @@ class ExtractOptions:
         within("min-width", self.min_width, 16, 2000)
         if not self.sources:
             raise OptionError("name at least one clip or photo")
+        kind, _, folder = self.masks.partition(":")
+        if not (self.masks in ("network", "hull") or (kind == "network" and folder)):
+            raise OptionError(f"unknown masks {self.masks!r}; known: network, network:FOLDER, hull")
         if not self.person.strip():
             raise OptionError("person must be a name")
         if self.truth_masks and len(self.sources) != 1:

@@ -88,6 +88,7 @@ LAYER = {
             "masks.person",
             "masks.hands",
             "cutter",
+            "face_masks",
         ),
         3,
     ),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.progress import Progress
 
-    from livepaste.extract import Collector, Tally
+    from livepaste.align import Alignment
+    from livepaste.extract import Collector, MaskOf, Tally
     from livepaste.finder import PhotoFinder
     from livepaste.types import Face, Frame
 
@@ -39,7 +40,10 @@ def run(options: ExtractOptions) -> None:
         )
     began = time.monotonic()
     limits = Limits(options.size, options.min_width, options.keep_alike)
+    mask_of = _masks(options)
     collector = Collector(options.to, options.person, options.consent, limits)
+    if mask_of is not None:
+        collector.masked_by("network")
     before = len(collector)
     tallies: dict[str, Tally] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -72,9 +76,9 @@ def run(options: ExtractOptions) -> None:
                 if options.animate:
                     _animate(path, key, tally, collector, options, share, photos, bar)
                 elif is_photo(path):
-                    _photo(path, key, tally, collector, share, photos)
+                    _photo(path, key, tally, collector, share, mask_of, photos)
                 else:
-                    _clip(path, key, tally, collector, options, share, bar)
+                    _clip(path, key, tally, collector, options, share, mask_of, bar)
             except (ClipError, PermissionError) as error:
                 faults.append(error)  # the other sources are not lost by it
     _report(collector, tallies, len(collector) - before, time.monotonic() - began)
@@ -86,6 +90,15 @@ def run(options: ExtractOptions) -> None:
         raise ClipError(f"{' '.join(str(faults[-1]).split())}{of}")
     if faceless:
         raise FaceSetError(f"{', '.join(faceless)}: no face found in it at all; is it upright and lit?")
+
+
+def _masks(options: ExtractOptions) -> MaskOf | None:
+    """What says where faces are visible; None where they come with it, or landmarks do."""
+    if options.truth_masks or options.animate or options.masks == "hull":
+        return None
+    from livepaste.face_masks import FaceMasks
+
+    return FaceMasks(options.masks.partition(":")[2])
 
 
 def _is_wanted(path: Path, tally: Tally, options: ExtractOptions) -> bool:
@@ -105,24 +118,31 @@ def _known(collector: Collector, path: Path) -> tuple[str, Tally]:
 
 
 def _clip(
-    path: Path, key: str, tally: Tally, collector: Collector, options: ExtractOptions, share: int | None, bar: Progress
+    path: Path,
+    key: str,
+    tally: Tally,
+    collector: Collector,
+    options: ExtractOptions,
+    share: int | None,
+    mask_of: MaskOf | None,
+    bar: Progress,
 ) -> None:
     from livepaste.cuts import Cuts
     from livepaste.devices.video import ClipReader
     from livepaste.extract import masks_from
     from livepaste.finder import Finder
 
-    masks = masks_from(options.truth_masks) if options.truth_masks else None
+    truth_masks = masks_from(options.truth_masks) if options.truth_masks else None
     with ClipReader(path) as reader, Finder(4 if options.face == "all" else 1, options.face) as find:
 
-        def mask_of(frame: Frame) -> np.ndarray:
+        def truth_of(frame: Frame, face: Face, alignment: Alignment) -> np.ndarray:
             if reader.damaged_frames or reader.repeated_frames:
                 raise ClipError(
                     f"{path}: a frame before number {frame.index} is damaged or has no time of its own, so which mask belongs to which is not known; mend the "
                     "clip, or extract it without --truth-masks"
                 )
-            assert masks is not None
-            return masks(frame)
+            assert truth_masks is not None
+            return truth_masks(frame, face, alignment)
 
         is_cut = Cuts()
 
@@ -146,7 +166,14 @@ def _clip(
         if (last := collector.last_face(key, tally.frames)) is not None:  # whose face it was
             find.expect(last.points_xyz, Fraction(last.time_s))
         taken = collector.take(
-            key, tally, frames, faces_of, every=options.every, most=share, pace=pace, mask_of=mask_of if masks else None
+            key,
+            tally,
+            frames,
+            faces_of,
+            every=options.every,
+            most=share,
+            pace=pace,
+            mask_of=truth_of if truth_masks else mask_of,
         )
         try:
             for state in taken:
@@ -182,10 +209,18 @@ class _Photos:
             self._find.close()
 
 
-def _photo(path: Path, key: str, tally: Tally, collector: Collector, share: int | None, photos: _Photos) -> None:
+def _photo(
+    path: Path,
+    key: str,
+    tally: Tally,
+    collector: Collector,
+    share: int | None,
+    mask_of: MaskOf | None,
+    photos: _Photos,
+) -> None:
     from livepaste.extract import read_photo
 
-    for _ in collector.take(key, tally, [read_photo(path)], photos, most=share):
+    for _ in collector.take(key, tally, [read_photo(path)], photos, most=share, mask_of=mask_of):
         pass
     tally.done = True
     collector.note(key, tally)

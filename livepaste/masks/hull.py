@@ -46,6 +46,11 @@ def hull(context: Context) -> np.ndarray:
 
 def around(context: Context) -> np.ndarray:
     """Where a face can be: the hull with the highest forehead, a little larger all round."""
-    polygon = hull_polygon(context.points_xy, AROUND_FOREHEAD)
+    return around_mask(context.points_xy, context.size)
+
+
+def around_mask(points_xy: Float32[np.ndarray, "n 2"], size: int) -> Float32[np.ndarray, "s s"]:
+    """The same of landmarks in crop pixels."""
+    polygon = hull_polygon(points_xy, AROUND_FOREHEAD)
     middle = polygon.mean(0)
-    return filled(middle + (polygon - middle) * AROUND_SCALE, context.size)
+    return filled(middle + (polygon - middle) * AROUND_SCALE, size)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from livepaste.align import Alignment, align, crop
 from livepaste.checkpoint import VISIBLE, occlusion_network
@@ -51,14 +52,25 @@ class Occlusion:
         return self.look(context, "visible", EDGE)
 
     def look(self, context: Context, output: str, edge: tuple[float, float]) -> np.ndarray:
-        """One of its masks, as far as it is sure. What the network sees is cut from the frame anew, at its own size.
+        """One of its masks, as far as it is sure."""
+        return self.seen(context.frame.image, context.alignment, context.points_xy, output, edge)
+
+    def seen(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        alignment: Alignment,
+        points_xy: Float32[np.ndarray, "n 2"],
+        output: str,
+        edge: tuple[float, float],
+    ) -> Float32[np.ndarray, "s s"]:
+        """The same of a crop of ``image``, with its landmarks in crop pixels. What the network sees is cut from the image anew, at its own size.
 
         Raises ValueError when what comes of it is not finite.
         """
-        side = self._net.size
-        from_crop = align(context.points_xy, side, self._net.coverage).frame_to_crop.astype(np.float64)
-        to_crop = np.vstack([context.alignment.frame_to_crop, [0, 0, 1]])
-        seen = crop(context.frame.image, Alignment((from_crop @ to_crop).astype(np.float32), side))
+        side, size = self._net.size, alignment.size
+        from_crop = align(points_xy, side, self._net.coverage).frame_to_crop.astype(np.float64)
+        to_crop = np.vstack([alignment.frame_to_crop, [0, 0, 1]])
+        seen = crop(image, Alignment((from_crop @ to_crop).astype(np.float32), side))
         batch = np.ascontiguousarray(seen.transpose(2, 0, 1)[None].astype(np.float32) / 255)
         said = self._net.session.run({"crop": batch}, [output])[output][0, 0]
         if not np.isfinite(said).all():
@@ -67,9 +79,7 @@ class Occlusion:
         found = ramp(said, *edge)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         # a crop that shows more than the network saw goes on as at its border
-        return cv2.warpAffine(
-            found, from_crop, (context.size, context.size), flags=how, borderMode=cv2.BORDER_REPLICATE
-        )
+        return cv2.warpAffine(found, from_crop, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 class Clear:

@@ -72,15 +72,21 @@ def test_input_and_target_share_the_affine_and_the_warp_is_the_inputs_alone() ->
     half[:, :, 50:] &= 0xFFFFFF  # of the mask, which is painted in blue too
     half = half & ~np.uint32(0xFF0000) | half >> 24 << 16
     packed, index = jnp.asarray(np.repeat(half, 8, 0)), jnp.arange(8)
-    source, target, mask = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(0))
+    source, source_mask, target, mask = batch(
+        jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(0)
+    )
     np.testing.assert_allclose(source, target, atol=1e-5)
+    np.testing.assert_allclose(source_mask, mask, atol=1e-6)
     assert mask.shape == (8, 64, 64, 1)
     np.testing.assert_allclose(mask, target[..., 2:], atol=1e-6)
     left = np.asarray(mask[:, :, :32].mean((1, 2, 3)))
     assert len(set(left.tolist())) == 8  # each face its own
     assert left.min() < 0.5 * left.max()  # flipped ones among them
-    warped, same, _ = batch(jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(1))
+    warped, warped_mask, same, _ = batch(
+        jax.random.key(3), packed, packed, index, index, geometry, recipe, jnp.float32(1)
+    )
     np.testing.assert_allclose(same, target, atol=1e-6)
+    np.testing.assert_allclose(warped_mask, warped[..., 2:], atol=1e-5)  # which lies where its picture does
     assert float(jnp.abs(warped - target).max()) > 0.02
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -95,6 +96,18 @@ def test_hands_lie_on_sheets_in_a_hands_size_each_as_often() -> None:
 
 
 GEOMETRY = Geometry(140, 128, 2.0)
+
+
+def test_masks_that_a_network_gave_are_said_again(known: VisibleFace, facesets) -> None:
+    exact = read_faceset(facesets[0])
+    by_network = FaceSet(exact.path, replace(exact.info, masks="network"), exact.rows, [])
+    taken, said = (
+        np.concatenate([own.faces, own.out]) >> 24
+        for own in (own_faces.read_own([each], known, GEOMETRY, FindsHands(), 0.1) for each in (exact, by_network))
+    )
+    assert taken.shape == said.shape
+    assert not any((a == b).all() for a, b in zip(taken, said, strict=True))
+    assert np.mean([mask_iou(a > 127, b > 127) for a, b in zip(taken, said, strict=True)]) > 0.8
 
 
 def test_faces_are_read_with_masks_of_where_they_end(known: VisibleFace, facesets) -> None:

@@ -89,8 +89,8 @@ def test_a_step_of_bfloat16_fits_together(monkeypatch) -> None:
     model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(0))
     graph, params = nnx.split(model, nnx.Param)
     loss = pair_loss(Geometry(64, 64, 1.9), recipe, jnp.bfloat16)
-    dispatch = make_dispatch(graph, loss, recipe, rate_scale(params, False, 0.0), jnp.bfloat16)
-    state = new_state(params, recipe, 0, 100, rate_scale(params, False, 0.0), jnp.zeros(LightOptions().code))
+    dispatch = make_dispatch(graph, loss, recipe, rate_scale(params, False, recipe), jnp.bfloat16)
+    state = new_state(params, recipe, 0, 100, rate_scale(params, False, recipe), jnp.zeros(LightOptions().code))
     weights = jnp.full(8, 0.125).cumsum()
     sides = Sides(jnp.zeros((16, 64, 64), jnp.uint32), weights, weights)
     after, metrics = jax.eval_shape(dispatch.several, state, sides)
@@ -121,6 +121,10 @@ class SeenBySide:
     def encode(self, crops: jax.Array) -> jax.Array:
         return crops.mean((1, 2))
 
+    def contour(self, crops: jax.Array, logits: jax.Array) -> jax.Array:
+        assert len(crops) == len(logits)
+        return logits
+
 
 def test_the_persona_has_its_own_decoder_and_two_wearers_share_the_other_half_and_half(
     monkeypatch: pytest.MonkeyPatch,
@@ -137,7 +141,7 @@ def test_the_persona_has_its_own_decoder_and_two_wearers_share_the_other_half_an
 
     def unchanged(key, inputs, targets, index, same, geometry, recipe, strength) -> tuple[jax.Array, ...]:
         faces = jnp.stack([(inputs[index] >> shift & 255) / 255 for shift in (0, 8, 16, 24)], -1)
-        return faces[..., :3], faces[..., :3], faces[..., 3:]
+        return faces[..., :3], faces[..., 3:], faces[..., :3], faces[..., 3:]
 
     monkeypatch.setattr(step, "batch", unchanged)
     loss = pair_loss(Geometry(8, 8, 2.2), Recipe(batch=96, persona_share=0.25, meet=0.0), jnp.float32)
@@ -193,7 +197,7 @@ def test_while_the_encoder_rests_the_wearers_decoder_learns_its_mask_alone(monke
 
     def unchanged(key, inputs, targets, index, same, geometry, recipe, strength) -> tuple[jax.Array, ...]:
         grey = jnp.full((len(index), 8, 8, 3), 0.5)
-        return grey, grey, grey[..., :1]
+        return grey, grey[..., :1], grey, grey[..., :1]
 
     monkeypatch.setattr(step, "batch", unchanged)
     drawn, totals = {}, {}
@@ -210,8 +214,10 @@ def test_while_the_encoder_rests_the_wearers_decoder_learns_its_mask_alone(monke
 
 def test_what_draws_the_wearer_stays_as_it_is_with_a_resting_encoder() -> None:
     _, params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(0)), nnx.Param)
-    moved = named(moving(params, rate_scale(params, True, 0.0)))
-    drawn = {name for name in named(moving(params, rate_scale(params, True, 0.5))) if name not in moved}
+    moved = named(moving(params, rate_scale(params, True, Recipe(encoder_lr=0.0))))
+    drawn = {
+        name for name in named(moving(params, rate_scale(params, True, Recipe(encoder_lr=0.5)))) if name not in moved
+    }
     assert {name.split("/")[0] for name in drawn} == {"encoder", "wearer"}
     assert {name.split("/")[1] for name in drawn if name.startswith("wearer/")} == set(PICTURE)
     assert {name.split("/")[1] for name in moved if name.startswith("wearer/")} == {
@@ -228,6 +234,46 @@ def test_what_draws_the_wearer_stays_as_it_is_with_a_resting_encoder() -> None:
         np.testing.assert_array_equal(np.asarray(value), before[name])
 
 
+def test_the_wearers_contour_is_learned_from_warped_pictures_and_their_masks_and_does_not_move_the_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faces, sums = jnp.zeros((4, 64, 64), jnp.uint32), jnp.arange(1, 3) / 2
+    lower = jnp.broadcast_to((jnp.arange(64) >= 32)[:, None, None], (64, 64, 1)) * 1.0
+
+    def warped(key, inputs, targets, index, same, geometry, recipe, strength) -> tuple[jax.Array, ...]:
+        pictures, below = (
+            jnp.zeros((len(index), 64, 64, 3)) + 0.2 + 0.6 * lower,
+            jnp.zeros((len(index), 64, 64, 1)) + lower,
+        )
+        return pictures, below, pictures, 1 - below  # an input whose face lies elsewhere than the target's
+
+    monkeypatch.setattr(step, "batch", warped)
+    model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(0))
+    graph, params = nnx.split(model, nnx.Param)
+    loss = pair_loss(Geometry(64, 64, 1.9), Recipe(batch=4, resolution=64, meet=0.0), jnp.float32)
+
+    @jax.jit
+    def stepped(params):
+        def contour_of(params):
+            terms = loss(
+                nnx.merge(graph, params), Sides(faces, sums, sums), jax.random.key(0), jnp.float32(0), jnp.zeros(160)
+            )[1]
+            return terms["contour"], terms["mask"]
+
+        (contour, mask), gradient = jax.value_and_grad(contour_of, has_aux=True)(params)
+        return contour, mask, gradient, jax.tree.map(lambda p, g: p - 3.0 * g, params, gradient)
+
+    first, mask_before, gradient, params = stepped(params)
+    moved = {name.split("/")[0] for name, value in named(gradient).items() if np.abs(np.asarray(value)).max() > 0}
+    assert moved == {"contour"}
+    for _ in range(60):
+        last, mask_after, _, params = stepped(params)
+    assert mask_after == mask_before
+    assert last < 0.3 * first
+    mask = nnx.merge(graph, params).swap(jnp.zeros((1, 64, 64, 3)) + 0.2 + 0.6 * lower)["wearer_mask"][0, ..., 0]
+    assert mask[40:].mean() > 0.9 > 0.1 > mask[:24].mean()
+
+
 def test_a_further_training_of_the_same_kind_finds_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, geometry = Recipe(resolution=64, batch=4, optimizer="adam"), Geometry(72, 64, 1.9)
 
@@ -241,7 +287,7 @@ def test_a_further_training_of_the_same_kind_finds_what_was_compiled(monkeypatch
     ):
         graph, params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(seed)), nnx.Param)
         loss = pair_loss(geometry, recipe, compute, wearer_picture=not resting)
-        return make_dispatch(graph, loss, recipe, rate_scale(params, resting, 0.0), compute)
+        return make_dispatch(graph, loss, recipe, rate_scale(params, resting, recipe), compute)
 
     first = asked()
     assert asked(seed=1) is first

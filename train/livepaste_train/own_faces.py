@@ -144,7 +144,8 @@ class _Reading:
         self._own_masks, self._packed = [], np.empty((len(rows), side, side), np.uint32)
         for i, row in enumerate(rows):
             image, mask = read_face(faceset, row, side)
-            self._own_masks.append(mask)
+            # one that a network gave is said again, by the network that goes on learning
+            self._own_masks.append(None if faceset.info.masks == "network" else mask)
             self._packed[i] = pack(image[None], np.zeros((1, side, side), np.uint8))[0]
         self._said = masks_of(model, self._packed, geometry)
         hulls = np.stack([hull_mask(self._points(row)[:, :2], side) for row in rows])

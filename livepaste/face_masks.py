@@ -1,0 +1,60 @@
+"""Where a face is visible in a picture that is extracted, pixel by pixel: what training learns masks by."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from livepaste.align import Alignment, pose_degrees, transform, turned_of
+from livepaste.edge import disc
+from livepaste.errors import CheckpointError
+from livepaste.masks.hull import around_mask, hull_mask
+from livepaste.masks.occlusion import EDGE, Occlusion
+from livepaste.types import Face, Frame
+
+# Share of the crop's side: so wide a thing before a face, a glasses' rim or a strand of hair, belongs to whoever wears it. A persona without
+# it would have gaps of that shape, through which the wearer shows.
+WORN = 0.02
+# Beyond this turn a mask that leaves out so much of the face by its landmarks is the network's error: profiles of men with glasses lost a cheek
+# or half of the face, at 0.47 to 0.8 of it; what is right there has 0.91 and more, and 0.83 of faces with hair over them.
+TURNED_DEG, SURE = 35.0, 0.82
+
+
+class FaceMasks:
+    """The occlusion network's visible face, with what is worn as part of it. Loaded when built, once a process."""
+
+    def __init__(self, folder: str = "") -> None:
+        """``folder``: one that ``livepaste train-occlusion`` wrote; without, the network that comes along. Raises CheckpointError."""
+        self._folder = folder
+        try:
+            self._network = Occlusion(folder)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; extract does without by --masks hull") from error
+
+    def __call__(self, frame: Frame, face: Face, alignment: Alignment) -> UInt8[np.ndarray, "s s"]:
+        """In crop pixels, 255 = visible face. Raises CheckpointError when the network gives no numbers."""
+        points_xy = transform(face.points_xyz, alignment.frame_to_crop)[:, :2]
+        try:
+            mask = self._network.seen(frame.image, alignment, points_xy, "visible", EDGE)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self._folder or 'the network that comes with livepaste'}: {error}; extract with --masks hull"
+            ) from error
+        mask8 = np.rint(mask * around_mask(points_xy, alignment.size) * 255).astype(np.uint8)
+        mask8 = with_worn(mask8)
+        if turned_of(*pose_degrees(face.points_xyz)[:2]) > TURNED_DEG:
+            whole = hull_mask(points_xy, alignment.size)
+            if float(np.minimum(mask8 / 255, whole).sum()) < SURE * float(whole.sum()):
+                return np.rint(whole * 255).astype(np.uint8)
+        return mask8
+
+
+def with_worn(mask: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
+    """The mask with thin gaps closed, and what they enclose: both glasses of a pair, the skin between strands."""
+    size = len(mask)
+    reach = max(1, round(WORN * size))
+    # a border, or the face's edge would be carried on to the crop's
+    roomy = cv2.copyMakeBorder(mask, 2 * reach, 2 * reach, 2 * reach, 2 * reach, cv2.BORDER_CONSTANT)
+    closed = cv2.morphologyEx(roomy, cv2.MORPH_CLOSE, disc(reach))
+    return np.ascontiguousarray(closed[2 * reach : 2 * reach + size, 2 * reach : 2 * reach + size])
