@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from livepaste_train import base, casts
+from livepaste_train import base, casts, contour
 from livepaste_train.augment import Geometry
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.options import Recipe
@@ -82,5 +82,35 @@ def test_the_base_that_comes_with_the_program_is_small_and_holds_no_optimizer() 
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10e6
     with np.load(folder / "weights.npz") as weights:
         assert {weights[name].dtype for name in weights.files} == {np.dtype(np.float16)}
-        assert {name.partition(".")[0] for name in weights.files} == {"encoder", "decoder"}
+        assert {name.partition(".")[0] for name in weights.files} == {"encoder", "decoder", "contour"}
     assert newest_generation(folder).state is None
+
+
+def test_the_contour_is_learned_from_everybody_and_written_beside_the_bases_own_weights(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    packed = np.stack([casts.perform_cast((cast, 64, {})) for cast in CASTS])
+    small = Recipe(resolution=64, batch=4, optimizer="adam", lr=1e-3, steps_per_dispatch=3, name="small")
+    monkeypatch.setattr(contour, "read_recipe", lambda name: small)
+    monkeypatch.setattr(contour, "read_casts", lambda args, recipe: (CASTS, {}, packed))
+    weights = base.as_shipped(nnx.split(LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(0)), nnx.Param)[1])
+    facts = {"model": "light", "resolution": 64, "coverage": 1.9}
+    ship(tmp_path / "base", {**facts, "maker": 2}, lambda folder: save_weights(folder / "weights.npz", weights))
+    monkeypatch.setattr("sys.argv", ["contour", "--stills", "none", "--base", str(tmp_path / "base"), "--for", "8s"])
+    contour.main()
+    generation = newest_generation(tmp_path / "base")
+    told = generation.model["contour"]
+    assert generation.model["maker"] == 2
+    assert told["steps"] > 3
+    assert told["mask_iou"] > told["code_mask_iou"] + 0.02, told
+    after = load_weights(tmp_path / "base" / "weights.npz")
+    assert {name for name in after if name not in weights} == {name for name in after if name.startswith("contour/")}
+    for name, value in weights.items():
+        np.testing.assert_array_equal(after[name], value.astype(np.float16).astype(np.float32))
+    # a training starts from it, and from an earlier base without one
+    params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(1)), nnx.Param)[1]
+    found = starting_weights(str(tmp_path / "base"), facts).weights
+    earlier = {name: value for name, value in found.items() if not name.startswith("contour/")}
+    head = "contour/head/kernel"
+    np.testing.assert_array_equal(named(apply(params, found))[head], after[head])
+    np.testing.assert_array_equal(named(apply(params, earlier))[head], named(params)[head])

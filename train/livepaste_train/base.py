@@ -82,12 +82,12 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
         source, _, target, mask = batch(
             k_batch, stage.packed, stage.packed, index_in, index_out, geometry, recipe, strength
         )
-        mirrored = _mirrored(k_batch, count, recipe)
+        mirrored = mirrored_faces(k_batch, count, recipe)
         code = model.encoder(source, _OPS)
         # a flipped face is another identity's mirror image; the rows need not know, faces are nearly symmetric
         who = group * sizes.members + drawn
-        picture = model.decoder.picture(code, _OPS, who, _mirror(stage.canvas[who], mirrored))
-        made = model.decoder.mask_logits(code, _OPS, who, _mirror(stage.mask_canvas[who], mirrored))
+        picture = model.decoder.picture(code, _OPS, who, mirror(stage.canvas[who], mirrored))
+        made = model.decoder.mask_logits(code, _OPS, who, mirror(stage.mask_canvas[who], mirrored))
         target = in_light(target, mask, stage.usual[who])
         terms = losses_of(picture, made, target, mask, recipe)
         told = _told(stage, mirrored, group, frame)
@@ -97,7 +97,7 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
     return loss
 
 
-def _mirror(pictures: jax.Array, mirrored: jax.Array) -> jax.Array:
+def mirror(pictures: jax.Array, mirrored: jax.Array) -> jax.Array:
     return jnp.where(mirrored[:, None, None, None], pictures[:, :, ::-1], pictures)
 
 
@@ -112,7 +112,7 @@ def reading_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         group, frame, (shown,) = sizes.pick(k_pick, count, 1)
         index = sizes.index(group, shown, frame)
         source = batch(k_batch, stage.packed, stage.packed, index, index, geometry, recipe, strength).inputs
-        told = _told(stage, _mirrored(k_batch, count, recipe), group, frame)
+        told = _told(stage, mirrored_faces(k_batch, count, recipe), group, frame)
         error = jnp.square(model.reader(model.encoder(source, _OPS), _OPS) - told).mean()
         return error, {"read": error}
 
@@ -123,7 +123,7 @@ def _told(stage: Stage, mirrored: jax.Array, group: jax.Array, frame: jax.Array)
     return jnp.where(mirrored[:, None], stage.numbers[1, group, frame], stage.numbers[0, group, frame])
 
 
-def _mirrored(key: jax.Array, count: int, recipe: Recipe) -> jax.Array:
+def mirrored_faces(key: jax.Array, count: int, recipe: Recipe) -> jax.Array:
     """Which faces ``batch(key, …)`` flips."""
     a = random_affine(jax.random.split(key, 4)[0], count, recipe)
     return a[:, 0, 0] * a[:, 1, 1] < a[:, 0, 1] * a[:, 1, 0]

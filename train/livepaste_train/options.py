@@ -41,7 +41,7 @@ class Recipe:
     warmup: float = 0.02  # share of the steps
     lr_floor: float = 0.03  # share of lr at the end of the cosine
     encoder_lr: float = 0.0  # share of lr for an encoder that comes from a base; 0 leaves it as it is
-    contour_lr: float = 10.0  # times lr, for what draws the wearer's mask to its picture's edges: small, and begun anew
+    contour_lr: float = 10.0  # times lr, for what draws the wearer's mask to its picture's edges
     clip_norm: float = 1.0
     ema: float = 0.995
     warp: float = 0.0  # strength of the random warp; falls to 0 in the last fifth

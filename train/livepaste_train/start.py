@@ -111,7 +111,7 @@ def apply(params: Any, weights: dict[str, Any] | None) -> Any:
     """``params`` with the starting weights, if any; the facts, and the canvases of a base, are this training's own."""
     if weights is None:
         return params
-    # no base and no earlier checkpoint draws a contour: it begins anew, as the mask that it is given
+    # an earlier base or checkpoint has no contour: it begins anew, as the mask that it is given
     own = {name: leaf for name, leaf in named(params).items() if is_own(name) or name.startswith(CONTOUR)}
     facts = {name: leaf for name, leaf in own.items() if is_fact(name)}
     return with_weights(params, {**own, **weights, **facts})

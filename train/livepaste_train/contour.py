@@ -1,0 +1,143 @@
+"""The base's contour: how a mask is drawn to a picture's edges, learned from everybody before it becomes one wearer's.
+
+The masks that it begins with are what a training from the base begins with: the mean identity's decoder, and each identity's mean mask.
+
+``python -m livepaste_train.contour --stills DIR --cache FACES.npy --base checkpoints/base --for 10m`` writes it into the base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from livepaste.checkpoint import read_generation
+from livepaste_train.augment import Geometry, batch
+from livepaste_train.base import canvases, mirror, mirrored_faces
+from livepaste_train.casts import Sizes, add_arguments, read_casts
+from livepaste_train.clocked import Clock
+from livepaste_train.compiling import compiled
+from livepaste_train.evaluate import mask_iou, undistorted
+from livepaste_train.models.light import LightAutoencoder, LightOptions
+from livepaste_train.options import Recipe, read_recipe, seconds
+from livepaste_train.ship import ship
+from livepaste_train.start import CONTOUR, apply, starting_weights
+from livepaste_train.state import load_weights, name_of, named, save_weights
+from livepaste_train.step import contour_loss, make_dispatch, new_state
+
+
+class Stage(NamedTuple):
+    """What it learns from, on the device."""
+
+    packed: jax.Array  # (groups · members · frames, side, side)
+    mask_canvas: jax.Array  # (groups · members, s, s, 1): logits of each identity's mean mask
+
+
+def everybodys_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[..., Any]:
+    """Anybody's face, and where it is visible."""
+
+    def loss(
+        model: Any, stage: Stage, key: jax.Array, strength: jax.Array, _: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        k_pick, k_batch = jax.random.split(key)
+        group, frame, (member,) = sizes.pick(k_pick, recipe.batch, 1)
+        index = sizes.index(group, member, frame)
+        shown = batch(k_batch, stage.packed, stage.packed, index, index, geometry, recipe, strength)
+        canvas = mirror(
+            stage.mask_canvas[group * sizes.members + member], mirrored_faces(k_batch, recipe.batch, recipe)
+        )
+        logits = model.wearer.mask_logits(model.encode(shown.inputs), canvas=canvas)
+        value = contour_loss(model, shown.inputs, logits, shown.input_masks, recipe)
+        return value, {"contour": value}
+
+    return loss
+
+
+class HeldOut:
+    """The last group, which this training is not shown: masks as the code says them, and as they are drawn to the edges."""
+
+    def __init__(self, packed: np.ndarray, canvas: np.ndarray, geometry: Geometry, graph: Any) -> None:
+        """``packed`` (members, frames, side, side); ``canvas`` (members, s, s, 1)."""
+        frames = packed.shape[1]
+        moments = range(0, frames, max(1, frames // 8))
+        pictures, masks = undistorted(np.concatenate([packed[:, moment] for moment in moments]), geometry)
+        self._shown, self._masks = pictures, np.asarray(masks)
+        self._canvas = jnp.asarray(np.concatenate([canvas] * len(moments)))
+
+        def both(params: Any, shown: jax.Array, canvas: jax.Array) -> tuple[jax.Array, jax.Array]:
+            model = nnx.merge(graph, params)
+            logits = model.wearer.mask_logits(model.encode(shown), canvas=canvas)
+            return jax.nn.sigmoid(logits), jax.nn.sigmoid(model.contour(shown, logits))
+
+        self._both = compiled(both)
+
+    def measure(self, params: Any) -> dict[str, float]:
+        """Intersection over union, before and after."""
+        made = self._both(params, self._shown, self._canvas)
+        return {
+            name: round(mask_iou(np.asarray(mask), self._masks), 4)
+            for name, mask in zip(("code_mask_iou", "mask_iou"), made, strict=True)
+        }
+
+
+def contour_of(params: Any) -> dict[str, np.ndarray]:
+    """Its weights by name."""
+    return {name: np.asarray(leaf) for name, leaf in named(params).items() if name.startswith(CONTOUR)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    parser.add_argument("--base", type=Path, required=True, help="what it is written into")
+    parser.add_argument("--for", dest="time", default="10m")
+    args = parser.parse_args()
+    recipe = read_recipe(args.recipe)
+    # mirrored and warped: here the picture's edge is all that counts, whatever the code makes of it
+    recipe = replace(recipe, flip=0.5, warp=0.2, jitter=0.2, ema=0.998)
+    facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
+    _, _, packed = read_casts(args, recipe)
+    out = len(packed) - 1
+    sizes, side = Sizes(out, *packed.shape[1:3]), packed.shape[-1]
+    geometry = Geometry(side, recipe.resolution, recipe.coverage)
+    model = LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(args.seed))
+    graph, params = nnx.split(model, nnx.Param)
+    params = apply(params, starting_weights(str(args.base), facts).weights)
+    scale = jax.tree_util.tree_map_with_path(
+        lambda path, _: recipe.contour_lr if name_of(path).startswith(CONTOUR) else 0.0, params
+    )
+    canvas = canvases(packed, geometry)[1]
+    held_out = HeldOut(np.asarray(packed[out]), canvas[out * sizes.members :], geometry, graph)
+    data = Stage(
+        jnp.asarray(np.asarray(packed[:out]).reshape(-1, side, side)), jnp.asarray(canvas[: out * sizes.members])
+    )
+    dispatch = make_dispatch(graph, everybodys_loss(geometry, recipe, sizes), recipe, scale)
+    state = new_state(params, recipe, args.seed, 0, scale)
+    clock = Clock(seconds(args.time))
+    while not clock.over:
+        state, losses = clock.take(dispatch, state, data)
+        if clock.due("measure", 60):
+            numbers = held_out.measure(state.ema)
+            clock.say(state, **losses, **numbers)
+    record = {key: value for key, value in read_generation(args.base).model.items() if key != "files"}
+    record["contour"] = {
+        "steps": int(state.step),
+        "seconds": round(clock.spent_s),
+        "faces": len(data.packed),
+        **numbers,
+    }
+    weights = {**load_weights(args.base / "weights.npz"), **contour_of(state.ema)}
+    size = ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
+    print(f"{args.base}: {size / 1e6:.1f} MB, {json.dumps(record['contour'])}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
