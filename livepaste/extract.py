@@ -219,7 +219,7 @@ class Collector:
                 continue
             mask = None if mask_of is None else mask_of(frame, face, alignment)
             if mask is not None and _hidden(mask, row):
-                tally.skipped["hidden"] += 1
+                tally.skipped["mostly hidden"] += 1
                 continue
             self.add(row, picture, mask)
             tally.kept += 1

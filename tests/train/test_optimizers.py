@@ -6,7 +6,7 @@ import numpy as np
 import optax
 from livepaste_train import fit
 from livepaste_train.optimizers import grouped, make_optimizer, muon
-from livepaste_train.options import TrainOptions
+from livepaste_train.options import Recipe, TrainOptions
 from livepaste_train.start import rate_scale
 from livepaste_train.state import named
 from livepaste_train.step import moving
@@ -61,9 +61,11 @@ def test_grouped_steps_are_the_steps_that_optax_takes_array_by_array() -> None:
 
 def test_what_stays_as_it_is_costs_neither_gradient_nor_state() -> None:
     params = {"encoder": tree(0), "persona": {**tree(1), "usual": jnp.ones(3)}, "light_share": jnp.ones(1)}
-    left = named(moving(params, rate_scale(params, True, 0.0)))
+    left = named(moving(params, rate_scale(params, True, Recipe(encoder_lr=0.0))))
     assert set(left) == {f"persona/{name}/{part}" for name in "abc" for part in ("kernel", "bias")}
-    assert "encoder/a/kernel" in named(moving(params, rate_scale(params, False, 0.0)))  # without a base it has to learn
+    assert "encoder/a/kernel" in named(
+        moving(params, rate_scale(params, False, Recipe(encoder_lr=0.0)))
+    )  # without a base it has to learn
 
 
 def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(tmp_path, checkpoint, facesets, small_recipe) -> None:

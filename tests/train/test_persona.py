@@ -26,7 +26,7 @@ def test_a_persona_that_anybody_wears_learns_from_others_in_the_same_performance
     flat = [np.asarray(packed[:1]).reshape(-1, 64, 64) for packed in (shown, wearers)]
     model.start_from(*(means(*undistorted(faces, GEOMETRY)) for faces in flat), wearers=2)
     graph, params = nnx.split(model, nnx.Param)
-    scale = rate_scale(params, False, 0.0)
+    scale = rate_scale(params, False, Recipe(encoder_lr=0.0))
     dispatch = make_dispatch(graph, persona.persona_loss(GEOMETRY, RECIPE, Sizes(1, 2, 12)), RECIPE, scale)
     state = new_state(params, RECIPE, 0, 60, scale)
     stage = persona.Stage(*(jnp.asarray(faces) for faces in reversed(flat)))
