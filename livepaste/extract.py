@@ -144,10 +144,6 @@ class Collector:
             key = f"{name} ({number})"
         return key, Tally(bytes=size_bytes, content=content)
 
-    def masked_by(self, maker: str) -> None:
-        """Note who says where faces are visible."""
-        self.info = replace(self.info, masks=maker)
-
     def note(self, key: str, tally: Tally) -> None:
         """Write down how far a source has been read."""
         self.info = replace(self.info, sources={**self.info.sources, key: tally.to_record()})
@@ -221,7 +217,7 @@ class Collector:
             if mask is not None and _hidden(mask, row):
                 tally.skipped["mostly hidden"] += 1
                 continue
-            self.add(row, picture, mask)
+            self.add(replace(row, mask_by=getattr(mask_of, "name", "")), picture, mask)
             tally.kept += 1
 
     def add(self, row: FaceRow, picture: UInt8[np.ndarray, "s s 3"], mask: UInt8[np.ndarray, "s s"] | None) -> None:
@@ -254,7 +250,7 @@ def _hidden(mask: np.ndarray, row: FaceRow) -> bool:
     """Whether most of a face is behind something: nothing to learn from."""
     size = len(mask)
     whole = hull_mask(row.crop_points()[:, :2], size)
-    return float(mask.sum()) / 255 < _VISIBLE * float(whole.sum())
+    return float(np.minimum(mask / 255, whole).sum()) < _VISIBLE * float(whole.sum())
 
 
 def _name(source: str, index: int) -> str:

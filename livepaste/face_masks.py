@@ -13,16 +13,19 @@ from livepaste.masks.hull import around_mask, hull_mask
 from livepaste.masks.occlusion import EDGE, Occlusion
 from livepaste.types import Face, Frame
 
-# Share of the crop's side: so wide a thing before a face, a glasses' rim or a strand of hair, belongs to whoever wears it. A persona without
-# it would have gaps of that shape, through which the wearer shows.
+# Share of the crop's side, a radius: a thing before a face that is narrower than twice that, a glasses' rim or a strand of hair, belongs to
+# whoever wears it. A persona without it would have gaps of that shape, through which the wearer shows.
 WORN = 0.02
+LENS = 0.05  # of the mask's area: gaps within it of up to so much belong to it too, as the glass of dark glasses does
 # Beyond this turn a mask that leaves out so much of the face by its landmarks is the network's error: profiles of a man with glasses lost a cheek
-# or half of the face, most of them at 0.52 to 0.66 of it; with hair that does hang over a cheek 0.70 and more is left.
-TURNED_DEG, SURE = 35.0, 0.68
+# or half of the face, most of them at 0.52 to 0.66 of it; with hair that does hang over a cheek 0.70 and more is left; where less than the floor is, something hides it.
+TURNED_DEG, FLOOR, SURE = 35.0, 0.45, 0.68
 
 
 class FaceMasks:
     """The occlusion network's visible face, with what is worn as part of it. Loaded when built, once a process."""
+
+    name = "network"  # as rows of a face set say whose their masks are
 
     def __init__(self, folder: str = "") -> None:
         """``folder``: one that ``livepaste train-occlusion`` wrote; without, the network that comes along. Raises CheckpointError."""
@@ -45,16 +48,29 @@ class FaceMasks:
         mask8 = with_worn(mask8)
         if turned_of(*pose_degrees(face.points_xyz)[:2]) > TURNED_DEG:
             whole = hull_mask(points_xy, alignment.size)
-            if float(np.minimum(mask8 / 255, whole).sum()) < SURE * float(whole.sum()):
-                return np.rint(whole * 255).astype(np.uint8)
-        return mask8
+            if FLOOR < float(np.minimum(mask8 / 255, whole).sum()) / max(float(whole.sum()), 1.0) < SURE:
+                mask8 = np.rint(whole * 255).astype(np.uint8)
+        return np.minimum(mask8, _in_picture(frame, alignment))
+
+
+def _in_picture(frame: Frame, alignment: Alignment) -> UInt8[np.ndarray, "s s"]:
+    """255 where the crop shows the picture and not its border carried on."""
+    there = np.full(frame.image.shape[:2], 255, np.uint8)
+    return cv2.warpAffine(
+        there, alignment.frame_to_crop, (alignment.size, alignment.size), borderMode=cv2.BORDER_CONSTANT
+    )
 
 
 def with_worn(mask: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
-    """The mask with thin gaps closed, and what they enclose: both glasses of a pair, the skin between strands."""
+    """The mask with narrow gaps closed, and small ones that it encloses."""
     size = len(mask)
     reach = max(1, round(WORN * size))
     # a border, or the face's edge would be carried on to the crop's
     roomy = cv2.copyMakeBorder(mask, 2 * reach, 2 * reach, 2 * reach, 2 * reach, cv2.BORDER_CONSTANT)
     closed = cv2.morphologyEx(roomy, cv2.MORPH_CLOSE, disc(reach))
+    outlines, _ = cv2.findContours((closed > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    most = LENS * float((closed > 127).sum())
+    for outline in outlines:  # a gap's outline runs the other way round than a face's
+        if cv2.contourArea(outline, oriented=True) > 0 and cv2.contourArea(outline) < most:
+            cv2.drawContours(closed, [outline], -1, 255, cv2.FILLED)
     return np.ascontiguousarray(closed[2 * reach : 2 * reach + size, 2 * reach : 2 * reach + size])

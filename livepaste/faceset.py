@@ -39,7 +39,6 @@ class FaceSetInfo:
     coverage: float = STORED_COVERAGE  # template units
     center: tuple[float, float] = CENTER
     template: str = TEMPLATE
-    masks: str = ""  # "network" when livepaste itself said where faces are visible; else whoever gave them, or nobody
     format: int = FORMAT
     sources: dict[str, Any] = field(default_factory=dict)  # source name -> what was taken and skipped, and why
 
@@ -61,6 +60,9 @@ class FaceRow:
     sharpness: float  # variance of the Laplacian of the luma of the crop's inner face at its stored size
     exposure: float  # mean luma of the face, 0 to 1
     width_px: float  # of the face in its source
+    mask_by: str = (
+        ""  # "network" where livepaste itself said where the face is visible; else whoever gave the mask, or nobody
+    )
 
     def crop_points(self) -> np.ndarray:
         """The landmarks in crop pixels, float32 (478, 3)."""
@@ -84,10 +86,19 @@ class FaceRow:
         name, source = record["name"], record["source"]
         if not (isinstance(name, str) and isinstance(source, str) and Path(name).name == name):
             raise ValueError(f"name {name!r} or source {source!r} is not a file's name")
+        mask_by = record.get("mask_by", "")
+        if not isinstance(mask_by, str):
+            raise ValueError(f"mask_by {mask_by!r} is no name")
         yaw, pitch, roll = (_number(value) for value in record["pose"])
         numbers = {key: _number(record[key]) for key in ("time_s", "sharpness", "exposure", "width_px")}
         return cls(
-            name=name, source=source, points_xyz=points, frame_to_crop=matrix, pose=(yaw, pitch, roll), **numbers
+            name=name,
+            source=source,
+            points_xyz=points,
+            frame_to_crop=matrix,
+            pose=(yaw, pitch, roll),
+            mask_by=mask_by,
+            **numbers,
         )
 
 
@@ -174,8 +185,6 @@ def read_info(path: Path) -> FaceSetInfo:
         info = FaceSetInfo(**known)
         if not (isinstance(info.size, int) and 16 <= info.size <= 2048 and 0.5 <= info.coverage <= 8):
             raise ValueError("size or coverage out of range")
-        if not isinstance(info.masks, str):
-            raise ValueError("masks must say who made them")
         if not (isinstance(info.sources, dict) and all(isinstance(source, dict) for source in info.sources.values())):
             raise ValueError("sources must be what was read of each")
         return info

@@ -144,6 +144,8 @@ class ExtractOptions:
             raise OptionError("person must be a name")
         if self.truth_masks and len(self.sources) != 1:
             raise OptionError(f"truth-masks belong to one clip, got {len(self.sources)} sources")
+        if self.masks != "network" and (self.truth_masks or self.animate):
+            raise OptionError("masks: truth-masks and animate bring the true ones; leave --masks out")
         if self.animate and (len(self.sources) != 1 or self.truth_masks):
             raise OptionError("animate takes exactly one photo and nothing else")
 

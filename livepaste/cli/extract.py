@@ -42,8 +42,6 @@ def run(options: ExtractOptions) -> None:
     limits = Limits(options.size, options.min_width, options.keep_alike)
     mask_of = _masks(options)
     collector = Collector(options.to, options.person, options.consent, limits)
-    if mask_of is not None:
-        collector.masked_by("network")
     before = len(collector)
     tallies: dict[str, Tally] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -291,6 +289,11 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
     told += [f"{anew} time{'s' * (anew > 1)} a face was taken up where none continued"] if anew else []
     if told:
         print(f"  {'; '.join(told)}: see in contact.png whether all are {faces.info.person}")
+    masked = sum(faces.mask(row) is not None for row in faces.rows)
+    if 0 < masked < len(faces):
+        print(
+            f"  {len(faces) - masked} faces of earlier runs have no mask, and landmarks say where they end; extract into a new folder for all"
+        )
     if len(faces):
         for words in missing(*tables(faces.rows, faces.info.size)):
             print(f"  missing: {words}")

@@ -100,7 +100,7 @@ GEOMETRY = Geometry(140, 128, 2.0)
 
 def test_masks_that_a_network_gave_are_said_again(known: VisibleFace, facesets) -> None:
     exact = read_faceset(facesets[0])
-    by_network = FaceSet(exact.path, replace(exact.info, masks="network"), exact.rows, [])
+    by_network = FaceSet(exact.path, exact.info, [replace(row, mask_by="network") for row in exact.rows], [])
     taken, said = (
         np.concatenate([own.faces, own.out]) >> 24
         for own in (own_faces.read_own([each], known, GEOMETRY, FindsHands(), 0.1) for each in (exact, by_network))

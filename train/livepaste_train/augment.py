@@ -1,4 +1,4 @@
-"""Sampling and augmentation on the device: from packed faces to (input, target, mask) of one batch.
+"""Sampling and augmentation on the device: from packed faces to inputs and targets of one batch, each with its masks.
 
 Input and target share one affine and flip. On the input alone: the random warp, other surroundings, another camera's
 colours, softness and noise. So the network must find the undistorted face, wherever it is.

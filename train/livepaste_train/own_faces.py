@@ -1,7 +1,7 @@
 """A user's own face sets and hands, as the occlusion network is taught them.
 
 Real faces have no exact masks. What is in front of them need none: it is laid there. Where they end is said by a network that knows, or by
-the masks that a face set has.
+the masks that a face set was given (those of ``livepaste extract --masks network`` are a network's too).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def read_own(
 ) -> OwnFaces:
     """The faces with nothing in front, packed with masks of where they end; and the hands beside them.
 
-    ``model`` says where faces end that have no mask of their own; a ``share`` of the seconds is to measure by; of the sources that are
+    ``model`` says where faces end that were given no mask; a ``share`` of the seconds is to measure by; of the sources that are
     ``named`` hands are known already. Raises FaceSetError when too few faces are left of a set.
     """
     parts = []
@@ -145,7 +145,7 @@ class _Reading:
         for i, row in enumerate(rows):
             image, mask = read_face(faceset, row, side)
             # one that a network gave is said again, by the network that goes on learning
-            self._own_masks.append(None if faceset.info.masks == "network" else mask)
+            self._own_masks.append(None if row.mask_by == "network" else mask)
             self._packed[i] = pack(image[None], np.zeros((1, side, side), np.uint8))[0]
         self._said = masks_of(model, self._packed, geometry)
         hulls = np.stack([hull_mask(self._points(row)[:, :2], side) for row in rows])
