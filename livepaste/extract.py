@@ -160,11 +160,12 @@ class Collector:
         most: int | None = None,
         pace: int = 0,
         mask_of: MaskOf | None = None,
+        mask_by: str = "",
     ) -> Iterator[Tally]:
         """Add the faces of a source; yields the running tally after each frame (which is what a progress bar needs).
 
         ``most`` faces at the most, those of earlier runs among them; with ``pace``, the number of the source's frames, they are
-        spread over all of them.
+        spread over all of them. ``mask_by``: see :class:`~livepaste.faceset.FaceRow`.
         """
         if most is not None and tally.kept >= most:
             return
@@ -174,7 +175,7 @@ class Collector:
                 room = None if most is None else most
                 if most is not None and pace:
                     room = min(most, int(most * (frame.index + 1) / pace) + 1)
-                self._take_frame(key, tally, frame, find(frame), usual, room, mask_of)
+                self._take_frame(key, tally, frame, find(frame), usual, room, mask_of, mask_by)
             tally.frames = frame.index + 1
             if tally.frames % _SAVE_EVERY == 0:
                 self.note(key, tally)
@@ -191,6 +192,7 @@ class Collector:
         usual: list[float],
         room: int | None,
         mask_of: MaskOf | None,
+        mask_by: str,
     ) -> None:
         tally.looked += 1
         if not faces:
@@ -213,11 +215,13 @@ class Collector:
             if reason:
                 tally.skipped[reason] += 1
                 continue
-            mask = None if mask_of is None else mask_of(frame, face, alignment)
-            if mask is not None and _hidden(mask, row):
-                tally.skipped["mostly hidden"] += 1
-                continue
-            self.add(replace(row, mask_by=getattr(mask_of, "name", "")), picture, mask)
+            mask = None
+            if mask_of is not None:
+                mask, row = mask_of(frame, face, alignment), replace(row, mask_by=mask_by)
+                if _hidden(mask, row):
+                    tally.skipped["mostly hidden"] += 1
+                    continue
+            self.add(row, picture, mask)
             tally.kept += 1
 
     def add(self, row: FaceRow, picture: UInt8[np.ndarray, "s s 3"], mask: UInt8[np.ndarray, "s s"] | None) -> None:

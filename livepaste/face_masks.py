@@ -18,14 +18,13 @@ from livepaste.types import Face, Frame
 WORN = 0.02
 LENS = 0.05  # of the mask's area: gaps within it of up to so much belong to it too, as the glass of dark glasses does
 # Beyond this turn a mask that leaves out so much of the face by its landmarks is the network's error: profiles of a man with glasses lost a cheek
-# or half of the face, most of them at 0.52 to 0.66 of it; with hair that does hang over a cheek 0.70 and more is left; where less than the floor is, something hides it.
+# or half of the face, most of them at 0.52 to 0.66 of it. With hair that does hang over a cheek 0.70 and more is left; where less than the
+# floor is, something hides it.
 TURNED_DEG, FLOOR, SURE = 35.0, 0.45, 0.68
 
 
 class FaceMasks:
     """The occlusion network's visible face, with what is worn as part of it. Loaded when built, once a process."""
-
-    name = "network"  # as rows of a face set say whose their masks are
 
     def __init__(self, folder: str = "") -> None:
         """``folder``: one that ``livepaste train-occlusion`` wrote; without, the network that comes along. Raises CheckpointError."""

@@ -60,9 +60,8 @@ class FaceRow:
     sharpness: float  # variance of the Laplacian of the luma of the crop's inner face at its stored size
     exposure: float  # mean luma of the face, 0 to 1
     width_px: float  # of the face in its source
-    mask_by: str = (
-        ""  # "network" where livepaste itself said where the face is visible; else whoever gave the mask, or nobody
-    )
+    # "network" where livepaste itself said where the face is visible; "" where the mask came with the picture, or there is none
+    mask_by: str = ""
 
     def crop_points(self) -> np.ndarray:
         """The landmarks in crop pixels, float32 (478, 3)."""
@@ -131,13 +130,20 @@ class FaceSet:
 
     def mask(self, row: FaceRow) -> np.ndarray | None:
         """The stored visible-face mask, uint8 (size, size), or None when the set has none for this face."""
-        path = self.path / "masks" / f"{row.name}.png"
+        path = self._mask_path(row)
         if not path.exists():
             return None
         mask = read_picture(path, cv2.IMREAD_GRAYSCALE)
         if mask is None or mask.shape != (self.info.size, self.info.size):
             raise FaceSetError(f"{path}: not a {self.info.size} px mask; delete it or extract again")
         return mask
+
+    def has_mask(self, row: FaceRow) -> bool:
+        """Whether there is a mask of this face, readable or not."""
+        return self._mask_path(row).exists()
+
+    def _mask_path(self, row: FaceRow) -> Path:
+        return self.path / "masks" / f"{row.name}.png"
 
 
 def picture_path(path: Path, name: str) -> Path | None:

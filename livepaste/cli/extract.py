@@ -172,6 +172,7 @@ def _clip(
             most=share,
             pace=pace,
             mask_of=truth_of if truth_masks else mask_of,
+            mask_by="" if truth_masks else "network",
         )
         try:
             for state in taken:
@@ -218,7 +219,7 @@ def _photo(
 ) -> None:
     from livepaste.extract import read_photo
 
-    for _ in collector.take(key, tally, [read_photo(path)], photos, most=share, mask_of=mask_of):
+    for _ in collector.take(key, tally, [read_photo(path)], photos, most=share, mask_of=mask_of, mask_by="network"):
         pass
     tally.done = True
     collector.note(key, tally)
@@ -289,7 +290,7 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
     told += [f"{anew} time{'s' * (anew > 1)} a face was taken up where none continued"] if anew else []
     if told:
         print(f"  {'; '.join(told)}: see in contact.png whether all are {faces.info.person}")
-    masked = sum(faces.mask(row) is not None for row in faces.rows)
+    masked = sum(map(faces.has_mask, faces.rows))
     if 0 < masked < len(faces):
         print(
             f"  {len(faces) - masked} faces of earlier runs have no mask, and landmarks say where they end; extract into a new folder for all"
