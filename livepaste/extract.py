@@ -24,7 +24,7 @@ from livepaste.align import OUTLINE, STORED_COVERAGE, Alignment, align, crop, me
 from livepaste.coverage import expression
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.faceset import FaceRow, FaceSetInfo, append_face, read_faceset, read_info, write_info
-from livepaste.masks.hull import hull_mask
+from livepaste.masks.hull import shown_of_hull
 from livepaste.pictures import read_picture
 from livepaste.types import Face, Frame
 
@@ -32,7 +32,7 @@ _SAVE_EVERY = 100  # frames between two notes of how far a source has been read
 _BLURRED = 0.25  # of the sharpness usual in the same source (median of the last faces looked at)
 _DARK, _BRIGHT = 0.04, 0.97  # mean luma of a face of which nothing can be learnt
 _CUT_OFF = 0.10  # share of the face's outline outside the picture
-_VISIBLE = 0.4  # of the face by its landmarks
+_VISIBLE = 0.4  # of the face by its landmarks; of less there is nothing to learn
 # What a face may differ by from a kept one and still be the same to training; each is about the mesh's own noise.
 _SAME_POSE = 1.0  # degrees, yaw, pitch and roll each
 _SAME_EXPRESSION = 0.012  # template units or eye widths, the largest of the measures
@@ -218,7 +218,7 @@ class Collector:
             mask = None
             if mask_of is not None:
                 mask, row = mask_of(frame, face, alignment), replace(row, mask_by=mask_by)
-                if _hidden(mask, row):
+                if shown_of_hull(mask, row.crop_points()[:, :2]) < _VISIBLE:
                     tally.skipped["mostly hidden"] += 1
                     continue
             self.add(row, picture, mask)
@@ -248,13 +248,6 @@ class Collector:
         if not self.limits.keep_alike and self._kept.has_alike(features):
             return "near-duplicate"
         return None
-
-
-def _hidden(mask: np.ndarray, row: FaceRow) -> bool:
-    """Whether most of a face is behind something: nothing to learn from."""
-    size = len(mask)
-    whole = hull_mask(row.crop_points()[:, :2], size)
-    return float(np.minimum(mask / 255, whole).sum()) < _VISIBLE * float(whole.sum())
 
 
 def _name(source: str, index: int) -> str:

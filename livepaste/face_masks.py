@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from livepaste.align import Alignment, pose_degrees, transform, turned_of
 from livepaste.edge import disc
 from livepaste.errors import CheckpointError
-from livepaste.masks.hull import around_mask, hull_mask
+from livepaste.masks.hull import around_mask, hull_mask, shown_of_hull
 from livepaste.masks.occlusion import EDGE, Occlusion
 from livepaste.types import Face, Frame
 
@@ -45,10 +45,9 @@ class FaceMasks:
             ) from error
         mask8 = np.rint(mask * around_mask(points_xy, alignment.size) * 255).astype(np.uint8)
         mask8 = with_worn(mask8)
-        if turned_of(*pose_degrees(face.points_xyz)[:2]) > TURNED_DEG:
-            whole = hull_mask(points_xy, alignment.size)
-            if FLOOR < float(np.minimum(mask8 / 255, whole).sum()) / max(float(whole.sum()), 1.0) < SURE:
-                mask8 = np.rint(whole * 255).astype(np.uint8)
+        turned = turned_of(*pose_degrees(face.points_xyz)[:2]) > TURNED_DEG
+        if turned and FLOOR < shown_of_hull(mask8, points_xy) < SURE:
+            mask8 = np.rint(hull_mask(points_xy, alignment.size) * 255).astype(np.uint8)
         return np.minimum(mask8, _in_picture(frame, alignment))
 
 
@@ -67,9 +66,10 @@ def with_worn(mask: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
     # a border, or the face's edge would be carried on to the crop's
     roomy = cv2.copyMakeBorder(mask, 2 * reach, 2 * reach, 2 * reach, 2 * reach, cv2.BORDER_CONSTANT)
     closed = cv2.morphologyEx(roomy, cv2.MORPH_CLOSE, disc(reach))
-    outlines, _ = cv2.findContours((closed > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    most = LENS * float((closed > 127).sum())
-    for outline in outlines:  # a gap's outline runs the other way round than a face's
-        if cv2.contourArea(outline, oriented=True) > 0 and cv2.contourArea(outline) < most:
+    seen = closed > 127
+    outlines, tree = cv2.findContours(seen.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for i, outline in enumerate(outlines):
+        within = tree[0, i, 3] >= 0  # another outline: a gap
+        if within and cv2.contourArea(outline) < LENS * seen.sum():
             cv2.drawContours(closed, [outline], -1, 255, cv2.FILLED)
     return np.ascontiguousarray(closed[2 * reach : 2 * reach + size, 2 * reach : 2 * reach + size])

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from livepaste.cli.sources import UNREAD, files_of, is_photo, refuse_unread
 from livepaste.errors import ClipError, FaceSetError
@@ -71,12 +71,13 @@ def run(options: ExtractOptions) -> None:
                     if not part:  # no room: another run with a larger --max reads it
                         tally.skipped["more than --max, not looked at"] += 1
                         continue
+                source = _Source(path, key, tally, share)
                 if options.animate:
-                    _animate(path, key, tally, collector, options, share, photos, bar)
+                    _animate(source, collector, options, photos, bar)
                 elif is_photo(path):
-                    _photo(path, key, tally, collector, share, mask_of, photos)
+                    _photo(source, collector, mask_of, photos)
                 else:
-                    _clip(path, key, tally, collector, options, share, mask_of, bar)
+                    _clip(source, collector, options, mask_of, bar)
             except (ClipError, PermissionError) as error:
                 faults.append(error)  # the other sources are not lost by it
     _report(collector, tallies, len(collector) - before, time.monotonic() - began)
@@ -115,21 +116,24 @@ def _known(collector: Collector, path: Path) -> tuple[str, Tally]:
     return collector.source(name, path.stat().st_size, content_of(path))
 
 
+class _Source(NamedTuple):
+    """A file whose faces are wanted."""
+
+    path: Path
+    key: str  # by which the face set knows it
+    tally: Tally
+    share: int | None  # at most so many faces of it, those of earlier runs among them
+
+
 def _clip(
-    path: Path,
-    key: str,
-    tally: Tally,
-    collector: Collector,
-    options: ExtractOptions,
-    share: int | None,
-    mask_of: MaskOf | None,
-    bar: Progress,
+    source: _Source, collector: Collector, options: ExtractOptions, mask_of: MaskOf | None, bar: Progress
 ) -> None:
     from livepaste.cuts import Cuts
     from livepaste.devices.video import ClipReader
     from livepaste.extract import masks_from
     from livepaste.finder import Finder
 
+    path, key, tally, share = source
     truth_masks = masks_from(options.truth_masks) if options.truth_masks else None
     with ClipReader(path) as reader, Finder(4 if options.face == "all" else 1, options.face) as find:
 
@@ -208,38 +212,23 @@ class _Photos:
             self._find.close()
 
 
-def _photo(
-    path: Path,
-    key: str,
-    tally: Tally,
-    collector: Collector,
-    share: int | None,
-    mask_of: MaskOf | None,
-    photos: _Photos,
-) -> None:
+def _photo(source: _Source, collector: Collector, mask_of: MaskOf | None, photos: _Photos) -> None:
     from livepaste.extract import read_photo
 
+    path, key, tally, share = source
     for _ in collector.take(key, tally, [read_photo(path)], photos, most=share, mask_of=mask_of, mask_by="network"):
         pass
     tally.done = True
     collector.note(key, tally)
 
 
-def _animate(
-    path: Path,
-    key: str,
-    tally: Tally,
-    collector: Collector,
-    options: ExtractOptions,
-    share: int | None,
-    photos: _Photos,
-    bar: Progress,
-) -> None:
+def _animate(source: _Source, collector: Collector, options: ExtractOptions, photos: _Photos, bar: Progress) -> None:
     """One photo performs: poses, speech, blinks and light, drawn straight into aligned faces with exact masks."""
     from livepaste.actors.motion import perform
     from livepaste.actors.photo import PhotoActor
     from livepaste.extract import performed_row, read_photo
 
+    path, key, tally, share = source
     frame = read_photo(path)
     faces = photos(frame)
     if not faces:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from livepaste.align import OUTLINE, UPPER_OUTLINE
 from livepaste.masks import Context
@@ -29,6 +29,12 @@ def hull_polygon(points_xy: Float32[np.ndarray, "n 2"], forehead: float = FOREHE
 def hull_mask(points_xy: Float32[np.ndarray, "n 2"], size: int) -> Float32[np.ndarray, "s s"]:
     """Visible face by landmarks alone, in [0, 1], antialiased; ``points_xy`` in crop pixels."""
     return filled(hull_polygon(points_xy), size)
+
+
+def shown_of_hull(mask: UInt8[np.ndarray, "s s"], points_xy: Float32[np.ndarray, "n 2"]) -> float:
+    """Share of the face by its landmarks that ``mask`` (255 = visible) shows."""
+    whole = hull_mask(points_xy, len(mask))
+    return float(np.minimum(mask / 255, whole).sum()) / max(float(whole.sum()), 1.0)
 
 
 def filled(polygon: np.ndarray, size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant
+from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened
 from livepaste_train.ops import EVEN, JAX_OPS
 
 
@@ -49,9 +49,7 @@ class Encoder(nnx.Module):
         self.code = Dense(side * side * o.neck, o.code, rngs)
 
     def __call__(self, x: Any, ops: Any) -> Any:
-        # neither the room's light nor the skin's colour reaches the code
-        x = ops.even(x, ops.tone(x))
-        x = self.quarter(self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 4), ops), ops)
+        x = self.quarter(self.stem(ops.space_to_depth(evened(x, ops), 4), ops), ops)
         x = self.eighth(self.down8(ops.leaky(x), ops), ops)
         x = self.sixteenth(self.down16(ops.leaky(x), ops), ops)
         x = ops.leaky(self.neck(ops.leaky(x), ops))
@@ -131,9 +129,10 @@ class Contour(nnx.Module):
 
     def __call__(self, crops: Any, logits: Any, ops: Any = JAX_OPS) -> Any:
         """Crops (b, s, s, 3) in [0, 1] and the code's logits (b, s, s, 1) -> logits (b, s, s, 1)."""
-        seen = ops.scale(ops.even(crops, ops.tone(crops)), 3.0, -1.35)
         mask = ops.scale(ops.sigmoid(logits), 2.0, -1.0)
-        x = ops.add(self.of_crop(ops.space_to_depth(seen, 4), ops), self.of_mask(ops.space_to_depth(mask, 4), ops))
+        x = ops.add(
+            self.of_crop(ops.space_to_depth(evened(crops, ops), 4), ops), self.of_mask(ops.space_to_depth(mask, 4), ops)
+        )
         return ops.add(logits, ops.depth_to_space(self.head(ops.leaky(self.mix(x, ops)), ops), 4))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flax import nnx
 
-from livepaste_train.models.layers import Conv, Down, Residual, Up
+from livepaste_train.models.layers import Conv, Down, Residual, Up, evened
 from livepaste_train.ops import JAX_OPS
 
 OUTPUTS = "visible", "front"
@@ -61,8 +61,7 @@ class VisibleFace(nnx.Module):
 
     def logits(self, crops: Any, ops: Any = JAX_OPS) -> tuple[Any, Any]:
         """Both masks before their sigmoid: what they are learned by."""
-        x = ops.even(crops, ops.tone(crops))  # neither the room's light nor the skin's colour matters
-        half = self.stem(ops.space_to_depth(ops.scale(x, 3.0, -1.35), 2), ops)
+        half = self.stem(ops.space_to_depth(evened(crops, ops), 2), ops)
         quarter = self.quarter(self.down4(ops.leaky(half), ops), ops)
         eighth = self.eighth(self.down8(ops.leaky(quarter), ops), ops)
         x = self.deeper(self.deep(self.down16(ops.leaky(eighth), ops), ops), ops)
