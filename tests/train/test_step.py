@@ -12,6 +12,7 @@ from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, join, pack
 from livepaste_train.environment import environment
 from livepaste_train.losses import features
+from livepaste_train.models.autoencoder import Autoencoder
 from livepaste_train.models.light import PICTURE, LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, TrainOptions, read_recipe
 from livepaste_train.start import rate_scale, starting_weights
@@ -98,30 +99,25 @@ def test_a_step_of_bfloat16_fits_together(monkeypatch) -> None:
     assert metrics["loss"].dtype == jnp.float32
 
 
-class Seen:
-    """A decoder that draws nothing and keeps the codes it is given."""
-
-    usual = jnp.full(3, 0.5)
-
-    def picture(self, code: jax.Array) -> jax.Array:
-        self.codes = code
-        return jnp.zeros((len(code), 8, 8, 3))
-
-    def mask_logits(self, code: jax.Array) -> jax.Array:
-        self.masked = code
-        return jnp.zeros((len(code), 8, 8, 1))
-
-
-class SeenBySide:
-    """A code that is a crop's mean colour."""
+class SeenBySide(Autoencoder):
+    """A code that is a crop's mean colour; it draws nothing and keeps the codes that each side is given."""
 
     def __init__(self) -> None:
-        self.persona, self.wearer = Seen(), Seen()
+        self.codes: dict[str, jax.Array] = nnx.data({})
+        self.masked: dict[str, jax.Array] = nnx.data({})
 
     def encode(self, crops: jax.Array) -> jax.Array:
         return crops.mean((1, 2))
 
-    def contour(self, crops: jax.Array, logits: jax.Array) -> jax.Array:
+    def picture(self, side: str, code: jax.Array) -> jax.Array:
+        self.codes[side] = code
+        return jnp.zeros((len(code), 8, 8, 3))
+
+    def mask_logits(self, side: str, code: jax.Array) -> jax.Array:
+        self.masked[side] = code
+        return jnp.zeros((len(code), 8, 8, 1))
+
+    def drawn_to_edges(self, crops: jax.Array, logits: jax.Array) -> jax.Array:
         assert len(crops) == len(logits)
         return logits
 
@@ -150,7 +146,7 @@ def test_the_persona_has_its_own_decoder_and_two_wearers_share_the_other_half_an
     def seen(sides: Sides) -> tuple[jax.Array, jax.Array]:
         model = SeenBySide()
         loss(model, sides, jax.random.key(0), jnp.float32(0), jnp.zeros(3))
-        return model.persona.codes, model.wearer.codes
+        return model.codes["persona"], model.codes["wearer"]
 
     first, second = map(np.asarray, seen(sides))
     assert (len(first), len(second)) == (24, 72)
@@ -205,9 +201,9 @@ def test_while_the_encoder_rests_the_wearers_decoder_learns_its_mask_alone(monke
         model = SeenBySide()
         loss = pair_loss(Geometry(8, 8, 2.2), Recipe(batch=8, meet=0.0), jnp.float32, wearer_picture=whole)
         totals[whole] = loss(model, Sides(faces, sums, sums), jax.random.key(0), jnp.float32(0), jnp.zeros(3))[1]
-        drawn[whole] = hasattr(model.persona, "codes"), hasattr(model.wearer, "codes")
-        assert len(model.wearer.masked) == 4
-    assert drawn == {True: (True, True), False: (True, False)}
+        drawn[whole] = set(model.codes)
+        assert len(model.masked["wearer"]) == 4
+    assert drawn == {True: {"persona", "wearer"}, False: {"persona"}}
     assert totals[True]["mask"] == pytest.approx(totals[False]["mask"])
     assert totals[True]["mae"] == pytest.approx(2 * totals[False]["mae"])
 

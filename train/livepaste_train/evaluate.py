@@ -12,10 +12,11 @@ import numpy as np
 from flax import nnx
 
 from livepaste.pictures import write_png
-from livepaste_train.augment import Geometry, in_light, sample
+from livepaste_train.augment import Geometry, sample
 from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import Faces
 from livepaste_train.export import eight_bits
+from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import JAX_OPS
 
 COLUMNS = 6
@@ -83,15 +84,10 @@ def _runner(graph: Any, wearer_picture: bool) -> Callable[..., dict[str, jax.Arr
         model = nnx.merge(graph, params)
         code = model.encode(shown)
         swapped = model.swap(worn)
-
-        def again(decoder: Any, code: jax.Array, crops: jax.Array, mask: jax.Array) -> jax.Array:
-            """Its own person, lit as in the crop."""
-            return in_light(decoder.picture(code), mask, JAX_OPS.tone_under(crops, mask))
-
-        mask = model.persona.mask(code)
-        drawn = {"persona": again(model.persona, code, shown, mask)}
+        mask = model.mask(PERSONA, code)
+        drawn = {PERSONA: model.again(PERSONA, code, shown, mask)}
         if wearer_picture:
-            drawn["wearer"] = again(model.wearer, swapped["code"], worn, swapped["wearer_mask"])
+            drawn[WEARER] = model.again(WEARER, swapped["code"], worn, swapped["wearer_mask"])
         return {
             **drawn,
             "persona_mask": mask,

@@ -29,6 +29,7 @@ from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, means, psnr_db, spread, undistorted, write_picture
 from livepaste_train.export import export
 from livepaste_train.fit import contract
+from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
@@ -60,9 +61,9 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         )
         own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength).masks
         code = model.encode(source)
-        target = in_light(target, mask, model.persona.usual[...])
-        terms = losses_of(model.persona.picture(code), model.persona.mask_logits(code), target, mask, recipe)
-        logits = model.wearer.mask_logits(code)
+        target = model.wanted(PERSONA, target, mask)
+        terms = losses_of(model.picture(PERSONA, code), model.mask_logits(PERSONA, code), target, mask, recipe)
+        logits = model.mask_logits(WEARER, code)
         terms["wearer_mask"] = mask_loss(logits, own_mask, recipe)
         terms["contour"] = contour_loss(model, source, logits, source_mask, recipe)
         return sum(terms.values()), terms

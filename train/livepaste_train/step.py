@@ -12,10 +12,11 @@ import optax
 from flax import nnx
 
 from livepaste.registry import resolve
-from livepaste_train.augment import Geometry, batch, choose, in_light
+from livepaste_train.augment import Geometry, batch, choose
 from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.losses import LOSSES, features, weighted_mean
+from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
 
@@ -72,9 +73,10 @@ def mask_loss(logits: Array, target_mask: Array, recipe: Recipe) -> Array:
     return recipe.mask * optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), target_mask).mean()
 
 
-def contour_loss(model: Any, crops: Array, logits: Array, masks: Array, recipe: Recipe) -> Array:
-    """The same of the wearer's mask as it is drawn to the edges of ``crops``; what the code says of it is not changed by this."""
-    return mask_loss(model.contour(crops, jax.lax.stop_gradient(logits)), masks, recipe)
+def contour_loss(model: Any, crops: Array, logits: Array, masks: Array, recipe: Recipe) -> Array | None:
+    """The same of the wearer's mask as it is drawn to the edges of ``crops``, if it is; what the code says of it is not changed by this."""
+    drawn = model.drawn_to_edges(crops, jax.lax.stop_gradient(logits))
+    return None if drawn is None else mask_loss(drawn, masks, recipe)
 
 
 def losses_of(
@@ -126,17 +128,19 @@ def pair_loss(
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
         code = code + (way * towards * offset).astype(compute)
         total: dict[str, Array] = {}
-        sides_of = (model.persona, slice(None, first), True), (model.wearer, slice(first, None), wearer_picture)
-        for decoder, half, drawn in sides_of:
-            mask, logits = masks[half], decoder.mask_logits(code[half])
+        sides_of = (PERSONA, slice(None, first), True), (WEARER, slice(first, None), wearer_picture)
+        for side, half, drawn in sides_of:
+            mask, logits = masks[half], model.mask_logits(side, code[half])
             if drawn:
-                target = in_light(lit[half], mask, decoder.usual[...])
-                terms = losses_of(decoder.picture(code[half]), logits, target, mask, recipe)
+                target = model.wanted(side, lit[half], mask)
+                terms = losses_of(model.picture(side, code[half]), logits, target, mask, recipe)
             else:
                 terms = {"mask": mask_loss(logits, mask, recipe)}
             total |= {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
         # the last logits are the wearers'
-        total["contour"] = contour_loss(model, inputs[first:], logits, input_masks[first:], recipe) / 2
+        contour = contour_loss(model, inputs[first:], logits, input_masks[first:], recipe)
+        if contour is not None:
+            total["contour"] = contour / 2
         return sum(total.values()), total
 
     return loss

@@ -12,6 +12,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from livepaste_train.augment import in_light
+from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened
 from livepaste_train.ops import EVEN, JAX_OPS
 
@@ -142,7 +144,7 @@ def canvas_of(mean: Any) -> Any:
     return jnp.log(share / (1 - share))
 
 
-class LightAutoencoder(nnx.Module):
+class LightAutoencoder(Autoencoder):
     """One shared encoder; a decoder for the persona and one that all wearers share."""
 
     Options = LightOptions
@@ -155,29 +157,49 @@ class LightAutoencoder(nnx.Module):
         self.light_share = nnx.Param(constant(1.0, (1,)))  # never trained
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
-        """Set what is each side's own: its mean picture (s, s, 3), mean mask (s, s, 1) and usual colour (3,), in [0, 1].
+        """Set what is each side's own.
 
         Of several ``wearers`` nobody's usual colour is known, and a dark skin is no dark room: the light is not followed.
         """
         self.light_share[...] = constant(float(wearers == 1), (1,))
-        for decoder, (picture, mask, usual) in ((self.persona, persona), (self.wearer, wearer)):
+        for side, (picture, mask, usual) in zip(SIDES, (persona, wearer), strict=True):
+            decoder = self._of(side)
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = canvas_of(mean)[None]
             decoder.usual[...] = usual
 
+    def _of(self, side: str) -> Decoder:
+        return self.persona if side == PERSONA else self.wearer
+
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
-        """(b, s, s, 3) in [0, 1] -> (b, code)."""
         return self.encoder(crops, ops)
 
+    def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        return self._of(side).picture(code, ops)
+
+    def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        return self._of(side).mask_logits(code, ops)
+
+    def drawn_to_edges(self, crops: Any, logits: Any, ops: Any = JAX_OPS) -> Any:
+        return self.contour(crops, logits, ops)
+
+    def wanted(self, side: str, pictures: Any, masks: Any) -> Any:
+        """In the side's usual colour."""
+        return in_light(pictures, masks, self._of(side).usual[...])
+
+    def again(self, side: str, code: Any, crops: Any, masks: Any) -> Any:
+        """Lit as in the crops."""
+        return in_light(self.picture(side, code), masks, JAX_OPS.tone_under(crops, masks))
+
     def swap(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
-        """The persona in the wearer's pose, expression and light: image, persona_mask, wearer_mask, code.
+        """The persona in the wearer's pose, expression and light.
 
         Decoders draw their person in its usual tone, or nearly: what is left of the wearer's complexion is taken off.
         How the wearer's face is lit is seen against the wearer's usual.
         """
         code = self.encode(crops, ops)
-        picture, mask = self.persona.picture(code, ops), self.persona.mask(code, ops)
-        wearer_mask = ops.sigmoid(self.contour(crops, self.wearer.mask_logits(code, ops), ops))
+        picture, mask = self.picture(PERSONA, code, ops), self.mask(PERSONA, code, ops)
+        wearer_mask = ops.sigmoid(self.contour(crops, self.mask_logits(WEARER, code, ops), ops))
         picture = ops.even(picture, ops.tone_under(picture, mask))
         tone = ops.tone_under(crops, wearer_mask)
         return {

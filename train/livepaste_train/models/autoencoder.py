@@ -1,0 +1,60 @@
+"""What training, validation and export ask of every architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flax import nnx
+
+from livepaste_train.ops import JAX_OPS
+
+PERSONA, WEARER = SIDES = "persona", "wearer"
+
+
+class Autoencoder(nnx.Module):
+    """One shared encoder; picture and mask for each of the two ``SIDES``, by two decoders or by one that is told which.
+
+    Crops and pictures (b, s, s, 3) in [0, 1], masks (b, s, s, 1), codes (b, n). An architecture has ``encode``, ``picture`` and
+    ``mask_logits``; the rest it overrides where it knows more.
+    """
+
+    Options: type
+
+    def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
+        """Take what is known of the faces before the first step: each side's mean picture (s, s, 3), mean mask (s, s, 1) and usual
+        colour (3,), in [0, 1], and how many people the wearers are."""
+
+    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+        raise NotImplementedError
+
+    def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        raise NotImplementedError
+
+    def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        """The mask before its sigmoid: what it is learned by."""
+        raise NotImplementedError
+
+    def mask(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        return ops.sigmoid(self.mask_logits(side, code, ops))
+
+    def drawn_to_edges(self, crops: Any, logits: Any, ops: Any = JAX_OPS) -> Any:
+        """The wearer's mask as the wearer's own picture shows its edges: logits -> logits. None where nothing does that."""
+        return None
+
+    def wanted(self, side: str, pictures: Any, masks: Any) -> Any:
+        """What a side's decoder is to draw for ``pictures`` of its people."""
+        return pictures
+
+    def again(self, side: str, code: Any, crops: Any, masks: Any) -> Any:
+        """A side's own people, drawn again as they are in ``crops``."""
+        return self.picture(side, code)
+
+    def swap(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
+        """The persona in the wearer's pose and expression: image, persona_mask, wearer_mask, code."""
+        code = self.encode(crops, ops)
+        return {
+            "image": self.picture(PERSONA, code, ops),
+            "persona_mask": self.mask(PERSONA, code, ops),
+            "wearer_mask": self.mask(WEARER, code, ops),
+            "code": code,
+        }
