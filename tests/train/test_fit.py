@@ -486,7 +486,7 @@ def test_from_a_checkpoint_the_facts_are_this_trainings_own(
 ) -> None:
     turned = options(facesets[::-1], small_recipe, tmp_path / "b", from_=str(checkpoint))
     second = fit.Trainer(turned, lambda p: None)
-    assert second.start_note == "starting from short"
+    assert second.start_note.endswith("a swap; starting from short")
     assert not second.from_base  # its encoder was made by two people: it goes on learning
     mine, theirs = named(second.state.params), load_weights(newest_generation(checkpoint).path / "weights.npz")
     for name in ("usual", "light_share"):

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from flax import nnx
 from jax import lax
+from livepaste_train.convolutions import _conv3, _lax_conv
 from livepaste_train.evaluate import means
 from livepaste_train.export import HALF_LIMIT, PARITY_LIMIT, OnnxOps, export, write_graph
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
-from livepaste_train.ops import JAX_OPS, _conv3, _lax_conv
+from livepaste_train.ops import JAX_OPS
 from livepaste_train.options import read_recipe
 from livepaste_train.state import named, with_weights
 

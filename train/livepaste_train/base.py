@@ -27,13 +27,14 @@ from livepaste_train.casts import EVERY, Cast, Sizes, add_arguments, played, rea
 from livepaste_train.clocked import Clock
 from livepaste_train.evaluate import means, undistorted
 from livepaste_train.fit import contract
-from livepaste_train.models.light import LightBase, LightOptions, canvas_of
+from livepaste_train.models.layers import logits_of
+from livepaste_train.models.light import LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS as _OPS
 from livepaste_train.options import Recipe, as_record, read_recipe, seconds
 from livepaste_train.ship import ship
 from livepaste_train.start import is_own
 from livepaste_train.state import named, save_weights
-from livepaste_train.step import losses_of, make_dispatch, new_state
+from livepaste_train.step import losses_of, make_dispatch, mask_loss, new_state
 
 MAKER = 2  # version of what is made here, kept in the model card
 
@@ -89,7 +90,7 @@ def base_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[...,
         picture = model.decoder.picture(code, _OPS, who, mirror(stage.canvas[who], mirrored))
         made = model.decoder.mask_logits(code, _OPS, who, mirror(stage.mask_canvas[who], mirrored))
         target = in_light(target, mask, stage.usual[who])
-        terms = losses_of(picture, made, target, mask, recipe)
+        terms = {**losses_of(picture, target, mask, recipe), "mask": mask_loss(made, mask, recipe)}
         told = _told(stage, mirrored, group, frame)
         terms["read"] = READ_WEIGHT * jnp.square(model.reader(code, _OPS) - told).mean()
         return sum(terms.values()), terms
@@ -159,8 +160,8 @@ def canvases(packed: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.nda
     pictures, masks, tones = [], [], []
     for faces in packed.reshape(-1, *packed.shape[2:]):
         picture, mask, usual = means(*undistorted(faces[::4], geometry))
-        pictures.append(np.asarray(canvas_of(picture)))
-        masks.append(np.asarray(canvas_of(mask)))
+        pictures.append(np.asarray(logits_of(picture)))
+        masks.append(np.asarray(logits_of(mask)))
         tones.append(np.asarray(usual)[None, None])
     return np.stack(pictures), np.stack(masks), np.stack(tones)
 

@@ -13,7 +13,7 @@ import jax
 
 from livepaste.actors.processes import cores
 from livepaste_train.compiling import compiler_options
-from livepaste_train.ops import multiplies_bfloat16
+from livepaste_train.convolutions import multiplies_bfloat16
 
 
 def environment() -> dict[str, str | int | bool]:

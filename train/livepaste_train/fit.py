@@ -29,14 +29,13 @@ from livepaste.checkpoint import (
 )
 from livepaste.errors import CheckpointError, FaceSetError, TrainingError
 from livepaste.likeness import VERSION as LIKENESS_VERSION
-from livepaste.registry import resolve
 from livepaste_train.augment import Geometry
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST, damaged, fingerprint, likeness, load_side, open_faceset, stored_side, turned
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
-from livepaste_train.export import export
-from livepaste_train.models import MODELS
+from livepaste_train.export import export, multiply_adds
+from livepaste_train.models import make_model
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
 from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes
@@ -107,6 +106,7 @@ class Trainer:
         # Killed before its first generation, a training has nothing to go on from, and starts again.
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
         self._check_folder()
+        model = make_model(self.recipe, options.seed)  # which a recipe may describe wrongly: before faces are read
         persona, wearers = open_faceset(options.persona), [open_faceset(path) for path in options.wearer]
         self.people = {
             "persona": {"person": persona.info.person, "consent": persona.info.consent},
@@ -130,10 +130,10 @@ class Trainer:
         packed = np.concatenate([train.packed for train, _ in sides])
         self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
         self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
-        model_class = resolve("model", self.recipe.model, MODELS, trusted=False)
-        model = model_class(model_class.Options(resolution=self.recipe.resolution), nnx.Rngs(options.seed))
+        self.multiply_adds = multiply_adds(model, self.recipe.resolution)
         model.start_from(*(means(*crops(train, self.geometry, MEAN_OF)) for train, _ in sides), wearers=len(wearers))
         self.graph, params = nnx.split(model, nnx.Param)
+        self.parameters = sum(p.size for p in jax.tree.leaves(params))
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
         if self.resumed:
             self.start_note, from_base = "", bool(self.resumed.model.get("from_base"))
@@ -141,7 +141,8 @@ class Trainer:
             weights, self.start_note, from_base = starting_weights(options.from_, facts, self.people)
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
-            self.start_note = "; ".join(filter(None, [nothing, self.start_note, damaged([persona, *wearers])]))
+            notes = [self._size(), nothing, self.start_note, damaged([persona, *wearers])]
+            self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe)
@@ -173,6 +174,13 @@ class Trainer:
             raise CheckpointError(
                 f"{self.checkpoint}: holds {name}, which no training wrote; name an empty or new folder"
             )
+
+    def _size(self) -> str:
+        """The model's size in words."""
+        return (
+            f"{self.recipe.model} at {self.recipe.resolution} px: {self.parameters / 1e6:.1f} M parameters, "
+            f"{self.multiply_adds / 1e9:.2f} G multiply-adds a swap"
+        )
 
     def _newest(self) -> Generation:
         generation = newest_generation(self.checkpoint)
@@ -258,7 +266,8 @@ class Trainer:
             "seed": self.options.seed,
             "faces": self.faces,
             "faces_hash": self.fingerprint,
-            "parameters": sum(p.size for p in jax.tree.leaves(self.state.params)),
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,  # of one swap
             "seconds": round(self.spent_s, 1),
             "environment": environment(),
         }

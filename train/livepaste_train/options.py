@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,21 @@ _MOST = {
 }
 
 
+def check_resolution(side: int, multiple: int = 16) -> None:
+    """Raise OptionError unless a model's crop may have this side."""
+    if side % multiple or not 64 <= side <= 320:
+        raise OptionError(f"resolution must be a multiple of {multiple} from 64 to 320, got {side}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: a TOML file in ``recipes/`` or one that the user names. What a file does not say is as in ``light``."""
 
     name: str = "light"
     model: str = "light"
+    architecture: tuple[
+        tuple[str, Any], ...
+    ] = ()  # what the file says of the model in its table [model]; see its options
     resolution: int = 112  # side of the model's crop, pixels
     coverage: float = 1.9  # side of the model's crop, template units
     batch: int = 16  # faces a step
@@ -64,8 +75,7 @@ class Recipe:
     steps_per_dispatch: int = 5
 
     def __post_init__(self) -> None:
-        if self.resolution % 16 or not 64 <= self.resolution <= 320:
-            raise OptionError(f"resolution must be a multiple of 16 from 64 to 320, got {self.resolution}")
+        check_resolution(self.resolution)
         if self.batch % 2 or not 2 <= self.batch <= 1024:
             raise OptionError(f"batch must be an even number from 2 to 1024, got {self.batch}")
         within("coverage", self.coverage, 1.0, 2.2)
@@ -106,20 +116,31 @@ def read_recipe(name: str) -> Recipe:
     except (ValueError, OSError) as error:
         raise OptionError(f"recipe {path}: {error}") from error
     kinds = {f.name: type(f.default) for f in fields(Recipe)}
-    unknown = sorted(key for key in values if key != "recipe")
+    unknown = sorted(key for key in values if key not in ("recipe", "model"))
     if unknown:
-        raise OptionError(f"recipe {path}: unknown {', '.join(unknown)}; every setting stands under [recipe]")
-    values = values.get("recipe")
+        raise OptionError(
+            f"recipe {path}: unknown {', '.join(unknown)}; every setting stands under [recipe], the architecture's own under [model]"
+        )
+    values, architecture = values.get("recipe"), values.get("model", {})
     if not isinstance(values, dict):
         raise OptionError(f"recipe {path}: a table [recipe] is missing")
-    for key, value in values.items():
-        if key not in kinds:
-            raise OptionError(f"recipe {path}: unknown setting {key!r}; known: {', '.join(kinds)}")
-        if kinds[key] is float and isinstance(value, int) and not isinstance(value, bool):
-            values[key] = as_float(f"recipe {path}: {key}", value)
-        elif type(value) is not kinds[key]:
-            raise OptionError(f"recipe {path}: {key} must be {kinds[key].__name__}, got {value!r}")
-    return Recipe(**{"name": Path(name).stem, **values})
+    if not isinstance(architecture, dict):
+        raise OptionError(f"recipe {path}: model is a table, [model]; the architecture's name is model under [recipe]")
+    del kinds["architecture"]
+    values = {key: as_kind(f"recipe {path}", key, value, kinds) for key, value in values.items()}
+    return Recipe(**{"name": Path(name).stem, **values}, architecture=tuple(sorted(architecture.items())))
+
+
+def as_kind(where: str, key: str, value: Any, kinds: Mapping[str, type]) -> Any:
+    """A setting's value as its kind. Raises OptionError for another kind, and, naming the nearest known, for an unknown key."""
+    if key not in kinds:
+        nearest = "".join(f"did you mean {near}? " for near in get_close_matches(key, kinds, 1))
+        raise OptionError(f"{where}: unknown setting {key!r}; {nearest}known: {', '.join(kinds)}")
+    if kinds[key] is float and isinstance(value, int) and not isinstance(value, bool):
+        return as_float(f"{where}: {key}", value)
+    if type(value) is not kinds[key]:
+        raise OptionError(f"{where}: {key} must be {kinds[key].__name__}, got {value!r}")
+    return value
 
 
 def seconds(text: str) -> float:
@@ -225,7 +246,7 @@ class OcclusionOptions:
 
 def as_record(recipe: Recipe) -> dict[str, Any]:
     """The recipe as it stands in ``model.json``."""
-    return asdict(recipe)
+    return {**asdict(recipe), "architecture": dict(recipe.architecture)}
 
 
 def changes(recipe: Recipe, record: Any) -> list[str]:
@@ -233,5 +254,5 @@ def changes(recipe: Recipe, record: Any) -> list[str]:
     not know has its default there."""
     if not isinstance(record, dict):
         return ["recipe"]
-    mine, theirs = as_record(recipe), {**{f.name: f.default for f in fields(Recipe)}, **record}
+    mine, theirs = as_record(recipe), {**{f.name: f.default for f in fields(Recipe)}, "architecture": {}, **record}
     return sorted(key for key in theirs if key != "name" and (key not in mine or theirs[key] != mine[key]))

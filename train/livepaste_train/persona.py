@@ -62,7 +62,8 @@ def persona_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[.
         own_mask = batch(k_batch, stage.wearers, stage.wearers, worn, worn, geometry, recipe, strength).masks
         code = model.encode(source)
         target = model.wanted(PERSONA, target, mask)
-        terms = losses_of(model.picture(PERSONA, code), model.mask_logits(PERSONA, code), target, mask, recipe)
+        terms = losses_of(model.picture(PERSONA, code), target, mask, recipe)
+        terms["mask"] = mask_loss(model.mask_logits(PERSONA, code), mask, recipe)
         logits = model.mask_logits(WEARER, code)
         terms["wearer_mask"] = mask_loss(logits, own_mask, recipe)
         terms["contour"] = contour_loss(model, source, logits, source_mask, recipe)

@@ -60,10 +60,8 @@ def starting_weights(start: str, facts: dict[str, Any], people: dict[str, Any] |
     theirs = {key: generation.model.get(key) for key in facts}
     if theirs != facts:
         if start == "base":
-            note = (
-                f"starting from nothing: the base is {theirs}, this training {facts}; --recipe scratch is made for that"
-            )
-            return Start(None, note, False)
+            hint = "; --recipe scratch is made for that" if theirs["model"] == facts["model"] else ""
+            return Start(None, f"starting from nothing: the base is {theirs}, this training {facts}{hint}", False)
         raise CheckpointError(f"{path}: a model of {theirs} cannot start one of {facts}; use --from none")
     if not (generation.path / "weights.npz").exists():
         raise CheckpointError(f"{path}: can be run but not trained on, it holds no weights.npz; use --from base")

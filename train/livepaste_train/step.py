@@ -79,10 +79,8 @@ def contour_loss(model: Any, crops: Array, logits: Array, masks: Array, recipe: 
     return None if drawn is None else mask_loss(drawn, masks, recipe)
 
 
-def losses_of(
-    picture: Array, mask_logits: Array, target: Array, target_mask: Array, recipe: Recipe
-) -> dict[str, Array]:
-    """Each loss, weighted by the recipe: pictures under the visible face, eyes and mouth above all; masks everywhere."""
+def losses_of(picture: Array, target: Array, target_mask: Array, recipe: Recipe) -> dict[str, Array]:
+    """Each loss of pictures, weighted by the recipe: under the visible face, eyes and mouth above all."""
     picture = picture.astype(jnp.float32)
     weight = recipe.outside + (1 - recipe.outside) * target_mask
     weight *= 1 + recipe.features * features(target.shape[1], recipe.coverage)
@@ -91,7 +89,6 @@ def losses_of(
         if amount := getattr(recipe, name):
             function = resolve("loss", name, LOSSES, trusted=False)
             terms[name] = amount * weighted_mean(function(picture, target), weight)
-    terms["mask"] = mask_loss(mask_logits, target_mask, recipe)
     return terms
 
 
@@ -133,9 +130,11 @@ def pair_loss(
             mask, logits = masks[half], model.mask_logits(side, code[half])
             if drawn:
                 target = model.wanted(side, lit[half], mask)
-                terms = losses_of(model.picture(side, code[half]), logits, target, mask, recipe)
+                terms = losses_of(model.picture(side, code[half]), target, mask, recipe)
             else:
-                terms = {"mask": mask_loss(logits, mask, recipe)}
+                terms = {}
+            if model.masks:
+                terms["mask"] = mask_loss(logits, mask, recipe)
             total |= {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
         # the last logits are the wearers'
         contour = contour_loss(model, inputs[first:], logits, input_masks[first:], recipe)

@@ -19,6 +19,7 @@ class Autoencoder(nnx.Module):
     """
 
     Options: type
+    masks = True  # whether they are learned
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
         """Take what is known of the faces before the first step: each side's mean picture (s, s, 3), mean mask (s, s, 1) and usual

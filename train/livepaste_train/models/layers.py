@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -24,6 +25,12 @@ def he_normal(key: jax.Array, shape: tuple[int, ...], gain: float = 1.0) -> jax.
 def constant(value: float, shape: tuple[int, ...]) -> jax.Array:
     """A float32 array of one value; ``jnp.full``'s dtype would be a weak one."""
     return put(np.full(shape, value, np.float32))
+
+
+def logits_of(mean: Any) -> jax.Array:
+    """A mean picture or mask in [0, 1] as logits."""
+    share = jnp.clip(mean, 0.02, 0.98)
+    return jnp.log(share / (1 - share))
 
 
 class Conv(nnx.Module):
@@ -90,3 +97,27 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
         return ops.dense(x, self.kernel[...], self.bias[...][who])
+
+
+class PlainConv(nnx.Module):
+    """Convolution and bias, nothing else: as the architectures of others have it. ``halving`` with stride 2."""
+
+    def __init__(self, c_in: int, c_out: int, k: int, rngs: nnx.Rngs, *, halving: bool = False) -> None:
+        self.kernel = nnx.Param(he_normal(rngs.params(), (k, k, c_in, c_out)))
+        self.bias = nnx.Param(constant(0.0, (c_out,)))
+        self.halving = halving
+
+    def __call__(self, x: Any, ops: Any) -> Any:
+        if self.halving:
+            return ops.halving_conv(x, self.kernel[...], self.bias[...])
+        return ops.conv(x, self.kernel[...], None, self.bias[...])
+
+
+class Upscale(nnx.Module):
+    """Double the map: 3×3 convolution, leaky rectifier and pixel shuffle, as the 2018 family does."""
+
+    def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs) -> None:
+        self.conv = PlainConv(c_in, 4 * c_out, 3, rngs)
+
+    def __call__(self, x: Any, ops: Any) -> Any:
+        return ops.depth_to_space(ops.leaky(self.conv(x, ops)), 2)

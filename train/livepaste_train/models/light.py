@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 
 from livepaste_train.augment import in_light
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
-from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened
+from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
 from livepaste_train.ops import EVEN, JAX_OPS
+from livepaste_train.options import check_resolution
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class LightOptions:
     contour: int = 48
 
     def __post_init__(self) -> None:
-        if self.resolution % 16 or not 64 <= self.resolution <= 320:
-            raise ValueError(f"resolution must be a multiple of 16 from 64 to 320, got {self.resolution}")
+        check_resolution(self.resolution)
 
 
 class Encoder(nnx.Module):
@@ -138,12 +137,6 @@ class Contour(nnx.Module):
         return ops.add(logits, ops.depth_to_space(self.head(ops.leaky(self.mix(x, ops)), ops), 4))
 
 
-def canvas_of(mean: Any) -> Any:
-    """A mean picture or mask in [0, 1] as logits."""
-    share = jnp.clip(mean, 0.02, 0.98)
-    return jnp.log(share / (1 - share))
-
-
 class LightAutoencoder(Autoencoder):
     """One shared encoder; a decoder for the persona and one that all wearers share."""
 
@@ -165,7 +158,7 @@ class LightAutoencoder(Autoencoder):
         for side, (picture, mask, usual) in zip(SIDES, (persona, wearer), strict=True):
             decoder = self._of(side)
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
-                canvas[...] = canvas_of(mean)[None]
+                canvas[...] = logits_of(mean)[None]
             decoder.usual[...] = usual
 
     def _of(self, side: str) -> Decoder:

@@ -12,6 +12,7 @@ from flax import nnx
 
 from livepaste_train.models.layers import Conv, Down, Residual, Up, evened
 from livepaste_train.ops import JAX_OPS
+from livepaste_train.options import check_resolution
 
 OUTPUTS = "visible", "front"
 
@@ -27,8 +28,7 @@ class VisibleOptions:
     sixteenth: int = 80
 
     def __post_init__(self) -> None:
-        if self.resolution % 16 or not 64 <= self.resolution <= 320:
-            raise ValueError(f"resolution must be a multiple of 16 from 64 to 320, got {self.resolution}")
+        check_resolution(self.resolution)
 
 
 class VisibleFace(nnx.Module):
