@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from livepaste_train import fit
-from livepaste_train.optimizers import grouped, make_optimizer, muon
+from livepaste_train.ftrl import ftrl
+from livepaste_train.optimizers import OPTIMIZERS, PATIENCE, PLATEAU_STEPS, grouped, make_optimizer, muon
 from livepaste_train.options import Recipe, TrainOptions
 from livepaste_train.start import rate_scale
 from livepaste_train.state import named
-from livepaste_train.step import moving
+from livepaste_train.step import moving, rate_at, some_of
 
 from livepaste.checkpoint import newest_generation
 
@@ -27,7 +29,7 @@ def test_muon_steps_have_equal_singular_values() -> None:
     key = jax.random.key(0)
     params = {"kernel": jax.random.normal(key, (3, 3, 8, 16)), "bias": jnp.ones(16)}
     gradient = jax.tree.map(lambda p: p * jnp.linspace(0.01, 3, p.shape[-1]), params)
-    optimizer = make_optimizer("muon", 1e9)
+    optimizer = make_optimizer(Recipe(optimizer="muon", clip_norm=0.0))
     updates, _ = optimizer.update(gradient, optimizer.init(params), params)
     values = jnp.linalg.svd(updates["kernel"].reshape(-1, 16), compute_uv=False)
     assert float(values.max() / values.min()) < 3  # the gradient's: above 100
@@ -119,3 +121,111 @@ def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, checkp
     for weights in (after.params, after.ema):
         changed = {name.partition("/")[0] for name, value in named(weights).items() if (value != before[name]).any()}
         assert changed == {"persona", "wearer", "contour"}
+
+
+RATES = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.5, "adadelta": 20.0, "ftrl": 1.0, "muon": 0.2}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_optimizer_goes_downhill(name: str) -> None:
+    params = tree(0)
+    optimizer = make_optimizer(Recipe(optimizer=name, clip_norm=0.0))
+    state, lr, goal = optimizer.init(params), RATES.get(name, 0.05), tree(9)
+    before = float(optax.tree.norm(optax.tree.sub(params, goal)))
+
+    @jax.jit
+    def stepped(params, state):
+        gradient = optax.tree.sub(params, goal)
+        updates, state = optimizer.update(gradient, state, params, lr=lr, value=jnp.float32(1.0))
+        return jax.tree.map(lambda p, u: p - lr * u, params, updates), state
+
+    for _ in range(60):
+        params, state = stepped(params, state)
+    assert float(optax.tree.norm(optax.tree.sub(params, goal))) < 0.6 * before
+
+
+@pytest.mark.parametrize(
+    ("l1", "l2", "expected"),
+    [
+        # lr 0.5, beta 1, gradients 2 and 1: n = 4 and 5, 1/rate = 6 and 2 (1 + sqrt 5) = 6.472136
+        (0.0, 0.0, (-1 / 3, -1 / 3 - 1 / 6.472136)),  # Adagrad's steps
+        (1.0, 0.0, (-1 / 6, -(3 + 0.472136 / 6 - 1) / 6.472136)),
+        (3.0, 0.0, (0.0, 0.0)),  # |z| = 2 and 3
+        (0.0, 0.5, (-2 / 6.5, -(3 + 0.472136 * 2 / 6.5) / 6.972136)),
+    ],
+)
+def test_ftrl_by_hand(l1: float, l2: float, expected: tuple[float, float]) -> None:
+    optimizer, w = ftrl(beta=1.0, l1=l1, l2=l2), jnp.zeros(1)
+    state = optimizer.init(w)
+    for g, value in zip((2.0, 1.0), expected, strict=True):
+        direction, state = optimizer.update(jnp.full(1, g), state, w, lr=0.5)
+        w = w - 0.5 * direction
+        assert float(w[0]) == pytest.approx(value, abs=1e-6)
+
+
+def test_ftrl_begins_where_its_weights_are_and_takes_a_falling_rate() -> None:
+    optimizer, w = ftrl(), jnp.full(1, 0.7)
+    state = optimizer.init(w)
+    for lr, g in ((0.5, 2.0), (0.1, 1.0)):
+        n = 4.0 if g == 2.0 else 5.0
+        direction, state = optimizer.update(jnp.full(1, g), state, w, lr=lr)
+        after = w - lr * direction
+        assert float(after[0]) == pytest.approx(float(w[0]) - g * lr / (1 + n**0.5), abs=1e-6)
+        w = after
+    with pytest.raises(ValueError, match="needs the parameters and the learning rate"):
+        optimizer.update(jnp.ones(1), state, w)
+
+
+def test_on_a_plateau_steps_become_smaller_down_to_the_floor() -> None:
+    optimizer = make_optimizer(Recipe(optimizer="sgd", schedule="plateau", lr_floor=0.2, clip_norm=0.0))
+    params, gradient = tree(0), tree(1)
+
+    def lengths(values) -> list[float]:
+        state, found = optimizer.init(params), []
+        update = jax.jit(lambda state, value: optimizer.update(gradient, state, params, lr=1.0, value=value))
+        for value in values:
+            updates, state = update(state, jnp.float32(value))
+            found.append(float(optax.tree.norm(updates)))
+        return found
+
+    whole = float(optax.tree.norm(gradient))
+    steps = PLATEAU_STEPS * (PATIENCE + 2)
+    standing = lengths([1.0] * 4 * steps)
+    assert standing[0] == pytest.approx(whole, rel=1e-5)
+    assert standing[PLATEAU_STEPS * PATIENCE - 1] == pytest.approx(whole, rel=1e-5)
+    assert standing[steps] == pytest.approx(whole / 2, rel=1e-5)
+    assert standing[-1] == pytest.approx(0.2 * whole, rel=1e-5)
+    falling = lengths(np.linspace(1, 0.1, steps))
+    assert falling[-1] == pytest.approx(whole, rel=1e-5)
+
+
+def test_gradients_are_clipped_by_value_and_by_length() -> None:
+    gradient = {"bias": jnp.asarray([3.0, -4.0, 0.1])}
+    for given, expected in (
+        ({"clip_norm": 0.0}, (3.0, -4.0, 0.1)),
+        ({"clip_norm": 0.0, "clip_value": 2.0}, (2.0, -2.0, 0.1)),
+        ({"clip_norm": 1.0, "clip_value": 1e6}, np.array([3.0, -4.0, 0.1]) / np.sqrt(25.01)),
+    ):
+        optimizer = make_optimizer(Recipe(optimizer="sgd", **given))
+        updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient, lr=1.0, value=0.0)
+        np.testing.assert_allclose(updates["bias"], expected, rtol=1e-5)
+
+
+def test_dropout_of_the_rate_leaves_that_share_of_the_weights_where_they_are() -> None:
+    updates = {"a": jnp.ones((100, 100)), "b": jnp.ones(10_000)}
+    made = some_of(jax.random.key(0), updates, 0.3)
+    for leaf in made.values():
+        assert set(np.unique(leaf)) == {0.0, 1.0}
+        assert float(leaf.mean()) == pytest.approx(0.3, abs=0.02)
+    assert not np.array_equal(made["a"].ravel(), made["b"])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "half", "end"),
+    [("constant", 1.0, 1.0), ("plateau", 1.0, 1.0), ("cosine", 0.55, 0.1), ("linear", 0.55, 0.1)],
+)
+def test_schedules_by_hand(schedule: str, half: float, end: float) -> None:
+    recipe = Recipe(schedule=schedule, lr_floor=0.1, warmup=0.1)
+    assert [float(rate_at(jnp.float32(x), recipe)) for x in (0.5, 1.0)] == pytest.approx([half, end], abs=1e-6)
+    assert float(rate_at(jnp.float32(0.05), recipe)) == pytest.approx(0.51 * float(rate_at(jnp.float32(0.05), Recipe(
+        schedule=schedule, lr_floor=0.1, warmup=0.0))), rel=1e-4)  # fmt: skip

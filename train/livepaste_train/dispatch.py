@@ -26,11 +26,11 @@ class Dispatch:
     def __init__(
         self,
         gradient_of: Callable[[Any, Any], tuple[Any, Array, Metrics]],
-        stepped: Callable[[Any, Any, Array], tuple[Any, Array]],
+        stepped: Callable[[Any, Any, Array, Array], tuple[Any, Array]],
         steps: int,
     ) -> None:
-        """``gradient_of(state, data)`` gives a gradient, the random key after it and metrics; ``stepped(state, gradient, key)``
-        the state after a step and the gradient's norm."""
+        """``gradient_of(state, data)`` gives a gradient, the random key after it and metrics, ``loss`` among them;
+        ``stepped(state, gradient, key, loss)`` the state after a step and the gradient's norm."""
         self._gradient_of, self._stepped, self._steps = gradient_of, stepped, steps
         self._all = None if jax.default_backend() == "cpu" else compiled(self.several, donate_argnums=0)
         # of one training after the other: those for other shapes of state and data would only take room
@@ -45,10 +45,10 @@ class Dispatch:
     def _compiled(self, state: Any, data: Any) -> list[Program]:
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((state, data)))
         if shapes != self._shapes:
-            gradient, key, _ = jax.eval_shape(self._gradient_of, state, data)
+            gradient, key, metrics = jax.eval_shape(self._gradient_of, state, data)
             self._programs = compiled_side_by_side(
                 (self._gradient_of, (state, data), {}),
-                (self._stepped, (state, gradient, key), {"donate_argnums": 0}),
+                (self._stepped, (state, gradient, key, metrics["loss"]), {"donate_argnums": 0}),
             )
             self._shapes = shapes
         return self._programs
@@ -56,7 +56,7 @@ class Dispatch:
     def _one(self, state: Any, data: Any, gradient_of: Program, stepped: Program) -> tuple[Any, Metrics]:
         """One step by two functions, compiled or to be traced."""
         gradient, key, metrics = gradient_of(state, data)
-        state, norm = stepped(state, gradient, key)
+        state, norm = stepped(state, gradient, key, metrics["loss"])
         return state, {"gradient_norm": norm, **metrics}
 
     def several(self, state: Any, data: Any) -> tuple[Any, Metrics]:

@@ -10,19 +10,57 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
+from optax.contrib import reduce_on_plateau
 
 from livepaste.registry import resolve
+from livepaste_train.options import Recipe
 
 OPTIMIZERS = {
+    "sgd": "optax:identity",  # batch or stochastic, by the recipe's batch
+    "momentum": "livepaste_train.optimizers:momentum",
+    "nesterov": "livepaste_train.optimizers:nesterov",
+    "adagrad": "optax:scale_by_rss",
+    "adadelta": "optax:scale_by_adadelta",
+    "rmsprop": "optax:scale_by_rms",
     "adam": "optax:scale_by_adam",
+    "adamw": "livepaste_train.optimizers:adamw",
+    "nadam": "livepaste_train.optimizers:nadam",
     "adabelief": "optax:scale_by_belief",
     "lion": "optax:scale_by_lion",
-    "rmsprop": "optax:scale_by_rms",
     "muon": "livepaste_train.optimizers:muon",
+    "ftrl": "livepaste_train.ftrl:ftrl",
 }
+PLATEAU_STEPS = 50  # whose mean loss is one value
+PATIENCE = 4  # values without a better one
+DECAY = 1e-2  # of adamw, as a share of the weight for each unit of the rate
 # They see stacks and one vector (``grouped``): one with norms of each array would need them apart.
 REST = "rest"
 Groups = dict[str, jax.Array]
+
+
+def momentum() -> optax.GradientTransformation:
+    """Heavy ball (Polyak 1964), 0.9."""
+    return optax.trace(0.9)
+
+
+def nesterov() -> optax.GradientTransformation:
+    """Nesterov's accelerated gradient (1983), 0.9."""
+    return optax.trace(0.9, nesterov=True)
+
+
+def nadam() -> optax.GradientTransformation:
+    """Adam with Nesterov's momentum (Dozat 2016)."""
+    return optax.scale_by_adam(nesterov=True)
+
+
+def adamw() -> optax.GradientTransformation:
+    """Adam with decoupled decay of the kernels (Loshchilov & Hutter 2019)."""
+    return optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(DECAY, kernels_of))
+
+
+def kernels_of(groups: Groups) -> dict[str, bool]:
+    """Which of the groups are kernels, and not gains, biases and canvases."""
+    return {name: name != REST for name in groups}
 
 
 def muon() -> optax.GradientTransformation:
@@ -78,17 +116,30 @@ def grouped(inner: optax.GradientTransformation) -> optax.GradientTransformation
                 made[i] = part.reshape(leaves[i].shape)
         return jax.tree.unflatten(structure, made)
 
-    def init(params: Any) -> Any:
-        return inner.init(group(params))
+    extended = optax.with_extra_args_support(inner)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        groups, state = inner.update(group(updates), state, None if params is None else group(params))
+    def init(params: Any) -> Any:
+        return extended.init(group(params))
+
+    def update(updates: Any, state: Any, params: Any = None, **more: Any) -> tuple[Any, Any]:
+        groups, state = extended.update(group(updates), state, None if params is None else group(params), **more)
         return ungroup(groups, updates), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
-def make_optimizer(name: str, clip_norm: float) -> optax.GradientTransformation:
-    """The named direction after clipping the gradient's global norm."""
-    direction = resolve("optimizer", name, OPTIMIZERS, trusted=False)
-    return grouped(optax.chain(optax.clip_by_global_norm(clip_norm), direction()))
+def make_optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
+    """The recipe's direction, ``update(gradient, state, params, lr=…, value=…)``: gradients clipped first, on a plateau of ``value`` made smaller."""
+    parts = []
+    if recipe.clip_value:
+        parts.append(optax.clip(recipe.clip_value))
+    if recipe.clip_norm:
+        parts.append(optax.clip_by_global_norm(recipe.clip_norm))
+    parts.append(resolve("optimizer", recipe.optimizer, OPTIMIZERS, trusted=False)())
+    if recipe.schedule == "plateau":
+        parts.append(
+            reduce_on_plateau(
+                factor=0.5, patience=PATIENCE, accumulation_size=PLATEAU_STEPS, rtol=0.002, min_scale=recipe.lr_floor
+            )
+        )
+    return grouped(optax.chain(*parts))

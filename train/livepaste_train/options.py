@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from livepaste.errors import OptionError
-from livepaste.options import as_float, option, within
+from livepaste.options import as_float, one_of, option, within
 
 GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
+SCHEDULES = "constant", "cosine", "linear", "plateau"
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
 
@@ -24,6 +25,7 @@ _MOST = {
     ("surroundings", "jitter", "soften", "noise", "flip", "warmup", "lr_floor"): 1.0,
     ("warp", "outside", "encoder_lr", "meet"): 2.0,
     ("contour_lr",): 100.0,
+    ("clip_norm", "clip_value"): 1e6,
     ("mae", "mse", "gradient", "mask"): 1000.0,
 }
 
@@ -49,11 +51,14 @@ class Recipe:
     persona_share: float = 0.5  # of them, the persona's
     optimizer: str = "muon"
     lr: float = 1e-3
+    schedule: str = "cosine"  # how the rate falls: see SCHEDULES
     warmup: float = 0.02  # share of the steps
-    lr_floor: float = 0.03  # share of lr at the end of the cosine
+    lr_floor: float = 0.03  # share of lr that it falls to at most
+    lr_dropout: float = 0.0  # share of the weights that a step leaves as they are, drawn anew each time
     encoder_lr: float = 0.0  # share of lr for an encoder that comes from a base; 0 leaves it as it is
     contour_lr: float = 10.0  # times lr, for what draws the wearer's mask to its picture's edges
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # the gradient's whole length at most; 0: any
+    clip_value: float = 0.0  # each of its numbers at most; 0: any
     ema: float = 0.995
     warp: float = 0.0  # strength of the random warp; falls to 0 in the last fifth
     rotate: float = 2.0  # degrees
@@ -85,7 +90,8 @@ class Recipe:
         within("held_out", self.held_out, 0.01, 0.5)
         within("features", self.features, 0.0, 20.0)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
-        within("clip_norm", self.clip_norm, 1e-6, 1e6)
+        one_of("schedule", self.schedule, SCHEDULES)
+        within("lr_dropout", self.lr_dropout, 0.0, 0.99)
         within("rotate", self.rotate, 0.0, 45.0)
         for names, most in _MOST.items():
             for name in names:

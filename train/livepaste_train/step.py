@@ -52,10 +52,14 @@ def progress(state: TrainState) -> Array:
 
 
 def rate_at(done: Array, recipe: Recipe) -> Array:
-    """Learning rate as a share of the recipe's: linear warm-up, then cosine to the floor."""
+    """Learning rate as a share of the recipe's: linear warm-up, then by its schedule to the floor.
+
+    ``plateau`` is constant here: the optimizer itself then steps less far, as the loss says.
+    """
     warm = jnp.minimum(1.0, (done + 1e-3) / max(recipe.warmup, 1e-3))
-    cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
-    return warm * (recipe.lr_floor + (1 - recipe.lr_floor) * cosine)
+    falls = {"cosine": lambda: 0.5 * (1 + jnp.cos(jnp.pi * done)), "linear": lambda: 1 - done}
+    left = falls.get(recipe.schedule, lambda: jnp.ones_like(done))()
+    return warm * (recipe.lr_floor + (1 - recipe.lr_floor) * left)
 
 
 def rate_of(state: TrainState, recipe: Recipe) -> Array:
@@ -171,7 +175,7 @@ def make_dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]
 def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], recipe: Recipe, rates: tuple[float, ...],
               tree: Any, compute: Any) -> Dispatch:  # fmt: skip
     scale = jax.tree.unflatten(tree, rates)
-    optimizer = make_optimizer(recipe.optimizer, recipe.clip_norm)
+    optimizer = make_optimizer(recipe)
 
     def gradient_of(state: TrainState, data: Any) -> tuple[Tree, Array, dict[str, Array]]:
         key, k_step = jax.random.split(jax.random.wrap_key_data(state.key))
@@ -183,10 +187,12 @@ def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], r
         (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(moving(state.params, scale))
         return gradient, jax.random.key_data(key), {"loss": value, **terms}
 
-    def stepped(state: TrainState, gradient: Tree, key: Array) -> tuple[TrainState, Array]:
+    def stepped(state: TrainState, gradient: Tree, key: Array, value: Array) -> tuple[TrainState, Array]:
         before = moving(state.params, scale)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, before)
         lr = recipe.lr * rate_of(state, recipe) * state.rate
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, before, lr=lr, value=value)
+        if recipe.lr_dropout:
+            updates = some_of(jax.random.fold_in(jax.random.wrap_key_data(key), 1), updates, 1 - recipe.lr_dropout)
         after = jax.tree.map(lambda p, u, s: p - lr * s * u, before, updates, moving(scale, scale))
         # The average starts as a plain mean: a long memory would keep the first, useless weights.
         decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
@@ -206,9 +212,18 @@ def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], r
     return Dispatch(gradient_of, stepped, recipe.steps_per_dispatch)
 
 
+def some_of(key: Array, updates: Tree, share: float) -> Tree:
+    """``updates`` with the others 0: dropout of the learning rate (Lin et al. 2019)."""
+    leaves, tree = jax.tree.flatten(updates)
+    keys = jax.random.split(key, len(leaves))
+    return tree.unflatten(
+        [jnp.where(jax.random.bernoulli(k, share, leaf.shape), leaf, 0.0) for k, leaf in zip(keys, leaves, strict=True)]
+    )
+
+
 @kept
-def _starter(optimizer: str, clip_norm: float) -> Callable[[Tree], Tree]:
-    return compiled(make_optimizer(optimizer, clip_norm).init)
+def _starter(recipe: Recipe) -> Callable[[Tree], Tree]:
+    return compiled(make_optimizer(recipe).init)
 
 
 def new_state(
@@ -218,7 +233,7 @@ def new_state(
     return TrainState(
         params=params,
         ema=jax.tree.map(put, params),
-        optimizer=_starter(recipe.optimizer, recipe.clip_norm)(moving(params, scale)),
+        optimizer=_starter(recipe)(moving(params, scale)),
         key=jax.random.key_data(jax.random.key(seed)),
         step=jnp.int32(0),
         total=jnp.int32(total),
