@@ -35,6 +35,7 @@ from livepaste_train.data import FEWEST, damaged, fingerprint, likeness, load_si
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export, multiply_adds
+from livepaste_train.losses import drowned, guessed
 from livepaste_train.models import make_model
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
@@ -131,7 +132,11 @@ class Trainer:
         self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
         self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
         self.multiply_adds = multiply_adds(model, self.recipe.resolution)
-        model.start_from(*(means(*crops(train, self.geometry, MEAN_OF)) for train, _ in sides), wearers=len(wearers))
+        seen = [crops(train, self.geometry, MEAN_OF) for train, _ in sides]
+        shown = [means(*of_side) for of_side in seen]
+        model.start_from(*shown, wearers=len(wearers))
+        if self.recipe.balanced:
+            self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
         self.parameters = sum(p.size for p in jax.tree.leaves(params))
         facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
@@ -358,10 +363,12 @@ class Trainer:
                 self.tell(Progress(done, int(self.state.total), 0.0, None, losses, self.validation, note))
                 note, losses = "", {}
                 continue
+            if done == 0:
+                note = "; ".join(filter(None, [note, drowned(losses)]))
             done = int(self.state.step)
             replan = planned
             if not int(self.state.total) and pace.can_plan:
-                note, planned = self._plan(), True
+                note, planned = "; ".join(filter(None, [note, self._plan()])), True
             # whatever the clock says of generations: where it rolls back to is the same in every run
             if done % pace.save.every == 0:
                 good = jax.tree.map(np.asarray, self.state)

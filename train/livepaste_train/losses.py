@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import jax
@@ -9,6 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from livepaste.align import CENTER, mean_mesh
+from livepaste.registry import resolve
+from livepaste_train.compiling import compiled
+from livepaste_train.options import Recipe
 
 Array = jax.Array
 
@@ -31,11 +35,48 @@ def gradient(x: Array, y: Array) -> Array:
     return (dx + dy) / 2
 
 
+def frequency(x: Array, y: Array) -> Array:
+    """Focal frequency loss (Jiang et al. 2021, α = 1): squared error of the orthonormal spectrum, hard frequencies weighing up to 1. (b, h, w, c).
+
+    Of frequencies and not of places: what is not to count must be the same in both.
+    """
+    error = jnp.square(jnp.abs(jnp.fft.fft2(x - y, axes=(1, 2), norm="ortho")))
+    hard = jnp.sqrt(jax.lax.stop_gradient(error))
+    return error * hard / jnp.maximum(hard.max((1, 2), keepdims=True), 1e-8)
+
+
 LOSSES = {
     "mae": "livepaste_train.losses:mae",
     "mse": "livepaste_train.losses:mse",
     "gradient": "livepaste_train.losses:gradient",
+    "ssim": "livepaste_train.similarity:ssim",
+    "dssim": "livepaste_train.similarity:dssim",
+    "ms_ssim": "livepaste_train.similarity:ms_ssim",
+    "frequency": "livepaste_train.losses:frequency",
 }
+GUESSED = 48  # faces
+DROWNS = 0.97
+PLACELESS = ("frequency",)  # told of pictures that are the same wherever nothing counts
+
+
+def picture_losses(picture: Array, target: Array, target_mask: Array, recipe: Recipe) -> dict[str, Array]:
+    """Each loss that the recipe weighs, unweighted: means under the visible face, eyes and mouth above all. Scalars by name.
+
+    ``picture`` and ``target`` (b, s, s, 3), ``target_mask`` (b, s, s, 1), float32.
+    """
+    weight = recipe.outside + (1 - recipe.outside) * target_mask
+    weight *= 1 + recipe.features * features(target.shape[1], recipe.coverage)
+    made = {}
+    for name in LOSSES:
+        if getattr(recipe, name):
+            function = resolve("loss", name, LOSSES, trusted=False)
+            if name in PLACELESS:
+                share = weight / weight.max()
+                value = function(picture * share, target * share)
+                made[name] = (value.sum((1, 2)) / jnp.maximum(share.sum((1, 2)), 1e-6)).mean()
+            else:
+                made[name] = weighted_mean(function(picture, target), weight)
+    return made
 
 
 def weighted_mean(error: Array, weight: Array) -> Array:
@@ -63,3 +104,20 @@ def features(side: int, coverage: float) -> np.ndarray:
         )
         made = np.maximum(made, bell)
     return made[..., None].astype(np.float32)
+
+
+def guessed(mean: Array, pictures: Array, masks: Array, recipe: Recipe) -> dict[str, Array]:
+    """What each of the recipe's losses is for ``pictures`` (n, s, s, 3) if all of them are taken for their ``mean`` (s, s, 3)."""
+    pictures, masks = pictures[:GUESSED], masks[:GUESSED]
+    made = compiled(lambda mean, *of: picture_losses(jnp.broadcast_to(mean, of[0].shape), *of, recipe))
+    return {name: jnp.maximum(value, 1e-6) for name, value in made(mean, pictures, masks).items()}
+
+
+def drowned(terms: Mapping[str, float]) -> str:
+    """A sentence about the loss of pictures beside which the others hardly count, if there is one; ``terms`` as weighted."""
+    of_pictures = {name: value for name, value in terms.items() if name in LOSSES}
+    name = max(of_pictures, key=lambda name: of_pictures[name], default="")
+    if len(of_pictures) < 2 or of_pictures[name] < DROWNS * sum(of_pictures.values()):
+        return ""
+    share = of_pictures[name] / sum(of_pictures.values())
+    return f"{name} is {share:.0%} of what pictures are learned by, the other losses hardly count; weigh it less, or say balanced = true"

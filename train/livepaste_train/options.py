@@ -15,6 +15,7 @@ from livepaste.errors import OptionError
 from livepaste.options import as_float, one_of, option, within
 
 GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
+PICTURE_LOSSES = "mae", "mse", "gradient", "ssim", "dssim", "ms_ssim", "frequency"
 SCHEDULES = "constant", "cosine", "linear", "plateau"
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
@@ -26,7 +27,7 @@ _MOST = {
     ("warp", "outside", "encoder_lr", "meet"): 2.0,
     ("contour_lr",): 100.0,
     ("clip_norm", "clip_value"): 1e6,
-    ("mae", "mse", "gradient", "mask"): 1000.0,
+    (*PICTURE_LOSSES, "mask"): 1000.0,
 }
 
 
@@ -73,6 +74,11 @@ class Recipe:
     mae: float = 1.0
     mse: float = 4.0
     gradient: float = 1.0
+    ssim: float = 0.0
+    dssim: float = 0.0
+    ms_ssim: float = 0.0
+    frequency: float = 0.0
+    balanced: bool = False  # each of these is divided by what it is for the mean face: equal weights then count equally
     mask: float = 0.3
     outside: float = 0.1  # weight of the pixels outside the visible face
     features: float = 2.0  # what eyes and mouth weigh more than the rest of the visible face
@@ -96,8 +102,8 @@ class Recipe:
         for names, most in _MOST.items():
             for name in names:
                 within(name, getattr(self, name), 0.0, most)
-        if not self.mae + self.mse + self.gradient:
-            raise OptionError("mae, mse and gradient are all 0: there is nothing to learn a picture by")
+        if not any(getattr(self, name) for name in PICTURE_LOSSES):
+            raise OptionError(f"{', '.join(PICTURE_LOSSES)} are all 0: there is nothing to learn a picture by")
 
 
 def recipe_names() -> list[str]:

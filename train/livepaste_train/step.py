@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from livepaste.registry import resolve
 from livepaste_train.augment import Geometry, batch, choose
 from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
-from livepaste_train.losses import LOSSES, features, weighted_mean
+from livepaste_train.losses import picture_losses
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import Recipe
@@ -44,6 +43,9 @@ class Sides(NamedTuple):
     packed: Array
     persona: Array
     wearers: Array
+    usual: dict[str, Array] | None = (
+        None  # what each loss is for a guessed face, if they are brought to one scale by it
+    )
 
 
 def progress(state: TrainState) -> Array:
@@ -83,17 +85,15 @@ def contour_loss(model: Any, crops: Array, logits: Array, masks: Array, recipe: 
     return None if drawn is None else mask_loss(drawn, masks, recipe)
 
 
-def losses_of(picture: Array, target: Array, target_mask: Array, recipe: Recipe) -> dict[str, Array]:
-    """Each loss of pictures, weighted by the recipe: under the visible face, eyes and mouth above all."""
-    picture = picture.astype(jnp.float32)
-    weight = recipe.outside + (1 - recipe.outside) * target_mask
-    weight *= 1 + recipe.features * features(target.shape[1], recipe.coverage)
-    terms = {}
-    for name in LOSSES:
-        if amount := getattr(recipe, name):
-            function = resolve("loss", name, LOSSES, trusted=False)
-            terms[name] = amount * weighted_mean(function(picture, target), weight)
-    return terms
+def losses_of(
+    picture: Array, target: Array, target_mask: Array, recipe: Recipe, usual: dict[str, Array] | None = None
+) -> dict[str, Array]:
+    """Each loss of pictures, weighted by the recipe.
+
+    ``usual``: what each is for a face that was guessed; with it a weight means as much whatever the loss.
+    """
+    made = picture_losses(picture.astype(jnp.float32), target, target_mask, recipe)
+    return {name: getattr(recipe, name) * value / (usual[name] if usual else 1.0) for name, value in made.items()}
 
 
 @cache  # the same function for the same words, by which make_dispatch knows it again
@@ -134,7 +134,7 @@ def pair_loss(
             mask, logits = masks[half], model.mask_logits(side, code[half])
             if drawn:
                 target = model.wanted(side, lit[half], mask)
-                terms = losses_of(model.picture(side, code[half]), target, mask, recipe)
+                terms = losses_of(model.picture(side, code[half]), target, mask, recipe, sides.usual)
             else:
                 terms = {}
             if model.masks:
