@@ -26,7 +26,7 @@ from livepaste_train.data import played as played_in
 from livepaste_train.evaluate import crops, mask_iou, means, psnr_db, spread, undistorted, write_picture
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.offset import EVERY, Offset
-from livepaste_train.options import Recipe, read_recipe
+from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.start import apply, rate_scale, rests, starting_weights
 from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
 

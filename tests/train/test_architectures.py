@@ -10,7 +10,8 @@ from livepaste_train import fit
 from livepaste_train.convolutions import halved
 from livepaste_train.export import export, multiply_adds
 from livepaste_train.models import MODELS, layers, linear, make_model
-from livepaste_train.options import Recipe, TrainOptions, read_recipe
+from livepaste_train.options import TrainOptions
+from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.state import named
 
 import livepaste

@@ -13,7 +13,7 @@ from livepaste_train.augment import (
     sample,
 )
 from livepaste_train.data import held_out, pack, pose_weights
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 
 from livepaste.faceset import FaceRow
 

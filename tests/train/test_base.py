@@ -7,7 +7,7 @@ from flax import nnx
 from livepaste_train import base, casts, contour
 from livepaste_train.augment import Geometry
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 from livepaste_train.ship import ship
 from livepaste_train.start import apply, shipped_base, starting_weights
 from livepaste_train.state import load_weights, named, save_weights

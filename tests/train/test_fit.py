@@ -20,7 +20,8 @@ from livepaste_train import fit, pace
 from livepaste_train.compiling import put
 from livepaste_train.data import Faces, held_out, load_faces, load_side
 from livepaste_train.evaluate import psnr_db, undistorted
-from livepaste_train.options import Recipe, TrainOptions, as_record, changes, read_recipe, seconds
+from livepaste_train.options import TrainOptions, seconds
+from livepaste_train.recipe import Recipe, as_record, changes, read_recipe
 from livepaste_train.start import is_own
 from livepaste_train.state import load_weights, named, save_state
 

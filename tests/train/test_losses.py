@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from livepaste_train import fit
 from livepaste_train.losses import LOSSES, drowned, frequency, guessed, picture_losses
-from livepaste_train.options import PICTURE_LOSSES, Recipe, TrainOptions
+from livepaste_train.options import TrainOptions
+from livepaste_train.recipe import PICTURE_LOSSES, Recipe
 from livepaste_train.similarity import ms_ssim, ssim
 from livepaste_train.step import losses_of
 

@@ -14,7 +14,7 @@ from livepaste_train.evaluate import means
 from livepaste_train.export import HALF_LIMIT, PARITY_LIMIT, OnnxOps, export, write_graph
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS
-from livepaste_train.options import read_recipe
+from livepaste_train.recipe import read_recipe
 from livepaste_train.state import named, with_weights
 
 from livepaste.checkpoint import newest_generation, shipped

@@ -13,7 +13,7 @@ from livepaste_train.compiling import compiled
 from livepaste_train.export import VISIBLE_LIMIT, eight_bits, export_visible
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, SHEET_COVERAGE, WORN, Job, perform_occluded, sheets
-from livepaste_train.options import read_recipe
+from livepaste_train.recipe import read_recipe
 from livepaste_train.step import make_dispatch, new_state
 
 from livepaste.align import CENTER, STORED_COVERAGE

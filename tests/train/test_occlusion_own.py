@@ -18,7 +18,8 @@ from livepaste_train.data import pack, read_face
 from livepaste_train.export import eight_bits, export_visible, read_visible
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import SHEET_COVERAGE, hand_sheets
-from livepaste_train.options import OcclusionOptions, read_recipe
+from livepaste_train.options import OcclusionOptions
+from livepaste_train.recipe import read_recipe
 
 from livepaste.checkpoint import VISIBLE, newest_generation, shipped
 from livepaste.cli import main

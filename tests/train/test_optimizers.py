@@ -8,7 +8,8 @@ import pytest
 from livepaste_train import fit
 from livepaste_train.ftrl import ftrl
 from livepaste_train.optimizers import OPTIMIZERS, PATIENCE, PLATEAU_STEPS, grouped, make_optimizer, muon
-from livepaste_train.options import Recipe, TrainOptions
+from livepaste_train.options import TrainOptions
+from livepaste_train.recipe import Recipe
 from livepaste_train.start import rate_scale
 from livepaste_train.state import named
 from livepaste_train.step import moving, rate_at, some_of

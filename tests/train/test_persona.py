@@ -8,7 +8,7 @@ from livepaste_train.augment import Geometry
 from livepaste_train.casts import Cast, Sizes, perform_cast
 from livepaste_train.evaluate import means, undistorted
 from livepaste_train.models.light import LightAutoencoder, LightOptions
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 from livepaste_train.start import rate_scale
 from livepaste_train.step import make_dispatch, new_state
 

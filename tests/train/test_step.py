@@ -14,7 +14,8 @@ from livepaste_train.environment import environment
 from livepaste_train.losses import features
 from livepaste_train.models.autoencoder import Autoencoder
 from livepaste_train.models.light import PICTURE, LightAutoencoder, LightOptions
-from livepaste_train.options import Recipe, TrainOptions, read_recipe
+from livepaste_train.options import TrainOptions
+from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.start import rate_scale, starting_weights
 from livepaste_train.state import name_of, named, with_weights
 from livepaste_train.step import (

@@ -175,6 +175,16 @@ def exchange_surroundings(key: Array, x: Array, mask: Array, recipe: Any) -> Arr
     return jnp.where(there, keep * x + (1 - keep) * other, x)
 
 
+def corrupted(key: Array, x: Array, recipe: Any) -> Array:
+    """What a denoising autoencoder is given for ``x`` (b, s, s, 3): with Gaussian noise, or with a share of the pixels 0 (Vincent et al. 2010)."""
+    if (how := recipe.corruption()) is None:
+        return x
+    kind, amount = how
+    if kind == "gaussian":
+        return x + amount * jax.random.normal(key, x.shape)
+    return jnp.where(jax.random.bernoulli(key, amount, (*x.shape[:3], 1)), 0.0, x)
+
+
 class Shown(NamedTuple):
     """What a step is shown and what it is to draw, float32 in [0, 1]."""
 
@@ -201,4 +211,5 @@ def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out:
     elif inputs is not targets or index_in is not index_out:
         source = sample(inputs, index_in, affine, geometry)
     shown = exchange_surroundings(k[3], source[..., :3], source[..., 3:], recipe)
-    return Shown(disturb_color(k[2], shown, recipe), source[..., 3:], target[..., :3], target[..., 3:])
+    shown = corrupted(jax.random.fold_in(k[2], 1), disturb_color(k[2], shown, recipe), recipe)
+    return Shown(shown, source[..., 3:], target[..., :3], target[..., 3:])

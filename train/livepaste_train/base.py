@@ -30,7 +30,8 @@ from livepaste_train.fit import contract
 from livepaste_train.models.layers import logits_of
 from livepaste_train.models.light import LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS as _OPS
-from livepaste_train.options import Recipe, as_record, read_recipe, seconds
+from livepaste_train.options import seconds
+from livepaste_train.recipe import Recipe, as_record, read_recipe
 from livepaste_train.ship import ship
 from livepaste_train.start import is_own
 from livepaste_train.state import named, save_weights

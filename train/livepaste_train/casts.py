@@ -16,7 +16,7 @@ import numpy as np
 from livepaste.actors import MAKER_VERSION
 from livepaste.actors.motion import Performance, perform
 from livepaste_train.data import pack, stored_side
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 
 EVERY = 8
 AMOUNT = 1.15

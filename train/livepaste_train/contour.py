@@ -28,7 +28,8 @@ from livepaste_train.clocked import Clock
 from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, undistorted
 from livepaste_train.models.light import LightAutoencoder, LightOptions
-from livepaste_train.options import Recipe, read_recipe, seconds
+from livepaste_train.options import seconds
+from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.ship import ship
 from livepaste_train.start import CONTOUR, apply, starting_weights
 from livepaste_train.state import load_weights, name_of, named, save_weights

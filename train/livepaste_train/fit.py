@@ -27,11 +27,9 @@ from livepaste.checkpoint import (
     newest_generation,
     write_generation,
 )
-from livepaste.errors import CheckpointError, FaceSetError, TrainingError
-from livepaste.likeness import VERSION as LIKENESS_VERSION
-from livepaste_train.augment import Geometry
+from livepaste.errors import CheckpointError, TrainingError
 from livepaste_train.compiling import put
-from livepaste_train.data import FEWEST, damaged, fingerprint, likeness, load_side, open_faceset, stored_side, turned
+from livepaste_train.data import FEWEST
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, crops, means, write_picture
 from livepaste_train.export import export, multiply_adds
@@ -39,11 +37,13 @@ from livepaste_train.losses import drowned, guessed
 from livepaste_train.models import make_model
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
-from livepaste_train.options import MOST_STEPS, Recipe, TrainOptions, as_record, changes
+from livepaste_train.options import MOST_STEPS, TrainOptions
 from livepaste_train.pace import Pace
+from livepaste_train.people import People
+from livepaste_train.recipe import Recipe, as_record, changes
 from livepaste_train.start import apply, is_fact, rate_scale, rests, starting_weights
 from livepaste_train.state import load_state, name_of, save_state, save_weights
-from livepaste_train.step import Sides, TrainState, make_dispatch, new_state, pair_loss
+from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss
 
 logger = logging.getLogger(__name__)
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
@@ -107,34 +107,26 @@ class Trainer:
         # Killed before its first generation, a training has nothing to go on from, and starts again.
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
         self._check_folder()
-        model = make_model(self.recipe, options.seed)  # which a recipe may describe wrongly: before faces are read
-        persona, wearers = open_faceset(options.persona), [open_faceset(path) for path in options.wearer]
-        self.people = {
-            "persona": {"person": persona.info.person, "consent": persona.info.consent},
-            "wearers": [{"person": w.info.person, "consent": w.info.consent} for w in wearers],
-        }
+        alone = options.only is not None
+        model = make_model(
+            self.recipe, options.seed, alone=alone
+        )  # which a recipe may describe wrongly: before faces are read
+        people = People(options)
+        self.people = people.record
         if self.resumed:
             self._check_people(self.resumed)
-        stored = stored_side(self.recipe.resolution, self.recipe.coverage)
-        found = sum(map(len, (persona, *wearers)))
-        if found * stored**2 >= 2**31:  # pixels are numbered with 32 bits
-            raise FaceSetError(
-                f"{found} faces of {stored} px are more than {2**31 // stored**2} that can be trained on at once; "
-                "delete some, or train at a lower --resolution"
-            )
-        self.geometry = Geometry(stored, self.recipe.resolution, self.recipe.coverage)
-        fewest = 1 if self.resumed else FEWEST  # what was begun may be gone on with
-        sides = [load_side(facesets, stored, self.recipe.held_out, fewest) for facesets in ([persona], wearers)]
-        self.faces = sum(len(train) for train, _ in sides)
-        self.turned_deg = min(turned([persona]), turned(wearers))
-        self.likeness = {"version": LIKENESS_VERSION, "wearers": [likeness(faceset) for faceset in wearers]}
-        packed = np.concatenate([train.packed for train, _ in sides])
-        self.fingerprint = fingerprint(packed, [train.weight for train, _ in sides])
-        self.data = Sides(jnp.asarray(packed), *(jnp.asarray(np.cumsum(train.weight)) for train, _ in sides))
+        faces = people.read(self.recipe, 1 if self.resumed else FEWEST)  # what was begun may be gone on with
+        self.geometry, self.data, self.faces, self.fingerprint = (
+            faces.geometry,
+            faces.data,
+            faces.count,
+            faces.fingerprint,
+        )
+        self.turned_deg, self.likeness = people.turned_deg, people.likeness
         self.multiply_adds = multiply_adds(model, self.recipe.resolution)
-        seen = [crops(train, self.geometry, MEAN_OF) for train, _ in sides]
+        seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]
         shown = [means(*of_side) for of_side in seen]
-        model.start_from(*shown, wearers=len(wearers))
+        model.start_from(*shown, wearers=len(people.wearers))
         if self.recipe.balanced:
             self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
@@ -146,17 +138,24 @@ class Trainer:
             weights, self.start_note, from_base = starting_weights(options.from_, facts, self.people)
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
-            notes = [self._size(), nothing, self.start_note, damaged([persona, *wearers])]
+            notes = [self._size(), nothing, self.start_note, people.damaged]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         scale = rate_scale(params, from_base, self.recipe)
         resting = rests(from_base, self.recipe.encoder_lr)
-        drawn = {"wearer_picture": not resting}
-        self.validator = Validator(self.graph, sides[0][1], sides[1][1], self.geometry, **drawn)
-        loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
+        drawn = {"wearer_picture": not (resting or alone)}
+        self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
+        if alone:
+            loss = lone_loss(self.geometry, self.recipe, compute)
+        else:
+            loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
         self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
-        self.offset = Offset(self.graph, sides[0][0], sides[1][0], self.geometry) if self.recipe.meet else None
+        self.offset = (
+            Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
+            if self.recipe.meet and not alone
+            else None
+        )
         offset = self.offset.measure(params) if self.offset else None
         if resting:
             self.offset = None  # codes stay where they are

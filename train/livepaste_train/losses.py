@@ -12,7 +12,7 @@ import numpy as np
 from livepaste.align import CENTER, mean_mesh
 from livepaste.registry import resolve
 from livepaste_train.compiling import compiled
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 
 Array = jax.Array
 
@@ -104,6 +104,23 @@ def features(side: int, coverage: float) -> np.ndarray:
         )
         made = np.maximum(made, bell)
     return made[..., None].astype(np.float32)
+
+
+def sparsity(code: Array, recipe: Recipe) -> Array | None:
+    """What a code (b, n) costs for not being at rest, if the recipe says so.
+
+    kl: β times the sum over units of the Kullback-Leibler divergence between ρ and the unit's mean activation in the batch (Ng 2011);
+    tanh units rest at -1, so their activation is (1 + a)/2. l1: λ times the sum of the numbers' sizes, mean over the batch.
+    """
+    if (how := recipe.penalty()) is None:
+        return None
+    kind, rho, weight = how
+    code = code.astype(jnp.float32)
+    if kind == "l1":
+        return weight * jnp.abs(code).sum(-1).mean()
+    active = jnp.clip((1 + code) / 2 if recipe.unit == "tanh" else code, 0.0, 1.0).mean(0)
+    active = jnp.clip(active, 1e-6, 1 - 1e-6)
+    return weight * (rho * jnp.log(rho / active) + (1 - rho) * jnp.log((1 - rho) / (1 - active))).sum()
 
 
 def guessed(mean: Array, pictures: Array, masks: Array, recipe: Recipe) -> dict[str, Array]:

@@ -27,7 +27,8 @@ from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, KEPT_OUT, WORN, Job, perform_occluded, sheets
 from livepaste_train.occlusion_batch import Stock
 from livepaste_train.occlusion_fit import Learner, drawn_things, sides
-from livepaste_train.options import read_recipe, seconds
+from livepaste_train.options import seconds
+from livepaste_train.recipe import read_recipe
 from livepaste_train.ship import ship
 
 SHEETS = 400  # of each kind

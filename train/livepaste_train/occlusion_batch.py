@@ -17,7 +17,7 @@ from livepaste_train.augment import (
     random_affine,
     sample,
 )
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 
 Array = jax.Array
 

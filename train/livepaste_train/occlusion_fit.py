@@ -28,7 +28,7 @@ from livepaste_train.fit import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import SHEET_COVERAGE, sheets
 from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, smeared, times_alpha, turned
-from livepaste_train.options import Recipe, as_record
+from livepaste_train.recipe import Recipe, as_record
 from livepaste_train.step import make_dispatch, new_state
 
 Array = jax.Array

@@ -30,8 +30,9 @@ from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, KEPT_OUT, WORN, Job, hand_sheets, perform_occluded, sheets
 from livepaste_train.occlusion_batch import Stock
 from livepaste_train.occlusion_fit import SEED_OUT, Learner, drawn_things, sides
-from livepaste_train.options import OcclusionOptions, Recipe, seconds
+from livepaste_train.options import OcclusionOptions, seconds
 from livepaste_train.own_faces import Cutouts, Hands, OwnFaces, read_own
+from livepaste_train.recipe import Recipe
 
 # identities that were never at a camera, moments of each and what they wear in turn: so that what was learned of others stays
 DRAWN, FRAMES, THINGS = 12, 24, 3

@@ -125,6 +125,9 @@ class OnnxOps:
     def sigmoid(self, x: Value) -> Value:
         return self._node("Sigmoid", [x.name], x.side, x.channels)
 
+    def tanh(self, x: Value) -> Value:
+        return self._node("Tanh", [x.name], x.side, x.channels)
+
     def clipped(self, x: Value) -> Value:
         return self._node("Clip", [x.name, self._constant(0.0), self._constant(1.0)], x.side, x.channels)
 

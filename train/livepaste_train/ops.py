@@ -88,6 +88,9 @@ class JaxOps:
     def sigmoid(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 
+    def tanh(self, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x)
+
     def clipped(self, x: jax.Array) -> jax.Array:
         """To [0, 1]."""
         return jnp.clip(x, 0.0, 1.0)

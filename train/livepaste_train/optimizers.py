@@ -13,7 +13,7 @@ import optax.contrib
 from optax.contrib import reduce_on_plateau
 
 from livepaste.registry import resolve
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 
 OPTIMIZERS = {
     "sgd": "optax:identity",  # batch or stochastic, by the recipe's batch

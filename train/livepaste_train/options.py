@@ -1,158 +1,16 @@
-"""Settings of training: the command's options and the recipe. Imports nothing heavy."""
+"""Settings of training's commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 from livepaste.errors import OptionError
-from livepaste.options import as_float, one_of, option, within
+from livepaste.options import option, within
+from livepaste_train.recipe import Recipe, read_recipe
 
 GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
-PICTURE_LOSSES = "mae", "mse", "gradient", "ssim", "dssim", "ms_ssim", "frequency"
-SCHEDULES = "constant", "cosine", "linear", "plateau"
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
-
-
-# The greatest value of settings that begin at 0.
-_MOST = {
-    ("zoom", "shift"): 0.5,
-    ("surroundings", "jitter", "soften", "noise", "flip", "warmup", "lr_floor"): 1.0,
-    ("warp", "outside", "encoder_lr", "meet"): 2.0,
-    ("contour_lr",): 100.0,
-    ("clip_norm", "clip_value"): 1e6,
-    (*PICTURE_LOSSES, "mask"): 1000.0,
-}
-
-
-def check_resolution(side: int, multiple: int = 16) -> None:
-    """Raise OptionError unless a model's crop may have this side."""
-    if side % multiple or not 64 <= side <= 320:
-        raise OptionError(f"resolution must be a multiple of {multiple} from 64 to 320, got {side}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train: a TOML file in ``recipes/`` or one that the user names. What a file does not say is as in ``light``."""
-
-    name: str = "light"
-    model: str = "light"
-    architecture: tuple[
-        tuple[str, Any], ...
-    ] = ()  # what the file says of the model in its table [model]; see its options
-    resolution: int = 112  # side of the model's crop, pixels
-    coverage: float = 1.9  # side of the model's crop, template units
-    batch: int = 16  # faces a step
-    persona_share: float = 0.5  # of them, the persona's
-    optimizer: str = "muon"
-    lr: float = 1e-3
-    schedule: str = "cosine"  # how the rate falls: see SCHEDULES
-    warmup: float = 0.02  # share of the steps
-    lr_floor: float = 0.03  # share of lr that it falls to at most
-    lr_dropout: float = 0.0  # share of the weights that a step leaves as they are, drawn anew each time
-    encoder_lr: float = 0.0  # share of lr for an encoder that comes from a base; 0 leaves it as it is
-    contour_lr: float = 10.0  # times lr, for what draws the wearer's mask to its picture's edges
-    clip_norm: float = 1.0  # the gradient's whole length at most; 0: any
-    clip_value: float = 0.0  # each of its numbers at most; 0: any
-    ema: float = 0.995
-    warp: float = 0.0  # strength of the random warp; falls to 0 in the last fifth
-    rotate: float = 2.0  # degrees
-    zoom: float = 0.02  # share
-    shift: float = 0.01  # share of the crop's side
-    flip: float = 0.0  # probability; for faces that are alike on both sides
-    surroundings: float = 0.5  # probability that what is around the input's face is exchanged
-    jitter: float = 0.08  # brightness, contrast and colour of the input: another camera
-    soften: float = 0.35  # probability of a blurred input: other cameras are softer than the training's
-    noise: float = 0.02  # standard deviation of the input's noise, at most
-    meet: float = 1.2  # decoders also see codes moved towards the other side's, up to so many times the whole way
-    mae: float = 1.0
-    mse: float = 4.0
-    gradient: float = 1.0
-    ssim: float = 0.0
-    dssim: float = 0.0
-    ms_ssim: float = 0.0
-    frequency: float = 0.0
-    balanced: bool = False  # each of these is divided by what it is for the mean face: equal weights then count equally
-    mask: float = 0.3
-    outside: float = 0.1  # weight of the pixels outside the visible face
-    features: float = 2.0  # what eyes and mouth weigh more than the rest of the visible face
-    held_out: float = 0.05  # share of the faces never trained on
-    steps_per_dispatch: int = 5
-
-    def __post_init__(self) -> None:
-        check_resolution(self.resolution)
-        if self.batch % 2 or not 2 <= self.batch <= 1024:
-            raise OptionError(f"batch must be an even number from 2 to 1024, got {self.batch}")
-        within("coverage", self.coverage, 1.0, 2.2)
-        within("lr", self.lr, 1e-8, 1.0)
-        within("ema", self.ema, 0.0, 0.99999)
-        within("persona_share", self.persona_share, 0.1, 0.9)
-        within("held_out", self.held_out, 0.01, 0.5)
-        within("features", self.features, 0.0, 20.0)
-        within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
-        one_of("schedule", self.schedule, SCHEDULES)
-        within("lr_dropout", self.lr_dropout, 0.0, 0.99)
-        within("rotate", self.rotate, 0.0, 45.0)
-        for names, most in _MOST.items():
-            for name in names:
-                within(name, getattr(self, name), 0.0, most)
-        if not any(getattr(self, name) for name in PICTURE_LOSSES):
-            raise OptionError(f"{', '.join(PICTURE_LOSSES)} are all 0: there is nothing to learn a picture by")
-
-
-def recipe_names() -> list[str]:
-    """The recipes that come with the program."""
-    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
-
-
-def _folder() -> Any:
-    installed = files("livepaste_train") / "recipes"
-    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "recipes"
-
-
-def read_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a TOML file's path. Raises OptionError, naming the key, for anything unknown."""
-    path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise OptionError(
-            f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, or a .toml file's path"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise OptionError(f"recipe {path}: {error}") from error
-    kinds = {f.name: type(f.default) for f in fields(Recipe)}
-    unknown = sorted(key for key in values if key not in ("recipe", "model"))
-    if unknown:
-        raise OptionError(
-            f"recipe {path}: unknown {', '.join(unknown)}; every setting stands under [recipe], the architecture's own under [model]"
-        )
-    values, architecture = values.get("recipe"), values.get("model", {})
-    if not isinstance(values, dict):
-        raise OptionError(f"recipe {path}: a table [recipe] is missing")
-    if not isinstance(architecture, dict):
-        raise OptionError(f"recipe {path}: model is a table, [model]; the architecture's name is model under [recipe]")
-    del kinds["architecture"]
-    values = {key: as_kind(f"recipe {path}", key, value, kinds) for key, value in values.items()}
-    return Recipe(**{"name": Path(name).stem, **values}, architecture=tuple(sorted(architecture.items())))
-
-
-def as_kind(where: str, key: str, value: Any, kinds: Mapping[str, type]) -> Any:
-    """A setting's value as its kind. Raises OptionError for another kind, and, naming the nearest known, for an unknown key."""
-    if key not in kinds:
-        nearest = "".join(f"did you mean {near}? " for near in get_close_matches(key, kinds, 1))
-        raise OptionError(f"{where}: unknown setting {key!r}; {nearest}known: {', '.join(kinds)}")
-    if kinds[key] is float and isinstance(value, int) and not isinstance(value, bool):
-        return as_float(f"{where}: {key}", value)
-    if type(value) is not kinds[key]:
-        raise OptionError(f"{where}: {key} must be {kinds[key].__name__}, got {value!r}")
-    return value
 
 
 def seconds(text: str) -> float:
@@ -167,13 +25,24 @@ def seconds(text: str) -> float:
 class TrainOptions:
     """Train a persona: one shared encoder, a decoder for the persona and one for all wearers."""
 
-    persona: str = option(help="face set of the face to show")
-    wearer: list[str] = option(help="face set(s) of whoever sits at the camera")
+    persona: str | None = option(None, help="face set of the face to show")
+    wearer: list[str] = option([], help="face set(s) of whoever sits at the camera")
+    only: str | None = option(
+        None,
+        help="face set of one person, in place of both: an autoencoder with one decoder, which draws that person again",
+    )
     to: str = option(help="checkpoint folder to write")
     recipe: str = option("light", help="recipe name or .toml file")
     resolution: int | None = option(None, help="side of the model's crop in pixels (default: the recipe's)")
     batch: int | None = option(None, help="faces a step (default: the recipe's)")
     lr: float | None = option(None, help="learning rate (default: the recipe's)")
+    noise: str | None = option(
+        None,
+        help="learn to undo it: gaussian:SIGMA or mask:SHARE of the pixels, on the input alone (default: the recipe's)",
+    )
+    sparsity: str | None = option(
+        None, help="keep most of the code at rest: kl:RHO,BETA (sigmoid units if the recipe names none) or l1:LAMBDA"
+    )
     seed: int = option(0, help="seed of every random choice")
     steps: int | None = option(None, help="train this many steps")
     epochs: float | None = option(None, help="train this many passes over the faces")
@@ -205,13 +74,22 @@ class TrainOptions:
         for name, every in (("show-every", self.show_every), ("save-every", self.save_every)):
             if every is not None:
                 within(name, every, 1, MOST_STEPS)
-        if not self.wearer:
-            raise OptionError("wearer: name at least one face set")
+        if self.only is not None and (self.persona is not None or self.wearer):
+            raise OptionError("--only trains one person, without --persona and --wearer; give it or them")
+        if self.only is None and (self.persona is None or not self.wearer):
+            missing = " and ".join(
+                name for name, given in (("--persona", self.persona), ("--wearer", self.wearer)) if not given
+            )
+            raise OptionError(f"{missing}: name a face set, or train one person with --only")
 
     def resolved_recipe(self) -> Recipe:
         """The recipe with this command's own values over it."""
-        own = {key: value for key in ("resolution", "batch", "lr") if (value := getattr(self, key)) is not None}
-        return replace(read_recipe(self.recipe), **own)
+        recipe = read_recipe(self.recipe)
+        names = {"resolution": "resolution", "batch": "batch", "lr": "lr", "noise": "corrupt", "sparsity": "sparsity"}
+        own = {key: value for name, key in names.items() if (value := getattr(self, name)) is not None}
+        if recipe.unit == "none" and (self.sparsity or "").startswith("kl"):
+            own["unit"] = "sigmoid"
+        return replace(recipe, **own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,17 +132,3 @@ class OcclusionOptions:
         return replace(
             recipe, batch=recipe.batch if self.batch is None else self.batch, lr=lr if self.lr is None else self.lr
         )
-
-
-def as_record(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as it stands in ``model.json``."""
-    return {**asdict(recipe), "architecture": dict(recipe.architecture)}
-
-
-def changes(recipe: Recipe, record: Any) -> list[str]:
-    """The settings in which a recipe is not the one of a record: its name does not count, and a setting that the record's livepaste did
-    not know has its default there."""
-    if not isinstance(record, dict):
-        return ["recipe"]
-    mine, theirs = as_record(recipe), {**{f.name: f.default for f in fields(Recipe)}, "architecture": {}, **record}
-    return sorted(key for key in theirs if key != "name" and (key not in mine or theirs[key] != mine[key]))

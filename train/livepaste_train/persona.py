@@ -31,7 +31,8 @@ from livepaste_train.export import export
 from livepaste_train.fit import contract
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.models.light import LightAutoencoder, LightOptions
-from livepaste_train.options import Recipe, as_record, read_recipe, seconds
+from livepaste_train.options import seconds
+from livepaste_train.recipe import Recipe, as_record, read_recipe
 from livepaste_train.ship import ship
 from livepaste_train.start import apply, rate_scale, starting_weights
 from livepaste_train.step import TrainState, contour_loss, losses_of, make_dispatch, mask_loss, new_state

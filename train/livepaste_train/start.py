@@ -10,7 +10,7 @@ import jax
 from livepaste.checkpoint import newest_generation, shipped
 from livepaste.errors import CheckpointError
 from livepaste_train.models.light import PICTURE
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 from livepaste_train.state import load_weights, name_of, named, with_weights
 
 

@@ -14,10 +14,10 @@ from flax import nnx
 from livepaste_train.augment import Geometry, batch, choose
 from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
-from livepaste_train.losses import picture_losses
+from livepaste_train.losses import picture_losses, sparsity
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.optimizers import make_optimizer
-from livepaste_train.options import Recipe
+from livepaste_train.recipe import Recipe
 
 Array = jax.Array
 Tree = Any
@@ -124,6 +124,7 @@ def pair_loss(
         )
         inputs = inputs.astype(compute)
         code = model.encode(inputs)
+        penalty = sparsity(code, recipe)
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
         way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
@@ -144,7 +145,35 @@ def pair_loss(
         contour = contour_loss(model, inputs[first:], logits, input_masks[first:], recipe)
         if contour is not None:
             total["contour"] = contour / 2
+        if penalty is not None:
+            total["sparsity"] = penalty
         return sum(total.values()), total
+
+    return loss
+
+
+@cache
+def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[..., tuple[Array, dict[str, Array]]]:
+    """Loss of one person's autoencoder on one batch: the textbook's, with a mask."""
+
+    def loss(model: Any, sides: Sides, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
+        k_pick, k_batch = jax.random.split(key)
+        index = choose(k_pick, sides.persona, recipe.batch)
+        shown = batch(k_batch, sides.packed, sides.packed, index, index, geometry, recipe, strength)
+        inputs = shown.inputs.astype(compute)
+        code = model.encode(inputs)
+        target = model.wanted(PERSONA, shown.targets, shown.masks)
+        terms = losses_of(model.picture(PERSONA, code), target, shown.masks, recipe, sides.usual)
+        logits = model.mask_logits(PERSONA, code)
+        if model.masks:
+            terms["mask"] = mask_loss(logits, shown.masks, recipe)
+        for name, value in (
+            ("contour", contour_loss(model, inputs, logits, shown.input_masks, recipe)),
+            ("sparsity", sparsity(code, recipe)),
+        ):
+            if value is not None:
+                terms[name] = value
+        return sum(terms.values()), terms
 
     return loss
 

@@ -8,7 +8,7 @@ from typing import Any
 from flax import nnx
 
 from livepaste.registry import resolve
-from livepaste_train.options import Recipe, as_kind
+from livepaste_train.recipe import Recipe, as_kind
 
 MODELS = {
     "light": "livepaste_train.models.light:LightAutoencoder",
@@ -19,10 +19,17 @@ MODELS = {
 }
 
 
-def make_model(recipe: Recipe, seed: int) -> Any:
-    """The recipe's autoencoder with random weights. Raises OptionError for an unknown architecture, or what it cannot be."""
+def make_model(recipe: Recipe, seed: int, *, alone: bool = False) -> Any:
+    """The recipe's autoencoder with random weights; ``alone`` of one person, with one decoder.
+
+    Raises OptionError for an unknown architecture, or what it cannot be.
+    """
     kind = resolve("model", recipe.model, MODELS, trusted=False)
     kinds = {f.name: type(f.default) for f in fields(kind.Options) if f.name != "resolution"}
     where = f"recipe {recipe.name}: [model] of {recipe.model}"
     own = {key: as_kind(where, key, value, kinds) for key, value in recipe.architecture}
-    return kind(kind.Options(resolution=recipe.resolution, **own), nnx.Rngs(seed))
+    model = kind(kind.Options(resolution=recipe.resolution, **own), nnx.Rngs(seed))
+    model.unit = recipe.unit
+    if alone:
+        model.alone()
+    return model

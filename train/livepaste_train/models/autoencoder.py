@@ -14,19 +14,29 @@ PERSONA, WEARER = SIDES = "persona", "wearer"
 class Autoencoder(nnx.Module):
     """One shared encoder; picture and mask for each of the two ``SIDES``, by two decoders or by one that is told which.
 
-    Crops and pictures (b, s, s, 3) in [0, 1], masks (b, s, s, 1), codes (b, n). An architecture has ``encode``, ``picture`` and
+    Crops and pictures (b, s, s, 3) in [0, 1], masks (b, s, s, 1), codes (b, n). An architecture has ``numbers``, ``picture`` and
     ``mask_logits``; the rest it overrides where it knows more.
     """
 
     Options: type
     masks = True  # whether they are learned
+    unit = "none"  # what the code's numbers go through: see options.UNITS
+
+    def alone(self) -> None:
+        """Both sides are one person from here on: what draws the wearers is what draws the persona."""
+        self.wearer = self.persona
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
         """Take what is known of the faces before the first step: each side's mean picture (s, s, 3), mean mask (s, s, 1) and usual
         colour (3,), in [0, 1], and how many people the wearers are."""
 
-    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+    def numbers(self, crops: Any, ops: Any) -> Any:
+        """The code before its unit."""
         raise NotImplementedError
+
+    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+        numbers = self.numbers(crops, ops)
+        return numbers if self.unit == "none" else {"sigmoid": ops.sigmoid, "tanh": ops.tanh}[self.unit](numbers)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         raise NotImplementedError

@@ -22,7 +22,7 @@ class DfAutoencoder(Autoencoder):
         self.persona = Decoder(o, o.code, rngs)
         self.wearer = Decoder(o, o.code, rngs)
 
-    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+    def numbers(self, crops: Any, ops: Any) -> Any:
         return self.inter.encode(self.encoder(crops, ops), ops)
 
     def _of(self, side: str) -> Decoder:

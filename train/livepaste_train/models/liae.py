@@ -27,7 +27,10 @@ class LiaeAutoencoder(Autoencoder):
         self.wearers = Inter(o, self.encoder.size, 2 * o.code, rngs)
         self.decoder = Decoder(o, 4 * o.code, rngs)
 
-    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+    def alone(self) -> None:
+        self.wearers = self.common
+
+    def numbers(self, crops: Any, ops: Any) -> Any:
         x = self.encoder(crops, ops)
         return ops.join(self.common.encode(x, ops), self.wearers.encode(x, ops))
 

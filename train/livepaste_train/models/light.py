@@ -15,7 +15,7 @@ from livepaste_train.augment import in_light
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
 from livepaste_train.ops import EVEN, JAX_OPS
-from livepaste_train.options import check_resolution
+from livepaste_train.recipe import check_resolution
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class LightAutoencoder(Autoencoder):
     def _of(self, side: str) -> Decoder:
         return self.persona if side == PERSONA else self.wearer
 
-    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+    def numbers(self, crops: Any, ops: Any) -> Any:
         return self.encoder(crops, ops)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:

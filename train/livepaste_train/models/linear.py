@@ -12,7 +12,7 @@ from livepaste_train.compiling import put
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.layers import constant, he_normal, logits_of
 from livepaste_train.ops import JAX_OPS
-from livepaste_train.options import check_resolution
+from livepaste_train.recipe import check_resolution
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class LinearOptions:
 class Decoder(nnx.Module):
     """A code to picture and mask. What is drawn of the code 0, the canvas, begins as the side's mean face."""
 
-    def __init__(self, o: LinearOptions, rngs: nnx.Rngs) -> None:
+    def __init__(self, o: LinearOptions) -> None:
         self.side, pixels = o.resolution, o.resolution**2
         self.canvas = nnx.Param(constant(0.5, (3 * pixels,)))
         self.mask_canvas = nnx.Param(constant(0.0, (pixels,)))
-        self.kernel = nnx.Param(he_normal(rngs.params(), (o.code, 3 * pixels), gain=0.1))
-        self.mask_kernel = nnx.Param(he_normal(rngs.params(), (o.code, pixels), gain=0.1))
+        self.kernel = nnx.Param(constant(0.0, (o.code, 3 * pixels)))  # so that only what faces do is learned into it
+        self.mask_kernel = nnx.Param(constant(0.0, (o.code, pixels)))
 
     def picture(self, code: Any, ops: Any) -> Any:
         return ops.unflatten(ops.dense(code, self.kernel[...], self.canvas[...]), self.side)
@@ -52,8 +52,8 @@ class LinearAutoencoder(Autoencoder):
     def __init__(self, o: LinearOptions, rngs: nnx.Rngs) -> None:
         self.center = nnx.Param(constant(0.5, (o.resolution, o.resolution, 3)))  # never trained
         self.kernel = nnx.Param(he_normal(rngs.params(), (3 * o.resolution**2, o.code), gain=0.7))
-        self.persona = Decoder(o, rngs)
-        self.wearer = Decoder(o, rngs)
+        self.persona = Decoder(o)
+        self.wearer = Decoder(o)
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
         """Set the centre and the canvases."""
@@ -66,7 +66,7 @@ class LinearAutoencoder(Autoencoder):
     def _of(self, side: str) -> Decoder:
         return {PERSONA: self.persona, WEARER: self.wearer}[side]
 
-    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+    def numbers(self, crops: Any, ops: Any) -> Any:
         x = ops.flatten(ops.shift(crops, -self.center[...]))
         return ops.dense(x, self.kernel[...], constant(0.0, (1,)))
 

@@ -16,7 +16,7 @@ from livepaste.options import within
 from livepaste_train.models.autoencoder import PERSONA, WEARER, Autoencoder
 from livepaste_train.models.layers import Dense, PlainConv, Upscale
 from livepaste_train.ops import JAX_OPS
-from livepaste_train.options import check_resolution
+from livepaste_train.recipe import check_resolution
 
 SURE = 20.0  # logits of a mask that is the whole crop
 
@@ -83,7 +83,7 @@ class OriginalAutoencoder(Autoencoder):
         self.persona = Decoder(o, rngs)
         self.wearer = Decoder(o, rngs)
 
-    def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
+    def numbers(self, crops: Any, ops: Any) -> Any:
         x = crops
         for conv in self.convs:
             x = ops.leaky(conv(x, ops))

@@ -15,7 +15,7 @@ from flax import nnx
 from livepaste.errors import OptionError
 from livepaste.options import within
 from livepaste_train.models.layers import Dense, PlainConv, Upscale
-from livepaste_train.options import check_resolution
+from livepaste_train.recipe import check_resolution
 
 FLAGS = "udt"
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from livepaste_train.models.layers import Conv, Down, Residual, Up, evened
 from livepaste_train.ops import JAX_OPS
-from livepaste_train.options import check_resolution
+from livepaste_train.recipe import check_resolution
 
 OUTPUTS = "visible", "front"
 
