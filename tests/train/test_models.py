@@ -121,7 +121,7 @@ def test_the_light_recipes_swap_is_light() -> None:
 
 def test_the_persona_that_comes_with_the_program_is_small_in_half_precision_and_of_the_light_recipe() -> None:
     path = shipped("persona") / "swap.onnx"
-    assert path.stat().st_size < 6e6
+    assert path.stat().st_size < 6 * 2**20
     proto = onnx.load(path)
     weights = [w for w in proto.graph.initializer if w.data_type != onnx.TensorProto.INT64]
     halves = [w for w in weights if w.data_type == onnx.TensorProto.FLOAT16]
