@@ -21,11 +21,11 @@ from jaxtyping import Float32, UInt8
 
 from livepaste.actors.head import Shot
 from livepaste.align import OUTLINE, STORED_COVERAGE, Alignment, align, crop, mean_mesh, pose_degrees, transform
-from livepaste.coverage import expression
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.faceset import FaceRow, FaceSetInfo, append_face, read_faceset, read_info, write_info
 from livepaste.masks.hull import shown_of_hull
 from livepaste.pictures import read_picture
+from livepaste.twins import Kept, features
 from livepaste.types import Face, Frame
 
 _SAVE_EVERY = 100  # frames between two notes of how far a source has been read
@@ -33,10 +33,6 @@ _BLURRED = 0.25  # of the sharpness usual in the same source (median of the last
 _DARK, _BRIGHT = 0.04, 0.97  # mean luma of a face of which nothing can be learnt
 _CUT_OFF = 0.10  # share of the face's outline outside the picture
 _VISIBLE = 0.4  # of the face by its landmarks; of less there is nothing to learn
-# What a face may differ by from a kept one and still be the same to training; each is about the mesh's own noise.
-_SAME_POSE = 1.0  # degrees, yaw, pitch and roll each
-_SAME_EXPRESSION = 0.012  # template units or eye widths, the largest of the measures
-_SAME_PICTURE = 2.0  # mean difference of 16 × 16 luma thumbnails
 _FACE_WIDTH = float(np.ptp(mean_mesh().points_xyz[:, 0]))  # template units
 
 
@@ -93,14 +89,14 @@ class Collector:
         self.info = self._open(person, consent)
         self._names: set[str] = set()
         self._deleted: set[str] = set()  # by hand: not wanted again
-        self._kept = _Kept()
+        self._kept = Kept()
         self._rows: list[FaceRow] = []  # of earlier runs
         if (self.path / "rows.jsonl").exists():
             known = read_faceset(self.path)
             self._rows, self._deleted = known.rows, set(known.deleted)
             for row in known.rows:
                 self._names.add(row.name)
-                self._kept.add(_features(row.crop_points(), row.pose, known.image(row), self.info.size))
+                self._kept.add(features(row.crop_points(), row.pose, known.image(row), self.info.size))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -228,7 +224,7 @@ class Collector:
         """Store one face."""
         append_face(self.path, row, picture, mask)
         self._names.add(row.name)
-        self._kept.add(_features(row.crop_points(), row.pose, picture, self.info.size))
+        self._kept.add(features(row.crop_points(), row.pose, picture, self.info.size))
 
     def _fault(self, row: FaceRow, frame: Frame, picture: np.ndarray, usual: list[float]) -> str | None:
         """Why a face is not wanted; None when it is."""
@@ -244,8 +240,8 @@ class Collector:
         del usual[:-151]
         if len(usual) >= 15 and row.sharpness < _BLURRED * float(np.median(usual)):
             return "blurred"
-        features = _features(row.crop_points(), row.pose, picture, self.info.size)
-        if not self.limits.keep_alike and self._kept.has_alike(features):
+        looks = features(row.crop_points(), row.pose, picture, self.info.size)
+        if not self.limits.keep_alike and self._kept.has_alike(looks):
             return "near-duplicate"
         return None
 
@@ -297,44 +293,6 @@ def _row(
         exposure=float(luma[inner > 0].mean()) / 255 if inner.any() else 0.0,
         width_px=_FACE_WIDTH * size / STORED_COVERAGE / scale,
     )
-
-
-def _features(points: np.ndarray, pose: tuple[float, float, float], picture: np.ndarray, size: int) -> np.ndarray:
-    """What likeness is judged by, each divided by what may differ: float32 (3 + 8 + 256,)."""
-    faces = expression(points, size)
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    quarter = size // 4  # the middle: the room around the face says nothing about it
-    thumb = cv2.resize(
-        luma[quarter // 2 : -quarter // 2, quarter // 2 : -quarter // 2], (16, 16), interpolation=cv2.INTER_AREA
-    )
-    return np.concatenate(
-        [np.float32(pose) / _SAME_POSE, faces / _SAME_EXPRESSION, thumb.ravel().astype(np.float32) / _SAME_PICTURE]
-    ).astype(np.float32)
-
-
-class _Kept:
-    """Features of all kept faces, in an array that grows by doubling."""
-
-    def __init__(self) -> None:
-        self._array = np.zeros((256, 0), np.float32)
-        self._count = 0
-
-    def add(self, features: np.ndarray) -> None:
-        if self._array.shape[1] == 0:
-            self._array = np.zeros((256, len(features)), np.float32)
-        if self._count == len(self._array):
-            self._array = np.concatenate([self._array, np.zeros_like(self._array)])
-        self._array[self._count] = features
-        self._count += 1
-
-    def has_alike(self, features: np.ndarray) -> bool:
-        if not self._count:
-            return False
-        geometry = len(features) - 256
-        kept = self._array[: self._count]
-        near = (np.abs(kept[:, :geometry] - features[:geometry]) <= 1).all(1)
-        pictures = kept[near][:, geometry:]
-        return bool((np.abs(pictures - features[geometry:]).mean(1) <= 1).any())
 
 
 def content_of(path: Path) -> str:

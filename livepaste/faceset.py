@@ -130,7 +130,7 @@ class FaceSet:
 
     def mask(self, row: FaceRow) -> np.ndarray | None:
         """The stored visible-face mask, uint8 (size, size), or None when the set has none for this face."""
-        path = self._mask_path(row)
+        path = self.mask_path(row)
         if not path.exists():
             return None
         mask = read_picture(path, cv2.IMREAD_GRAYSCALE)
@@ -140,9 +140,10 @@ class FaceSet:
 
     def has_mask(self, row: FaceRow) -> bool:
         """Whether there is a mask of this face, readable or not."""
-        return self._mask_path(row).exists()
+        return self.mask_path(row).exists()
 
-    def _mask_path(self, row: FaceRow) -> Path:
+    def mask_path(self, row: FaceRow) -> Path:
+        """Where the mask is, if there is one."""
         return self.path / "masks" / f"{row.name}.png"
 
 
@@ -219,6 +220,11 @@ def append_face(path: Path, row: FaceRow, image: np.ndarray, mask: np.ndarray | 
     if mask is not None:
         (path / "masks").mkdir(exist_ok=True)
         write_png(path / "masks" / f"{row.name}.png", mask)
+    append_row(path, row)
+
+
+def append_row(path: Path, row: FaceRow) -> None:
+    """Store the row of a face whose picture is there."""
     with (path / "rows.jsonl").open("ab+") as file:
         if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             file.write(b"\n")  # a kill cut the last line short: only that one is lost

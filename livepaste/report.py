@@ -13,8 +13,8 @@ import numpy as np
 
 from livepaste.actors.staging import runs
 from livepaste.measure_run import Row
+from livepaste.pages import write_page
 
-TEMPLATE = Path(__file__).with_name("report.html")
 TILE_PX, ROOM = 300, 1.9  # longest side of a picture, and how much of the frame it shows, in widths of the face
 KEPT, APART_S = 3, 0.5  # worst frames of each measure, and how far apart they are
 CHART_WH = (920, 150)
@@ -222,10 +222,4 @@ def _paths(values: np.ndarray, low: float, high: float) -> list[str]:
 
 def write_report(path: Path, **what: Any) -> None:
     """Fill the page's template and write it in one go. ``what`` is described at the head of ``report.html``."""
-    from jinja2 import Environment  # only for a report
-
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
-    text = page.render(chart_wh=CHART_WH, **what)
-    new = path.with_name(f"{path.name}.part")
-    new.write_text(text, "utf-8")
-    new.replace(path)
+    write_page(path, "report.html", chart_wh=CHART_WH, **what)

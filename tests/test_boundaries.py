@@ -26,7 +26,7 @@ HEAVY = (
     "orbax",
 )
 LAYER = {
-    **dict.fromkeys(("errors", "registry", "types", "options", "trouble", "lock", "jsons"), 0),
+    **dict.fromkeys(("errors", "registry", "types", "options", "trouble", "lock", "jsons", "faceset_options"), 0),
     **dict.fromkeys(
         (
             "align",
@@ -55,6 +55,10 @@ LAYER = {
             "choice",
             "hide",
             "cutouts",
+            "twins",
+            "cleaning",
+            "faceset_work",
+            "pages",
         ),
         1,
     ),
@@ -121,7 +125,9 @@ def test_the_command_line_starts_light() -> None:
     assert not loaded("import livepaste.cli") & set(HEAVY)
 
 
-@pytest.mark.parametrize("verb", ["extract", "train", "clip", "live", "devices", "actors", "measure", "eval"])
+@pytest.mark.parametrize(
+    "verb", ["extract", "clean", "faceset", "train", "clip", "live", "devices", "actors", "measure", "eval"]
+)
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:
     code = f"from livepaste.cli import main\nassert main([{verb!r}, '--help']) == 0"
     assert not loaded(code) & set(HEAVY)
@@ -183,4 +189,4 @@ def test_training_reads_layers_0_and_1_only() -> None:
             if words[0] == "orbax":
                 assert path.stem == "state"
             if words[0] == "onnx":
-                assert path.stem == "export"
+                assert path.stem in ("export", "onnx_ops")

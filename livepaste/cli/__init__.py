@@ -34,6 +34,8 @@ _HELPS = {
 # verb -> the dataclass of its options (its module `livepaste.cli.<verb>` has `run(options) -> None`), one line of help
 VERBS: dict[str, tuple[str, str]] = {
     "extract": ("livepaste.options:ExtractOptions", "clips and photos to a face set"),
+    "clean": ("livepaste.faceset_options:CleanOptions", "move faces aside that are better not trained on"),
+    "faceset": ("livepaste.faceset_options:FacesetOptions", "info, sort, merge and split of face sets"),
     "train": ("livepaste_train.options:TrainOptions", "two face sets to a checkpoint"),
     "train-occlusion": ("livepaste_train.options:OcclusionOptions", "your faces and hands to an occlusion network"),
     "clip": ("livepaste.options:ClipOptions", "swap the face in a recorded clip"),
