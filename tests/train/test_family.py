@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from livepaste_train import fit
-from livepaste_train.augment import Geometry, corrupted
+from livepaste_train.augment import Geometry, batch, corrupted
 from livepaste_train.data import load_side, open_faceset, stored_side
 from livepaste_train.evaluate import means, undistorted
 from livepaste_train.losses import sparsity
@@ -17,6 +17,7 @@ from livepaste_train.models import make_model
 from livepaste_train.options import TrainOptions
 from livepaste_train.recipe import Recipe
 from livepaste_train.start import rate_scale
+from livepaste_train.state import load_weights
 from livepaste_train.step import Sides, lone_loss, make_dispatch, new_state
 
 from livepaste.checkpoint import newest_generation
@@ -101,6 +102,7 @@ def test_a_narrow_code_holds_faces_and_no_noise(as_users_compile, faces) -> None
     rng = np.random.default_rng(0)
     noise, other = (rng.integers(0, 2**32, packed.shape, np.uint32) for _ in range(2))
     unseen = undistorted(other, Geometry(packed.shape[-1], 64, LINEAR.coverage))[0]
+    # as any code of 32 numbers: with a code as wide as the picture this would fail
     assert Learned(noise, recipe, 100).unexplained(unseen) >= 0.8
 
 
@@ -114,7 +116,7 @@ def test_the_linear_one_finds_the_principal_components(as_users_compile) -> None
     flat = np.asarray(made.pictures).reshape(48, -1)
     _, sizes, axes = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
     assert (sizes[3] / sizes[4]) ** 2 >= 1.2
-    learned = np.linalg.qr(np.asarray(made.model.persona.kernel[...]).T)[0]
+    learned = np.linalg.qr(np.asarray(made.model.persona.picture.kernel[...]).T)[0]
     cosines = np.linalg.svd(axes[:4] @ learned, compute_uv=False)
     assert np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))) < 1.0
 
@@ -166,6 +168,84 @@ def test_what_the_input_suffers_by_hand() -> None:
     assert (masked == 0).mean() == pytest.approx(0.3, abs=0.02)
     assert ((masked == 0).all(-1) == (masked == 0).any(-1)).all()  # whole pixels
     assert corrupted(jax.random.key(0), x, Recipe()) is x
+
+
+def test_what_the_input_suffers_is_no_copy_of_the_cameras_noise() -> None:
+    grey = jnp.full((1, 64, 64), 0x80808080, jnp.uint32)
+    still = {"rotate": 0.0, "zoom": 0.0, "shift": 0.0, "surroundings": 0.0, "jitter": 0.0, "soften": 0.0, "meet": 0.0}
+
+    def shown(**own) -> np.ndarray:
+        recipe, index = Recipe(resolution=64, **{**still, **own}), jnp.zeros(2, jnp.int32)
+        made = batch(jax.random.key(3), grey, grey, index, index, Geometry(64, 64, 2.2), recipe, jnp.float32(0))
+        return np.asarray(made.inputs - made.targets).ravel()
+
+    camera, added = shown(noise=0.1), shown(noise=0.0, corrupt="gaussian:0.05")
+    assert camera.std() > 0.01
+    assert abs(np.corrcoef(camera, added)[0, 1]) < 0.05
+
+
+def test_what_is_known_of_faces_is_never_learned_nor_taken_from_others(tmp_path: Path, facesets) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        "[recipe]\nmodel = 'linear'\nresolution = 64\nbatch = 4\nsteps_per_dispatch = 2\noptimizer = 'adam'\nlr = 1e-2\nmeet = 0.0\n"
+        "[model]\ncode = 4\n"
+    )
+    given = {"recipe": str(recipe), "steps": 4}
+    alone = fit.Trainer(
+        TrainOptions(only=str(facesets[1]), to=str(tmp_path / "a"), from_="none", **given), lambda p: None
+    )
+    center = np.asarray(alone.state.params["center"][...])
+    assert np.array_equal(alone.run().params["center"][...], center)
+    told: list[str] = []
+    pair = TrainOptions(
+        persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(tmp_path / "b"), from_=str(tmp_path / "a"), **given
+    )
+    both = fit.Trainer(pair, lambda p: told.append(p.note))
+    assert np.abs(np.asarray(both.state.params["center"][...]) - center).max() > 0.01
+    for side in ("persona", "wearer"):  # both begin as the one's decoder, before they part
+        mine = both.state.params[side]["picture"]["kernel"][...]
+        np.testing.assert_array_equal(
+            mine, load_weights(newest_generation(tmp_path / "a").path / "weights.npz")["persona/picture/kernel"]
+        )
+    both.run()
+    with pytest.raises(CheckpointError, match="was trained with --only, asked to resume with --persona and --wearer"):
+        again = TrainOptions(
+            persona=str(facesets[1]), wearer=[str(facesets[1])], to=str(tmp_path / "a"), resume=True, **given
+        )
+        fit.Trainer(again, lambda p: None)
+
+
+def test_an_encoder_that_rests_is_not_asked_to_learn(tmp_path: Path, facesets) -> None:
+    for own, words in (
+        ({"noise": "mask:0.3"}, "--noise"),
+        ({"sparsity": "l1:0.1", "noise": "mask:0.3"}, "--noise and --sparsity"),
+    ):
+        options = TrainOptions(only=str(facesets[0]), to=str(tmp_path / "to"), **own)
+        with pytest.raises(OptionError, match=f"{words}: the base's encoder stays as it is with this recipe"):
+            fit.Trainer(options, lambda p: None)
+
+
+def test_a_base_of_another_shape_is_not_started_from(tmp_path: Path, facesets) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        "[recipe]\n[model]\ncode = 100\ncontour = 8\nquarter = 8\neighth = 8\nsixteenth = 8\nhalf = 8\nneck = 4\n"
+    )
+    options = TrainOptions(
+        persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(tmp_path / "to"), recipe=str(recipe), steps=2
+    )
+    assert "starting from nothing: the base is {'model': 'light'" in fit.Trainer(options, lambda p: None).start_note
+
+
+def test_liae_alone_has_its_code_once() -> None:
+    narrow = (("code", 8), ("decoder", 4), ("encoder", 4), ("flags", "ud"), ("mask", 3))
+    recipe = Recipe(model="liae", resolution=64, architecture=narrow)
+    crop = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    for alone, size in ((True, 8), (False, 16)):
+        model = make_model(recipe, 0, alone=alone)
+        code = model.encode(crop)
+        assert code.shape == (1, size)
+        same = np.array_equal(model.picture("persona", code), model.picture("wearer", code))
+        assert same is alone
 
 
 @pytest.mark.parametrize(

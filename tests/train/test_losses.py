@@ -33,6 +33,15 @@ def test_ssim_is_opencvs(noise: float) -> None:
     np.testing.assert_allclose(mine[inside, inside], theirs[inside, inside], atol=2e-4)
 
 
+def test_ssim_asks_for_whole_float32_products() -> None:
+    """Accelerators round to ten bits by default: 1 - SSIM then came to -0.8 somewhere."""
+    x = jnp.zeros((1, 16, 16, 1))
+    products = [line for line in str(jax.make_jaxpr(ssim)(x, x)).splitlines() if "dot_general" in line]
+    text = str(jax.make_jaxpr(ssim)(x, x))
+    assert products
+    assert text.count("Precision.HIGHEST, Precision.HIGHEST") + text.count("precision=HIGHEST") >= len(products)
+
+
 def test_ssim_by_hand() -> None:
     flat = np.full((1, 16, 16, 1), 0.2, np.float32), np.full((1, 16, 16, 1), 0.6, np.float32)
     expected = 1 - (2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4)

@@ -15,6 +15,7 @@ from livepaste_train.state import named
 from livepaste_train.step import moving, rate_at, some_of
 
 from livepaste.checkpoint import newest_generation
+from livepaste.errors import OptionError
 
 
 def tree(seed: int) -> dict[str, dict[str, jax.Array]]:
@@ -124,7 +125,8 @@ def test_a_step_changes_no_leafs_kind_and_a_bases_encoder_stays(tmp_path, checkp
         assert changed == {"persona", "wearer", "contour"}
 
 
-RATES = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.5, "adadelta": 20.0, "ftrl": 1.0, "muon": 0.2}
+RATES = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.5, "adadelta": 1.0, "ftrl": 1.0, "muon": 0.2}
+STEPS = {"adadelta": 400}  # which begins with steps of a thousandth, whatever the gradient
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -132,15 +134,18 @@ def test_each_optimizer_goes_downhill(name: str) -> None:
     params = tree(0)
     optimizer = make_optimizer(Recipe(optimizer=name, clip_norm=0.0))
     state, lr, goal = optimizer.init(params), RATES.get(name, 0.05), tree(9)
+    scale = jax.tree_util.tree_map_with_path(
+        lambda path, _: 2.0 if "'b'" in jax.tree_util.keystr(path) else 0.5, params
+    )
     before = float(optax.tree.norm(optax.tree.sub(params, goal)))
 
     @jax.jit
     def stepped(params, state):
         gradient = optax.tree.sub(params, goal)
-        updates, state = optimizer.update(gradient, state, params, lr=lr, value=jnp.float32(1.0))
-        return jax.tree.map(lambda p, u: p - lr * u, params, updates), state
+        updates, state = optimizer.update(gradient, state, params, lr=lr, scale=scale, value=jnp.float32(1.0))
+        return jax.tree.map(lambda p, u, s: p - lr * s * u, params, updates, scale), state
 
-    for _ in range(60):
+    for _ in range(STEPS.get(name, 60)):
         params, state = stepped(params, state)
     assert float(optax.tree.norm(optax.tree.sub(params, goal))) < 0.6 * before
 
@@ -175,6 +180,49 @@ def test_ftrl_begins_where_its_weights_are_and_takes_a_falling_rate() -> None:
         w = after
     with pytest.raises(ValueError, match="needs the parameters and the learning rate"):
         optimizer.update(jnp.ones(1), state, w)
+
+
+def test_ftrl_is_where_it_says_for_parameters_with_a_rate_of_their_own() -> None:
+    """As one with that rate; ten times the rate and the same distance would be thrown to nine times as far on the other side."""
+    optimizer, w, scale = ftrl(), jnp.full(1, 0.7), jnp.full(1, 10.0)
+    alone, state, alone_state = w, optimizer.init(w), optimizer.init(w)
+    for g in (2.0, -1.0, 0.5):
+        direction, state = optimizer.update(jnp.full(1, g), state, w, lr=0.01, scale=scale)
+        w = w - 0.01 * scale * direction
+        direction, alone_state = optimizer.update(jnp.full(1, g), alone_state, alone, lr=0.1)
+        alone = alone - 0.1 * direction
+        np.testing.assert_allclose(w, alone, atol=1e-6)
+    with pytest.raises(OptionError, match="lr_dropout has no effect with ftrl"):
+        Recipe(optimizer="ftrl", lr_dropout=0.3)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"optimizer": "ftrl", "schedule": "plateau", "balanced": True},
+        {"optimizer": "nadam", "schedule": "linear", "lr_dropout": 0.3, "clip_value": 0.1},
+    ],
+)
+def test_a_resumed_training_ends_like_an_uninterrupted_one_with_each_kind_of_state(tmp_path, facesets, own) -> None:
+    recipe = tmp_path / "r.toml"
+    lines = [f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in own.items()]
+    recipe.write_text(
+        "[recipe]\nmodel = 'linear'\nresolution = 64\nbatch = 4\nsteps_per_dispatch = 2\nlr = 1e-2\nmeet = 0.0\nencoder_lr = 1.0\n"
+        + "\n".join(lines)
+        + "\n[model]\ncode = 4\n"
+    )
+    ends = []
+    for to, parts in (("whole", [8]), ("parts", [4, 8])):
+        for number, steps in enumerate(parts):
+            options = TrainOptions(
+                persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(tmp_path / to), recipe=str(recipe), from_="none",
+                steps=8, resume=bool(number),
+            )  # fmt: skip
+            done: list[int] = []
+            stop = lambda done=done, steps=steps: bool(done) and done[-1] >= steps  # noqa: E731
+            ends.append(fit.Trainer(options, lambda p, done=done: done.append(p.step), stop).run())
+    jax.tree.map(np.testing.assert_array_equal, ends[0], ends[-1])
+    assert int(ends[1].step) == 4
 
 
 def test_on_a_plateau_steps_become_smaller_down_to_the_floor() -> None:

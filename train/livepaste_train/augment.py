@@ -17,6 +17,9 @@ from livepaste_train.ops import JAX_OPS
 
 Array = jax.Array
 CELLS = 2, 4, 8  # of the warp, on a side
+APART = (
+    1 << 20
+)  # folded into a key that is split elsewhere: none of its parts, which fold in small numbers, is the same
 
 
 @dataclass(frozen=True)
@@ -211,5 +214,5 @@ def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out:
     elif inputs is not targets or index_in is not index_out:
         source = sample(inputs, index_in, affine, geometry)
     shown = exchange_surroundings(k[3], source[..., :3], source[..., 3:], recipe)
-    shown = corrupted(jax.random.fold_in(k[2], 1), disturb_color(k[2], shown, recipe), recipe)
+    shown = corrupted(jax.random.fold_in(k[2], APART), disturb_color(k[2], shown, recipe), recipe)
     return Shown(shown, source[..., 3:], target[..., :3], target[..., 3:])

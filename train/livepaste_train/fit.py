@@ -37,11 +37,12 @@ from livepaste_train.losses import drowned, guessed
 from livepaste_train.models import make_model
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
+from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import MOST_STEPS, TrainOptions
 from livepaste_train.pace import Pace
 from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record, changes
-from livepaste_train.start import apply, is_fact, rate_scale, rests, starting_weights
+from livepaste_train.start import apply, check_learning, is_fact, kind_of, rate_scale, rests, starting_weights
 from livepaste_train.state import load_state, name_of, save_state, save_weights
 from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss
 
@@ -66,9 +67,7 @@ class Progress:
 def contract(recipe: Recipe) -> dict[str, Any]:
     """What whoever runs a model must know about its crops, pictures and masks."""
     return {
-        "model": recipe.model,
-        "resolution": recipe.resolution,
-        "coverage": recipe.coverage,
+        **kind_of(recipe),
         "center": list(CENTER),
         "template": TEMPLATE,
         "color_order": "RGB",
@@ -107,10 +106,11 @@ class Trainer:
         # Killed before its first generation, a training has nothing to go on from, and starts again.
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
         self._check_folder()
-        alone = options.only is not None
+        self.alone = alone = options.only is not None
         model = make_model(
             self.recipe, options.seed, alone=alone
         )  # which a recipe may describe wrongly: before faces are read
+        make_optimizer(self.recipe)
         people = People(options)
         self.people = people.record
         if self.resumed:
@@ -131,17 +131,19 @@ class Trainer:
             self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
         self.parameters = sum(p.size for p in jax.tree.leaves(params))
-        facts = {"model": self.recipe.model, "resolution": self.recipe.resolution, "coverage": self.recipe.coverage}
         if self.resumed:
             self.start_note, from_base = "", bool(self.resumed.model.get("from_base"))
         else:
-            weights, self.start_note, from_base = starting_weights(options.from_, facts, self.people)
+            weights, self.start_note, from_base = starting_weights(
+                options.from_, kind_of(self.recipe), self.people, alone=alone
+            )
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
             notes = [self._size(), nothing, self.start_note, people.damaged]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
         compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        check_learning(self.recipe, from_base)
         scale = rate_scale(params, from_base, self.recipe)
         resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not (resting or alone)}
@@ -183,7 +185,7 @@ class Trainer:
         """The model's size in words."""
         return (
             f"{self.recipe.model} at {self.recipe.resolution} px: {self.parameters / 1e6:.1f} M parameters, "
-            f"{self.multiply_adds / 1e9:.2f} G multiply-adds a swap"
+            f"{self.multiply_adds / 1e6:,.0f} M multiply-adds a swap"
         )
 
     def _newest(self) -> Generation:
@@ -200,6 +202,11 @@ class Trainer:
 
     def _check_people(self, generation: Generation) -> None:
         """Other people would be drawn by decoders, and named in a model, that are somebody else's."""
+        if bool(generation.model.get("alone")) != self.alone:
+            was, asked = ("--only", "--persona and --wearer")[:: -1 if self.alone else 1]
+            raise CheckpointError(
+                f"{self.checkpoint}: was trained with {was}, asked to resume with {asked}; resume as it was begun"
+            )
         for side, mine in self.people.items():
             theirs = generation.model.get(side)
             if theirs != mine:
@@ -265,6 +272,7 @@ class Trainer:
         record = {
             **facts,
             "recipe": as_record(self.recipe),
+            "alone": self.alone,
             "likeness": self.likeness,  # by which `--face enrolled` knows the wearers again
             "from_base": self.from_base,
             "seed": self.options.seed,

@@ -72,7 +72,7 @@ def picture_losses(picture: Array, target: Array, target_mask: Array, recipe: Re
             function = resolve("loss", name, LOSSES, trusted=False)
             if name in PLACELESS:
                 share = weight / weight.max()
-                value = function(picture * share, target * share)
+                value = function(picture * jnp.sqrt(share), target * jnp.sqrt(share))  # which squares it
                 made[name] = (value.sum((1, 2)) / jnp.maximum(share.sum((1, 2)), 1e-6)).mean()
             else:
                 made[name] = weighted_mean(function(picture, target), weight)

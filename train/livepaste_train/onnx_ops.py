@@ -6,6 +6,7 @@ Weights may be stored as float16 (half the file); they are cast to float32 at lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class OnnxOps:
         return self._made[key]
 
     def _store(self, array: np.ndarray) -> str:
-        key = array.dtype, array.shape, array.tobytes()
+        key = array.dtype, array.shape, blake2b(np.ascontiguousarray(array).data).digest()
         if key not in self._stored:
             self._stored[key] = f"w_{len(self.initializers)}"
             self.initializers.append(numpy_helper.from_array(array, self._stored[key]))
@@ -88,7 +89,8 @@ class OnnxOps:
         kernel = np.asarray(kernel)
         if x.side:  # flattened as channel, row, column here, as row, column, channel in training
             kernel = kernel.reshape(x.side, x.side, x.channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
-        made = self._node("Gemm", [x.name, self._weight(kernel), self._weight(bias)], channels=kernel.shape[1])
+        parts = [x.name, self._weight(kernel), *([] if bias is None else [self._weight(bias)])]
+        made = self._node("Gemm", parts, channels=kernel.shape[1])
         self.multiplied[made.name] = kernel.size
         return made
 

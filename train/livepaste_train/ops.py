@@ -1,4 +1,4 @@
-"""The few operations that models are written in, here executed by jax; ``export.py`` writes the same ones as ONNX nodes.
+"""The few operations that models are written in, here executed by jax; ``onnx_ops.py`` writes the same ones as ONNX nodes.
 
 A model's forward pass takes ``ops`` as an argument, so what is exported is what was trained, by construction.
 Pictures are NHWC here. Kernels are HWIO.
@@ -45,9 +45,9 @@ class JaxOps:
         """Stride-2 convolution to a map of half the (even) side, padded as TensorFlow's SAME does: one pixel more at the end."""
         return halved(x, kernel) + bias
 
-    def dense(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        """(b, i) @ (i, o) + bias (o,) or (b, o)."""
-        return x @ kernel + bias
+    def dense(self, x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+        """(b, i) @ (i, o) + bias (o,) or (b, o); None is 0."""
+        return x @ kernel if bias is None else x @ kernel + bias
 
     def flatten(self, x: jax.Array) -> jax.Array:
         """(b, h, w, c) -> (b, h·w·c)."""

@@ -122,6 +122,8 @@ def grouped(inner: optax.GradientTransformation) -> optax.GradientTransformation
         return extended.init(group(params))
 
     def update(updates: Any, state: Any, params: Any = None, **more: Any) -> tuple[Any, Any]:
+        if "scale" in more:
+            more["scale"] = group(jax.tree.map(jnp.full_like, updates, more["scale"]))
         groups, state = extended.update(group(updates), state, None if params is None else group(params), **more)
         return ungroup(groups, updates), state
 
@@ -129,7 +131,7 @@ def grouped(inner: optax.GradientTransformation) -> optax.GradientTransformation
 
 
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
-    """The recipe's direction, ``update(gradient, state, params, lr=…, value=…)``: gradients clipped first, on a plateau of ``value`` made smaller."""
+    """The recipe's direction, ``update(gradient, state, params, lr=…, scale=…, value=…)``: gradients clipped first, on a plateau of ``value`` made smaller."""
     parts = []
     if recipe.clip_value:
         parts.append(optax.clip(recipe.clip_value))

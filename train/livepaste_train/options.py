@@ -128,6 +128,10 @@ class OcclusionOptions:
             raise OptionError(
                 f"recipe {self.recipe}: is for a model {recipe.model!r}, an occlusion network's is 'visible'"
             )
+        usual = Recipe()
+        for name in ("architecture", "unit", "corrupt", "sparsity", "balanced"):
+            if getattr(recipe, name) != getattr(usual, name):
+                raise OptionError(f"recipe {self.recipe}: {name} is of autoencoders, an occlusion network has none")
         lr = recipe.lr * (1 if self.from_ == "none" else GOES_ON)
         return replace(
             recipe, batch=recipe.batch if self.batch is None else self.batch, lr=lr if self.lr is None else self.lr

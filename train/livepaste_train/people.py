@@ -36,7 +36,7 @@ class People:
     def __init__(self, options: TrainOptions) -> None:
         """Raises FaceSetError for a folder that is none."""
         self.alone = options.only is not None
-        self._persona = open_faceset(options.only or str(options.persona))
+        self._persona = open_faceset(str(options.persona) if options.only is None else options.only)
         self._wearers = [open_faceset(path) for path in options.wearer]
 
     @property

@@ -97,6 +97,10 @@ class Recipe:
         within("features", self.features, 0.0, 20.0)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
         one_of("schedule", self.schedule, SCHEDULES)
+        if self.optimizer == "ftrl" and self.lr_dropout:
+            raise OptionError(
+                "lr_dropout has no effect with ftrl, which says where a weight is and not how far it goes; leave one out"
+            )
         one_of("unit", self.unit, UNITS)
         self.corruption()
         if (penalty := self.penalty()) and penalty[0] == "kl" and self.unit == "none":
@@ -163,7 +167,7 @@ def read_recipe(name: str) -> Recipe:
         raise OptionError(
             f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, or a .toml file's path"
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise OptionError(f"recipe {path}: {error}") from error
     kinds = {f.name: type(f.default) for f in fields(Recipe)}
     unknown = sorted(key for key in values if key not in ("recipe", "model"))

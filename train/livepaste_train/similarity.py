@@ -28,7 +28,10 @@ def window(side: int) -> np.ndarray:
 
 def _seen(x: Array) -> Array:
     """Weighted mean around each pixel (b, h, w, c): two products of matrices, which CPUs take faster than a convolution by channels."""
-    return jnp.einsum("yi,bijc,xj->byxc", window(x.shape[1]), x, window(x.shape[2]))
+    # accelerators round float32 to ten bits by default, of which nothing is left in the difference of two means of squares
+    return jnp.einsum(
+        "yi,bijc,xj->byxc", window(x.shape[1]), x, window(x.shape[2]), precision=jax.lax.Precision.HIGHEST
+    )
 
 
 def _parts(x: Array, y: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from livepaste.checkpoint import newest_generation, shipped
-from livepaste.errors import CheckpointError
+from livepaste.errors import CheckpointError, OptionError
 from livepaste_train.models.light import PICTURE
 from livepaste_train.recipe import Recipe
 from livepaste_train.state import load_weights, name_of, named, with_weights
@@ -22,7 +22,7 @@ def shipped_base() -> Path | None:
         return None
 
 
-FACTS = ("usual", "light_share")  # known of a training's faces, not learned
+FACTS = ("usual", "light_share", "center")  # known of a training's faces, not learned
 CONTOUR = "contour/"
 
 
@@ -44,11 +44,35 @@ def is_own(name: str) -> bool:
     return is_fact(name) or name.rpartition("/")[2] in ("canvas", "mask_canvas")
 
 
-def starting_weights(start: str, facts: dict[str, Any], people: dict[str, Any] | None = None) -> Start:
+def kind_of(recipe: Recipe) -> dict[str, Any]:
+    """What two models must have in common for the weights of one to fit the other, as it stands in ``model.json``."""
+    return {
+        "model": recipe.model,
+        "resolution": recipe.resolution,
+        "coverage": recipe.coverage,
+        "architecture": dict(recipe.architecture),
+        "unit": recipe.unit,
+    }
+
+
+def check_learning(recipe: Recipe, from_base: bool) -> None:
+    """Raise OptionError if the recipe asks something of an encoder that stays as it is."""
+    asked = [name for name, value in (("noise", recipe.corrupt), ("sparsity", recipe.sparsity)) if value]
+    if asked and rests(from_base, recipe.encoder_lr):
+        raise OptionError(
+            f"--{' and --'.join(asked)}: the base's encoder stays as it is with this recipe and cannot learn it; "
+            "start with --from none, or with encoder_lr in a recipe of your own"
+        )
+
+
+def starting_weights(
+    start: str, facts: dict[str, Any], people: dict[str, Any] | None = None, *, alone: bool = False
+) -> Start:
     """What ``--from`` names.
 
-    ``facts`` are this training's model and resolution; a base of another kind is not used, which the line says. A
-    checkpoint that the user names must fit: CheckpointError otherwise. ``people`` are who is trained on, ``persona`` and ``wearers``
+    ``facts`` are this training's, see :func:`kind_of`; a base of another kind is not used, which the line says. A
+    checkpoint that the user names must fit: CheckpointError otherwise. Of one person alone it gives its decoder to both sides, unless
+    this training is of one person too. ``people`` are who is trained on, ``persona`` and ``wearers``
     as in ``model.json``: another person's mean face is not taken over.
     """
     if start == "none":
@@ -57,7 +81,7 @@ def starting_weights(start: str, facts: dict[str, Any], people: dict[str, Any] |
     if path is None:
         return Start(None, "starting from nothing: no base is installed", False)
     generation = newest_generation(path)
-    theirs = {key: generation.model.get(key) for key in facts}
+    theirs = {key: generation.model.get(key, {"architecture": {}, "unit": "none"}.get(key)) for key in facts}
     if theirs != facts:
         if start == "base":
             hint = "; --recipe scratch is made for that" if theirs["model"] == facts["model"] else ""
@@ -75,6 +99,9 @@ def starting_weights(start: str, facts: dict[str, Any], people: dict[str, Any] |
                 continue
             both |= {f"persona/{rest}": value, f"wearer/{rest}": value} if head == "decoder" else {name: value}
         weights, from_base = both, True
+    if generation.model.get("alone") and not alone:
+        shared = {name: value for name, value in weights.items() if name.startswith("persona/")}
+        weights |= {f"wearer/{name.partition('/')[2]}": value for name, value in shared.items()}
     for side, decoder in (("persona", "persona"), ("wearers", "wearer")):
         if people is not None and generation.model.get(side) != people[side]:
             weights = {

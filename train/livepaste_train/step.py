@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from livepaste_train.augment import Geometry, batch, choose
+from livepaste_train.augment import APART, Geometry, batch, choose
 from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.losses import picture_losses, sparsity
@@ -96,6 +96,11 @@ def losses_of(
     return {name: getattr(recipe, name) * value / (usual[name] if usual else 1.0) for name, value in made.items()}
 
 
+def there(terms: dict[str, Array | None]) -> dict[str, Array]:
+    """Those that a recipe or an architecture has."""
+    return {name: value for name, value in terms.items() if value is not None}
+
+
 @cache  # the same function for the same words, by which make_dispatch knows it again
 def pair_loss(
     geometry: Geometry, recipe: Recipe, compute: Any, *, wearer_picture: bool = True
@@ -124,7 +129,7 @@ def pair_loss(
         )
         inputs = inputs.astype(compute)
         code = model.encode(inputs)
-        penalty = sparsity(code, recipe)
+        kept = sparsity(code, recipe)
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
         way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
@@ -143,10 +148,7 @@ def pair_loss(
             total |= {name: total.get(name, 0.0) + value / 2 for name, value in terms.items()}
         # the last logits are the wearers'
         contour = contour_loss(model, inputs[first:], logits, input_masks[first:], recipe)
-        if contour is not None:
-            total["contour"] = contour / 2
-        if penalty is not None:
-            total["sparsity"] = penalty
+        total |= there({"contour": None if contour is None else contour / 2, "sparsity": kept})
         return sum(total.values()), total
 
     return loss
@@ -167,12 +169,8 @@ def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[...,
         logits = model.mask_logits(PERSONA, code)
         if model.masks:
             terms["mask"] = mask_loss(logits, shown.masks, recipe)
-        for name, value in (
-            ("contour", contour_loss(model, inputs, logits, shown.input_masks, recipe)),
-            ("sparsity", sparsity(code, recipe)),
-        ):
-            if value is not None:
-                terms[name] = value
+        contour = contour_loss(model, inputs, logits, shown.input_masks, recipe)
+        terms |= there({"contour": contour, "sparsity": sparsity(code, recipe)})
         return sum(terms.values()), terms
 
     return loss
@@ -219,10 +217,11 @@ def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], r
     def stepped(state: TrainState, gradient: Tree, key: Array, value: Array) -> tuple[TrainState, Array]:
         before = moving(state.params, scale)
         lr = recipe.lr * rate_of(state, recipe) * state.rate
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, before, lr=lr, value=value)
+        rates = moving(scale, scale)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, before, lr=lr, scale=rates, value=value)
         if recipe.lr_dropout:
-            updates = some_of(jax.random.fold_in(jax.random.wrap_key_data(key), 1), updates, 1 - recipe.lr_dropout)
-        after = jax.tree.map(lambda p, u, s: p - lr * s * u, before, updates, moving(scale, scale))
+            updates = some_of(jax.random.fold_in(jax.random.wrap_key_data(key), APART), updates, 1 - recipe.lr_dropout)
+        after = jax.tree.map(lambda p, u, s: p - lr * s * u, before, updates, rates)
         # The average starts as a plain mean: a long memory would keep the first, useless weights.
         decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
         ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, moving(state.ema, scale), after)

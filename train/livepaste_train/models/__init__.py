@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import jax
 from flax import nnx
 
+from livepaste.errors import OptionError
 from livepaste.registry import resolve
 from livepaste_train.recipe import Recipe, as_kind
 
@@ -19,6 +21,9 @@ MODELS = {
 }
 
 
+MOST = 450_000_000  # parameters: ONNX holds two gigabytes
+
+
 def make_model(recipe: Recipe, seed: int, *, alone: bool = False) -> Any:
     """The recipe's autoencoder with random weights; ``alone`` of one person, with one decoder.
 
@@ -28,7 +33,15 @@ def make_model(recipe: Recipe, seed: int, *, alone: bool = False) -> Any:
     kinds = {f.name: type(f.default) for f in fields(kind.Options) if f.name != "resolution"}
     where = f"recipe {recipe.name}: [model] of {recipe.model}"
     own = {key: as_kind(where, key, value, kinds) for key, value in recipe.architecture}
-    model = kind(kind.Options(resolution=recipe.resolution, **own), nnx.Rngs(seed))
+    options = kind.Options(resolution=recipe.resolution, **own)
+    size = sum(
+        p.size for p in jax.tree.leaves(nnx.eval_shape(lambda: nnx.state(kind(options, nnx.Rngs(0)), nnx.Param)))
+    )
+    if size > MOST:
+        raise OptionError(
+            f"{where}: {size / 1e6:,.0f} M parameters, at most {MOST / 1e6:.0f} M fit into swap.onnx; make it narrower"
+        )
+    model = kind(options, nnx.Rngs(seed))
     model.unit = recipe.unit
     if alone:
         model.alone()

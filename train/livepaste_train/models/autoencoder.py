@@ -20,7 +20,7 @@ class Autoencoder(nnx.Module):
 
     Options: type
     masks = True  # whether they are learned
-    unit = "none"  # what the code's numbers go through: see options.UNITS
+    unit = "none"  # what the code's numbers go through: see recipe.UNITS
 
     def alone(self) -> None:
         """Both sides are one person from here on: what draws the wearers is what draws the persona."""

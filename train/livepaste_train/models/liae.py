@@ -21,22 +21,28 @@ class LiaeAutoencoder(Autoencoder):
     Options = SaehdOptions
 
     def __init__(self, o: SaehdOptions, rngs: nnx.Rngs) -> None:
-        self.size = o.code
+        self.size, self.one = o.code, False
         self.encoder = Encoder(o, rngs)
         self.common = Inter(o, self.encoder.size, 2 * o.code, rngs)
         self.wearers = Inter(o, self.encoder.size, 2 * o.code, rngs)
         self.decoder = Decoder(o, 4 * o.code, rngs)
 
     def alone(self) -> None:
-        self.wearers = self.common
+        self.wearers, self.one = self.common, True
 
     def numbers(self, crops: Any, ops: Any) -> Any:
         x = self.encoder(crops, ops)
+        if self.one:
+            return self.common.encode(x, ops)
         return ops.join(self.common.encode(x, ops), self.wearers.encode(x, ops))
 
     def _opened(self, side: str, code: Any, ops: Any) -> Any:
         common = self.common.opened(ops.part(code, 0, self.size), ops)
-        own = common if side == PERSONA else self.wearers.opened(ops.part(code, self.size, 2 * self.size), ops)
+        own = (
+            common
+            if side == PERSONA or self.one
+            else self.wearers.opened(ops.part(code, self.size, 2 * self.size), ops)
+        )
         return ops.join(own, common)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flax import nnx
 
+from livepaste.options import within
 from livepaste_train.augment import in_light
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
@@ -33,6 +34,8 @@ class LightOptions:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        for name in ("quarter", "eighth", "sixteenth", "half", "neck", "code", "contour"):
+            within(name, getattr(self, name), 1, 2048)
 
 
 class Encoder(nnx.Module):

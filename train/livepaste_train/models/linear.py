@@ -24,24 +24,28 @@ class LinearOptions:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
-        within("code", self.code, 1, 3 * self.resolution**2)
+        within("code", self.code, 1, 4096)
+
+
+class Drawn(nnx.Module):
+    """A code to a map of ``channels``. What is drawn of the code 0, the canvas, begins as the side's mean."""
+
+    def __init__(self, o: LinearOptions, channels: int, rngs: nnx.Rngs) -> None:
+        self.side, pixels = o.resolution, channels * o.resolution**2
+        self.canvas = nnx.Param(constant(0.0, (pixels,)))
+        # hardly anything, so that only what faces do is learned into it
+        self.kernel = nnx.Param(he_normal(rngs.params(), (o.code, pixels), gain=1e-3))
+
+    def __call__(self, code: Any, ops: Any) -> Any:
+        return ops.unflatten(ops.dense(code, self.kernel[...], self.canvas[...]), self.side)
 
 
 class Decoder(nnx.Module):
-    """A code to picture and mask. What is drawn of the code 0, the canvas, begins as the side's mean face."""
+    """A side's picture and mask."""
 
-    def __init__(self, o: LinearOptions) -> None:
-        self.side, pixels = o.resolution, o.resolution**2
-        self.canvas = nnx.Param(constant(0.5, (3 * pixels,)))
-        self.mask_canvas = nnx.Param(constant(0.0, (pixels,)))
-        self.kernel = nnx.Param(constant(0.0, (o.code, 3 * pixels)))  # so that only what faces do is learned into it
-        self.mask_kernel = nnx.Param(constant(0.0, (o.code, pixels)))
-
-    def picture(self, code: Any, ops: Any) -> Any:
-        return ops.unflatten(ops.dense(code, self.kernel[...], self.canvas[...]), self.side)
-
-    def mask_logits(self, code: Any, ops: Any) -> Any:
-        return ops.unflatten(ops.dense(code, self.mask_kernel[...], self.mask_canvas[...]), self.side)
+    def __init__(self, o: LinearOptions, rngs: nnx.Rngs) -> None:
+        self.picture = Drawn(o, 3, rngs)
+        self.mask = Drawn(o, 1, rngs)
 
 
 class LinearAutoencoder(Autoencoder):
@@ -52,29 +56,29 @@ class LinearAutoencoder(Autoencoder):
     def __init__(self, o: LinearOptions, rngs: nnx.Rngs) -> None:
         self.center = nnx.Param(constant(0.5, (o.resolution, o.resolution, 3)))  # never trained
         self.kernel = nnx.Param(he_normal(rngs.params(), (3 * o.resolution**2, o.code), gain=0.7))
-        self.persona = Decoder(o)
-        self.wearer = Decoder(o)
+        self.persona = Decoder(o, rngs)
+        self.wearer = Decoder(o, rngs)
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
         """Set the centre and the canvases."""
         self.center[...] = put((persona[0] + wearer[0]) / 2)
         for side, (picture, mask, _) in zip(SIDES, (persona, wearer), strict=True):
             decoder = self._of(side)
-            decoder.canvas[...] = put(picture).reshape(-1)
-            decoder.mask_canvas[...] = put(logits_of(mask)).reshape(-1)
+            decoder.picture.canvas[...] = put(picture).reshape(-1)
+            decoder.mask.canvas[...] = put(logits_of(mask)).reshape(-1)
 
     def _of(self, side: str) -> Decoder:
         return {PERSONA: self.persona, WEARER: self.wearer}[side]
 
     def numbers(self, crops: Any, ops: Any) -> Any:
         x = ops.flatten(ops.shift(crops, -self.center[...]))
-        return ops.dense(x, self.kernel[...], constant(0.0, (1,)))
+        return ops.dense(x, self.kernel[...], None)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         return self._of(side).picture(code, ops)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).mask_logits(code, ops)
+        return self._of(side).mask(code, ops)
 
     def swap(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
         """The persona in the wearer's pose and expression."""

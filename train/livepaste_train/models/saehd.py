@@ -65,7 +65,7 @@ class Encoder(nnx.Module):
     """Crop to a flat map."""
 
     def __init__(self, o: SaehdOptions, rngs: nnx.Rngs) -> None:
-        e, self.unit = o.encoder, "u" in o.flags
+        e, self.normed = o.encoder, "u" in o.flags
         widths = (3, e, 2 * e, 4 * e, 8 * e, 8 * e) if "t" in o.flags else (3, e, 2 * e, 4 * e, 8 * e)
         self.convs = nnx.List(PlainConv(a, b, 5, rngs, halving=True) for a, b in pairwise(widths))
         self.first, self.last = (ResidualBlock(e, rngs), ResidualBlock(8 * e, rngs)) if "t" in o.flags else (None, None)
@@ -77,7 +77,7 @@ class Encoder(nnx.Module):
             if number == 0 and self.first is not None:
                 x = self.first(x, ops)
         x = ops.flatten(x if self.last is None else self.last(x, ops))
-        return ops.norm(x) if self.unit else x
+        return ops.norm(x) if self.normed else x
 
 
 class Inter(nnx.Module):
