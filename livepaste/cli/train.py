@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from livepaste_train.options import TrainOptions
 
 from livepaste.cli.signals import set_by_signals
 from livepaste.errors import LivepasteError, TrainingError
+
+if TYPE_CHECKING:
+    from livepaste_train import fit
 
 
 def run(options: TrainOptions) -> None:
@@ -60,6 +64,11 @@ def run(options: TrainOptions) -> None:
 
         with memory_said():
             trainer = fit.Trainer(options, tell, stop.is_set)
+            if options.find_lr:
+                bar.update(task, description="trying rates")
+                with set_by_signals(stop, lambda: None):
+                    print(_found(trainer, stop.is_set))
+                return
             with set_by_signals(stop, stopping):
                 state = trainer.run()
     v = trainer.validation
@@ -71,6 +80,19 @@ def run(options: TrainOptions) -> None:
                  f"wearer {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
     print(made)
     sys.stdout.flush()
+
+
+def _found(trainer: fit.Trainer, stop: Callable[[], bool]) -> str:
+    """A rate, and where the curve is: beside the checkpoint's folder, which stays new."""
+    from livepaste_train.find_lr import find_rate, write_curve
+
+    curve = find_rate(trainer, stop)
+    page = trainer.checkpoint.with_name(f"{trainer.checkpoint.name}-lr.html")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    recipe = trainer.recipe
+    write_curve(page, curve, f"Learning rates: {recipe.name}, {recipe.optimizer}, batches of {recipe.batch}")
+    tried = f"{len(curve.rates)} rates up to {curve.rates[-1]:.1e}"
+    return f"the loss falls fastest at {curve.picked:.1e} ({tried}; the recipe has {recipe.lr:g}): --lr {curve.picked:.1e}; look at {page}"
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def reached(model, side: str) -> set[str]:
         model = nnx.merge(graph, params)
         return model.picture(side, model.encode(crop)).sum()
 
-    return {name for name, leaf in named(jax.grad(drawn)(params)).items() if np.any(leaf)}
+    return {name for name, leaf in named(jax.jit(jax.grad(drawn))(params)).items() if np.any(leaf)}
 
 
 def test_liae_draws_both_sides_with_one_decoder_and_the_persona_without_the_wearers_bottleneck() -> None:
@@ -138,7 +138,7 @@ def test_the_linear_one_is_linear_around_its_mean() -> None:
     np.testing.assert_allclose(drawn(a + b - mean), drawn(a) + drawn(b) - mean, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["without masks", "liae-udt", "linear"])
+@pytest.mark.parametrize("name", ["liae-udt", "linear"])
 def test_each_architecture_trains_and_swaps(tmp_path, facesets, name: str) -> None:
     recipe = tmp_path / "recipe.toml"
     own = "\n".join(
@@ -157,7 +157,7 @@ def test_each_architecture_trains_and_swaps(tmp_path, facesets, name: str) -> No
     assert model["parameters"] == sum(p.size for p in jax.tree.leaves(trainer.state.params))
     assert model["multiply_adds"] == multiply_adds(make_model(trainer.recipe, 0), 64)
     assert f"{model['parameters'] / 1e6:.1f} M parameters" in told[0].note
-    assert ("mask" in told[-1].losses) is (name != "without masks")
+    assert "mask" in told[-1].losses
     frame = np.full((90, 120, 3), 80, np.uint8)
     assert livepaste.load(tmp_path / "to")(frame).shape == frame.shape
     again = fit.Trainer(TrainOptions(**given, recipe=str(recipe), steps=8, resume=True), told.append)

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from livepaste_train import fit
+from livepaste_train import fit, similarity
 from livepaste_train.losses import LOSSES, drowned, frequency, guessed, picture_losses
 from livepaste_train.options import TrainOptions
 from livepaste_train.recipe import PICTURE_LOSSES, Recipe
-from livepaste_train.similarity import ms_ssim, ssim
+from livepaste_train.similarity import ssim
 from livepaste_train.step import losses_of
 
 from livepaste.errors import OptionError
@@ -52,6 +52,7 @@ def test_ssim_by_hand() -> None:
 def test_ms_ssim_weighs_the_scales_of_coarser_and_coarser_pictures() -> None:
     """Beside the product of each scale's means, which is close for pictures that are alike everywhere."""
     x, y = pair(192, noise=0.05)
+    ms_ssim = jax.jit(similarity.ms_ssim)
     made = 1 - float(ms_ssim(x, y).mean())
     parts, a, b = [], x[0].astype(np.float64), y[0].astype(np.float64)
     for _ in range(5):
@@ -128,7 +129,7 @@ def test_a_training_by_all_of_them_says_which_drowns_the_rest_and_balanced_does_
     def terms(text: str, to: str) -> tuple[dict[str, float], str]:
         recipe, told = tmp_path / f"{to}.toml", []
         recipe.write_text(
-            "[recipe]\nresolution = 64\nbatch = 4\nsteps_per_dispatch = 2\noptimizer = 'adam'\nmae = 1\nmse = 0\ngradient = 0\n"
+            "[recipe]\nmodel = 'linear'\nresolution = 64\nbatch = 4\nsteps_per_dispatch = 2\noptimizer = 'adam'\nmeet = 0\nmae = 1\nmse = 0\ngradient = 0\n"
             + text
         )
         given = {"persona": str(facesets[0]), "wearer": [str(facesets[1])], "to": str(tmp_path / to), "from_": "none"}

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import jax
@@ -6,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from livepaste_train import fit
+from livepaste_train.find_lr import pick, smoothed
 from livepaste_train.ftrl import ftrl
 from livepaste_train.optimizers import OPTIMIZERS, PATIENCE, PLATEAU_STEPS, grouped, make_optimizer, muon
 from livepaste_train.options import TrainOptions
@@ -15,6 +17,7 @@ from livepaste_train.state import named
 from livepaste_train.step import moving, rate_at, some_of
 
 from livepaste.checkpoint import newest_generation
+from livepaste.cli import main
 from livepaste.errors import OptionError
 
 
@@ -278,3 +281,42 @@ def test_schedules_by_hand(schedule: str, half: float, end: float) -> None:
     assert [float(rate_at(jnp.float32(x), recipe)) for x in (0.5, 1.0)] == pytest.approx([half, end], abs=1e-6)
     assert float(rate_at(jnp.float32(0.05), recipe)) == pytest.approx(0.51 * float(rate_at(jnp.float32(0.05), Recipe(
         schedule=schedule, lr_floor=0.1, warmup=0.0))), rel=1e-4)  # fmt: skip
+
+
+def test_the_rate_at_which_the_loss_falls_fastest_is_picked() -> None:
+    rates = np.geomspace(1e-6, 1, 100)
+    at = np.log10(rates)
+    losses = 1.0 - 0.8 / (1 + np.exp(-4 * (at + 3))) + np.where(at > -1, (at + 1) ** 2, 0)
+    assert 5e-4 < pick(rates, losses) < 2e-3
+    assert pick(rates, np.linspace(1, 2, 100)) == pytest.approx(1e-7)  # which falls nowhere
+    np.testing.assert_allclose(smoothed(np.full(5, 0.7)), 0.7)
+    assert smoothed(np.array([1.0, 0.0]))[1] == pytest.approx(0.9 / 1.9)
+
+
+def test_find_lr_says_a_rate_draws_the_curve_and_trains_nothing(tmp_path, facesets, capsys) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        "[recipe]\nmodel = 'linear'\nresolution = 64\nbatch = 4\noptimizer = 'adam'\nlr = 1e-3\nmse = 100\nclip_norm = 0\n[model]\ncode = 4\n"
+    )
+    words = [
+        "train",
+        "--only",
+        str(facesets[0]),
+        "--to",
+        str(tmp_path / "to"),
+        "--from",
+        "none",
+        "--recipe",
+        str(recipe),
+        "--find-lr",
+    ]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    rate = float(re.search(r"falls fastest at (\S+) \(", out)[1])
+    assert 1e-4 < rate < 1
+    assert "rates up to" in out
+    page = (tmp_path / "to-lr.html").read_text()
+    assert len(re.search(r'polyline points="([^"]+)"', page)[1].split()) >= 50
+    assert not (tmp_path / "to").exists()
+    with pytest.raises(OptionError, match="--find-lr begins anew"):
+        TrainOptions(only="a", to="b", find_lr=True, resume=True)

@@ -142,17 +142,17 @@ class Trainer:
             notes = [self._size(), nothing, self.start_note, people.damaged]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
-        compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        self.compute = compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         check_learning(self.recipe, from_base)
-        scale = rate_scale(params, from_base, self.recipe)
+        self.scale = scale = rate_scale(params, from_base, self.recipe)
         resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not (resting or alone)}
         self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
         if alone:
-            loss = lone_loss(self.geometry, self.recipe, compute)
+            self.loss = lone_loss(self.geometry, self.recipe, compute)
         else:
-            loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
-        self.dispatch = make_dispatch(self.graph, loss, self.recipe, scale, compute)
+            self.loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
+        self.dispatch = make_dispatch(self.graph, self.loss, self.recipe, scale, compute)
         self.offset = (
             Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
             if self.recipe.meet and not alone

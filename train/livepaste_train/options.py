@@ -43,6 +43,10 @@ class TrainOptions:
     sparsity: str | None = option(
         None, help="keep most of the code at rest: kl:RHO,BETA (sigmoid units if the recipe names none) or l1:LAMBDA"
     )
+    find_lr: bool = option(
+        False,
+        help="train nothing: try a hundred learning rates for a step each, draw the loss and say which to begin with",
+    )
     seed: int = option(0, help="seed of every random choice")
     steps: int | None = option(None, help="train this many steps")
     epochs: float | None = option(None, help="train this many passes over the faces")
@@ -57,6 +61,8 @@ class TrainOptions:
     resume: bool = option(False, help="go on from the newest whole generation in --to")
 
     def __post_init__(self) -> None:
+        if self.find_lr and self.resume:
+            raise OptionError("--find-lr begins anew and --resume goes on; give one")
         given = [
             name
             for name, value in (("--steps", self.steps), ("--epochs", self.epochs), ("--for", self.for_))
