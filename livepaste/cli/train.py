@@ -64,10 +64,10 @@ def run(options: TrainOptions) -> None:
 
         with memory_said():
             trainer = fit.Trainer(options, tell, stop.is_set)
-            if options.find_lr:
-                bar.update(task, description="trying rates")
+            if options.find_lr or options.show_augment:
+                bar.update(task, description="trying rates" if options.find_lr else "showing")
                 with set_by_signals(stop, lambda: None):
-                    print(_found(trainer, stop.is_set))
+                    print(_found(trainer, stop.is_set) if options.find_lr else _shown(trainer))
                 return
             with set_by_signals(stop, stopping):
                 state = trainer.run()
@@ -80,6 +80,16 @@ def run(options: TrainOptions) -> None:
                  f"wearer {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
     print(made)
     sys.stdout.flush()
+
+
+def _shown(trainer: fit.Trainer) -> str:
+    from livepaste_train.evaluate import write_picture
+    from livepaste_train.show_augment import show
+
+    sheet = trainer.checkpoint.with_name(f"{trainer.checkpoint.name}-augment.png")
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(sheet, show(trainer))
+    return f"{sheet}: faces as they are, and four times input | target as recipe {trainer.recipe.name} shows them"
 
 
 def _found(trainer: fit.Trainer, stop: Callable[[], bool]) -> str:

@@ -1,3 +1,4 @@
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from livepaste_train.augment import (
 from livepaste_train.data import held_out, pack, pose_weights
 from livepaste_train.recipe import Recipe
 
+from livepaste.cli import main
 from livepaste.faceset import FaceRow
 
 STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
@@ -168,3 +170,32 @@ def test_a_face_deleted_or_a_clip_added_hardly_moves_who_is_held_out() -> None:
     more = [*faces, *rows(300, 0.1, "b.mp4")]
     trained = {row.name for row in faces} - before
     assert len(names(more, held_out(more, 0.05)) & trained) <= 10  # one second
+
+
+def test_show_augment_writes_what_a_training_is_shown_and_trains_nothing(tmp_path, facesets, capsys) -> None:
+    words = [
+        "train",
+        "--persona",
+        str(facesets[0]),
+        "--wearer",
+        str(facesets[1]),
+        "--to",
+        str(tmp_path / "to"),
+        "--show-augment",
+    ]
+    assert main(words) == 0
+    assert "to-augment.png" in capsys.readouterr().out
+    assert not (tmp_path / "to").exists()
+    sheet = cv2.imread(str(tmp_path / "to-augment.png"))
+    side, gap = 112, 6
+    assert sheet.shape == (10 * side, 9 * side + 4 * gap, 3)
+    stored, shown = sheet[:, :side].astype(float), []
+    for time in range(4):
+        start = side + gap + time * (2 * side + gap)
+        shown.append(
+            (sheet[:, start : start + side].astype(float), sheet[:, start + side : start + 2 * side].astype(float))
+        )
+    for given, wanted in shown:
+        assert 0 < np.abs(wanted - stored).mean() < 12  # turned, moved and zoomed a little
+        assert np.abs(given - wanted).mean() > np.abs(wanted - stored).mean()  # other colours, room and noise
+    assert np.abs(shown[0][0] - shown[1][0]).mean() > 1

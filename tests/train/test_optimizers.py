@@ -318,5 +318,5 @@ def test_find_lr_says_a_rate_draws_the_curve_and_trains_nothing(tmp_path, facese
     page = (tmp_path / "to-lr.html").read_text()
     assert len(re.search(r'polyline points="([^"]+)"', page)[1].split()) >= 50
     assert not (tmp_path / "to").exists()
-    with pytest.raises(OptionError, match="--find-lr begins anew"):
+    with pytest.raises(OptionError, match="--find-lr and --resume exclude each other"):
         TrainOptions(only="a", to="b", find_lr=True, resume=True)

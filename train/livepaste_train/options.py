@@ -47,6 +47,9 @@ class TrainOptions:
         False,
         help="train nothing: try a hundred learning rates for a step each, draw the loss and say which to begin with",
     )
+    show_augment: bool = option(
+        False, help="train nothing: write a sheet of faces as this training would be shown them"
+    )
     seed: int = option(0, help="seed of every random choice")
     steps: int | None = option(None, help="train this many steps")
     epochs: float | None = option(None, help="train this many passes over the faces")
@@ -61,8 +64,9 @@ class TrainOptions:
     resume: bool = option(False, help="go on from the newest whole generation in --to")
 
     def __post_init__(self) -> None:
-        if self.find_lr and self.resume:
-            raise OptionError("--find-lr begins anew and --resume goes on; give one")
+        looks = [name for name, asked in (("--find-lr", self.find_lr), ("--show-augment", self.show_augment)) if asked]
+        if len(looks) > 1 or (looks and self.resume):
+            raise OptionError(f"{' and '.join([*looks, *['--resume'] * self.resume])} exclude each other; give one")
         given = [
             name
             for name, value in (("--steps", self.steps), ("--epochs", self.epochs), ("--for", self.for_))
