@@ -9,10 +9,10 @@ from typing import Any
 
 def write_page(path: Path, template: str, **what: Any) -> None:
     """Fill a template of this folder and write the page in one go. ``what`` is described at the template's head."""
-    from jinja2 import Environment  # only for a page
+    from jinja2 import Environment, FileSystemLoader  # only for a page
 
-    text = Path(__file__).with_name(template).read_text("utf-8")
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(template)
     new = path.with_name(f"{path.name}.part")
     new.write_text(page.render(**what), "utf-8")
     new.replace(path)
