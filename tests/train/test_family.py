@@ -114,7 +114,7 @@ def test_the_linear_one_finds_the_principal_components(as_users_compile) -> None
     waves = [np.cos(np.pi * (i + 1) * at)[:, None] * np.cos(np.pi * (i % 3) * at)[None] for i in range(6)]
     amounts = rng.normal(size=(48, 6)) * (14.0, 12.0, 10.0, 8.0, 4.0, 2.0)
     grey = np.clip(np.rint(128 + np.einsum("nk,kyx->nyx", amounts, np.array(waves))), 0, 255).astype(np.uint32)
-    made = Learned(grey * 0x010101 | np.uint32(255 << 24), replace(LINEAR, batch=32, architecture=(("code", 4),)), 200)
+    made = Learned(grey * 0x010101 | np.uint32(255 << 24), replace(LINEAR, architecture=(("code", 4),)), 200)
     flat = np.asarray(made.pictures).reshape(48, -1)
     _, sizes, axes = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
     assert (sizes[3] / sizes[4]) ** 2 >= 1.2
