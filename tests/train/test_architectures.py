@@ -21,7 +21,6 @@ from livepaste.registry import resolve
 
 NARROW = {"code": 16, "encoder": 4, "decoder": 4, "mask": 3}
 SMALL = {
-    "light": Recipe(resolution=64),
     "original": Recipe(model="original", resolution=64, architecture=(("code", 16), ("width", 8))),
     "without masks": Recipe(
         model="original", resolution=64, architecture=(("code", 16), ("masks", False), ("width", 8))
@@ -29,7 +28,7 @@ SMALL = {
     "linear": Recipe(model="linear", resolution=64, architecture=(("code", 5),)),
     **{
         f"{model}-{flags}": Recipe(model=model, resolution=64, architecture=(*NARROW.items(), ("flags", flags)))
-        for model, flags in (("df", ""), ("df", "ud"), ("df", "ut"), ("liae", "ud"), ("liae", "udt"))
+        for model, flags in (("df", "ud"), ("df", "ut"), ("liae", "ud"), ("liae", "udt"))
     },
 }
 
@@ -138,8 +137,8 @@ def test_the_linear_one_is_linear_around_its_mean() -> None:
     np.testing.assert_allclose(drawn(a + b - mean), drawn(a) + drawn(b) - mean, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["liae-udt", "linear"])
-def test_each_architecture_trains_and_swaps(tmp_path, facesets, name: str) -> None:
+def test_another_architecture_trains_is_gone_on_with_and_swaps(tmp_path, facesets) -> None:
+    name = "liae-udt"
     recipe = tmp_path / "recipe.toml"
     own = "\n".join(
         f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"

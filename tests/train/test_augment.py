@@ -173,8 +173,14 @@ def test_a_face_deleted_or_a_clip_added_hardly_moves_who_is_held_out() -> None:
 
 
 def test_show_augment_writes_what_a_training_is_shown_and_trains_nothing(tmp_path, facesets, capsys) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text("[recipe]\nmodel = 'linear'\nresolution = 64\n")
     words = [
         "train",
+        "--recipe",
+        str(recipe),
+        "--from",
+        "none",
         "--persona",
         str(facesets[0]),
         "--wearer",
@@ -187,7 +193,7 @@ def test_show_augment_writes_what_a_training_is_shown_and_trains_nothing(tmp_pat
     assert "to-augment.png" in capsys.readouterr().out
     assert not (tmp_path / "to").exists()
     sheet = cv2.imread(str(tmp_path / "to-augment.png"))
-    side, gap = 112, 6
+    side, gap = 64, 6
     assert sheet.shape == (10 * side, 9 * side + 4 * gap, 3)
     stored, shown = sheet[:, :side].astype(float), []
     for time in range(4):
