@@ -73,11 +73,11 @@ def test_one_person_is_trained_with_one_decoder(tmp_path: Path, facesets) -> Non
     recipe = tmp_path / "plain.toml"
     recipe.write_text(
         '[recipe]\nresolution = 64\nbatch = 4\nsteps_per_dispatch = 5\noptimizer = "adam"\nlr = 1e-3\nmodel = "original"\n'
-        "[model]\nwidth = 8\ncode = 8\nmasks = false\n"
+        "[model]\nwidth = 4\ncode = 8\nmasks = false\n"
     )
     given = {"to": str(tmp_path / "to"), "recipe": str(recipe), "from_": "none"}
     told: list[fit.Progress] = []
-    trainer = fit.Trainer(TrainOptions(only=str(facesets[0]), **given, steps=10, noise="mask:0.2"), told.append)
+    trainer = fit.Trainer(TrainOptions(only=str(facesets[0]), **given, steps=5, noise="mask:0.2"), told.append)
     trainer.run()
     assert "mask" not in told[-1].losses  # it has no branch for it
     names = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(trainer.state.params)}
@@ -100,12 +100,12 @@ def test_a_narrow_code_holds_faces_and_no_noise(as_users_compile, faces) -> None
     """Undercomplete: the same network learns what faces have in common; white noise has nothing in common."""
     packed, held_out = faces
     recipe = replace(LINEAR, optimizer="muon", lr=3e-3, mse=1.0, architecture=(("code", 32),))
-    assert Learned(packed, recipe, 70).unexplained(held_out) <= 0.2
+    assert Learned(packed, recipe, 50).unexplained(held_out) <= 0.2
     rng = np.random.default_rng(0)
     noise, other = (rng.integers(0, 2**32, packed.shape, np.uint32) for _ in range(2))
     unseen = undistorted(other, Geometry(packed.shape[-1], 64, LINEAR.coverage))[0]
     # as any code of 32 numbers: with a code as wide as the picture this would fail
-    assert Learned(noise, recipe, 70).unexplained(unseen) >= 0.8
+    assert Learned(noise, recipe, 50).unexplained(unseen) >= 0.8
 
 
 def test_the_linear_one_finds_the_principal_components(as_users_compile) -> None:
@@ -133,8 +133,7 @@ def test_a_denoising_one_draws_clean_faces_of_noisy_ones(as_users_compile, faces
     assert denoising < 0.5 * plain
 
 
-@pytest.mark.parametrize("unit", ["sigmoid", "tanh"])
-def test_a_sparse_ones_units_rest_as_often_as_asked(as_users_compile, faces, unit: str) -> None:
+def test_a_sparse_ones_units_rest_as_often_as_asked(as_users_compile, faces) -> None:
     """Overcomplete: more numbers in the code than there are faces, and each of them mostly at rest."""
     own = {
         "model": "original",
@@ -142,10 +141,10 @@ def test_a_sparse_ones_units_rest_as_often_as_asked(as_users_compile, faces, uni
         "optimizer": "adam",
         "lr": 3e-3,
     }
-    recipe = Recipe(**{**PLAIN, **own}, unit=unit, sparsity="kl:0.1,0.3")
+    recipe = Recipe(**{**PLAIN, **own}, unit="tanh", sparsity="kl:0.1,0.3")
     made = Learned(faces[0], recipe, 40)
     code = made.code(made.pictures)
-    active = code if unit == "sigmoid" else (1 + code) / 2
+    active = (1 + code) / 2
     assert len(faces[0]) < 128
     np.testing.assert_allclose(active.mean(0), 0.1, atol=0.05)
     assert active.mean() == pytest.approx(0.1, abs=0.02)
