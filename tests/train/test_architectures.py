@@ -117,12 +117,6 @@ def test_liae_draws_both_sides_with_one_decoder_and_the_persona_without_the_wear
     assert persona <= wearer
 
 
-def test_df_draws_each_side_with_its_own_decoder_and_the_bottleneck_of_both() -> None:
-    model = make_model(SMALL["df-ud"], 0)
-    assert {name.split("/")[0] for name in reached(model, "persona")} == {"encoder", "inter", "persona"}
-    assert {name.split("/")[0] for name in reached(model, "wearer")} == {"encoder", "inter", "wearer"}
-
-
 def test_the_linear_one_is_linear_around_its_mean() -> None:
     model = make_model(SMALL["linear"], 0)
     rng = np.random.default_rng(0)
