@@ -14,6 +14,7 @@ from livepaste.align import LEVEL, turned_of
 from livepaste.errors import FaceSetError
 from livepaste.faceset import FaceRow, FaceSet, FaceSetInfo, append_row, picture_path, write_info
 from livepaste.likeness import alike, describe, unit
+from livepaste.pages import picture_uri
 
 TURN_STEP = 15.0  # degrees, of `split --by turn`
 
@@ -131,7 +132,7 @@ def _copy(faceset: FaceSet, row: FaceRow, to: Path, names: set[str]) -> None:
     append_row(to, replace(row, name=name))
 
 
-def thumbnail(faceset: FaceSet, row: FaceRow, side: int = 112) -> bytes:
-    """The face as JPEG."""
-    picture = cv2.resize(faceset.image(row), (side, side), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+def entry(faceset: FaceSet, row: FaceRow, words: str, side: int = 112) -> dict[str, str]:
+    """A face as ``faces.html`` shows it."""
+    small = cv2.resize(faceset.image(row), (side, side), interpolation=cv2.INTER_AREA)
+    return {"picture": picture_uri(small), "name": row.name, "words": words}

@@ -6,6 +6,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 
 def write_page(path: Path, template: str, **what: Any) -> None:
     """Fill a template of this folder and write the page in one go. ``what`` is described at the template's head."""
@@ -18,6 +21,8 @@ def write_page(path: Path, template: str, **what: Any) -> None:
     new.replace(path)
 
 
-def jpeg_uri(jpeg: bytes) -> str:
-    """A picture as part of the page."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+def picture_uri(image: np.ndarray) -> str:
+    """A picture, uint8 (h, w, 3) RGB or (h, w), as part of the page: JPEG."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"

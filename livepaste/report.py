@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from livepaste.actors.staging import runs
 from livepaste.measure_run import Row
-from livepaste.pages import write_page
+from livepaste.pages import picture_uri, write_page
 
 TILE_PX, ROOM = 300, 1.9  # longest side of a picture, and how much of the frame it shows, in widths of the face
 KEPT, APART_S = 3, 0.5  # worst frames of each measure, and how far apart they are
@@ -156,9 +155,7 @@ def _tile(picture: np.ndarray, row: Row) -> str:
     part = picture[y0:y1, x0:x1]
     scale = TILE_PX / max(part.shape[:2])
     part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    bgr = cv2.cvtColor(part, cv2.COLOR_GRAY2BGR if part.ndim == 2 else cv2.COLOR_RGB2BGR)
-    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+    return picture_uri(part)
 
 
 def charts(table: Sequence[Row], fps: float) -> list[dict[str, Any]]:

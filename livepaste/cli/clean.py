@@ -62,11 +62,8 @@ def _counted(counts: dict[str, int]) -> str:
 
 def write(page: Path, faceset: FaceSet, found: list[Flag], kept: list[FaceRow], told: str) -> None:
     """The page: a few faces of each reason, and a few that stay."""
-    from livepaste.faceset_work import thumbnail
-    from livepaste.pages import jpeg_uri, write_page
-
-    def shown(row: FaceRow, words: str) -> dict[str, str]:
-        return {"picture": jpeg_uri(thumbnail(faceset, row)), "name": row.name, "words": words}
+    from livepaste.faceset_work import entry
+    from livepaste.pages import write_page
 
     reasons = list(dict.fromkeys(flag.reason for flag in found))
     groups = []
@@ -74,8 +71,12 @@ def write(page: Path, faceset: FaceSet, found: list[Flag], kept: list[FaceRow], 
         of = [flag for flag in found if flag.reason == reason]
         more = f" ({SHOWN} of {len(of)} shown)" if len(of) > SHOWN else ""
         groups.append(
-            {"reason": f"{reason}{more}", "count": len(of), "faces": [shown(f.row, f.words) for f in of[:SHOWN]]}
+            {
+                "reason": f"{reason}{more}",
+                "count": len(of),
+                "faces": [entry(faceset, f.row, f.words) for f in of[:SHOWN]],
+            }
         )
     spread = kept[:: -(-len(kept) // SHOWN)] if kept else []
     write_page(page, "faces.html", title=f"Faces of {faceset.info.person}", summary=told, groups=groups,
-               kept=[shown(row, "") for row in spread])  # fmt: skip
+               kept=[entry(faceset, row, "") for row in spread])  # fmt: skip

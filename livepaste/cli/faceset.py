@@ -11,8 +11,8 @@ def run(options: FacesetOptions) -> None:
     from livepaste.coverage import missing, tables
     from livepaste.errors import FaceSetError
     from livepaste.faceset import read_faceset
-    from livepaste.faceset_work import merge, ordered, split, summary, thumbnail
-    from livepaste.pages import jpeg_uri, write_page
+    from livepaste.faceset_work import entry, merge, ordered, split, summary
+    from livepaste.pages import write_page
 
     facesets = [read_faceset(path) for path in options.facesets]
     faceset = facesets[0]
@@ -27,10 +27,7 @@ def run(options: FacesetOptions) -> None:
         by = options.by or "yaw"
         if not faceset.rows:
             raise FaceSetError(f"{faceset.path}: holds no face")
-        faces = [
-            {"picture": jpeg_uri(thumbnail(faceset, row)), "name": row.name, "words": words}
-            for row, words in ordered(faceset, by)
-        ]
+        faces = [entry(faceset, row, words) for row, words in ordered(faceset, by)]
         page = Path(options.to or faceset.path) / f"by_{by}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         group = {"reason": f"all by {by}", "count": len(faces), "faces": faces}

@@ -107,21 +107,16 @@ class Trainer:
         self.resumed = self._newest() if options.resume and has_begun(self.checkpoint) else None
         self._check_folder()
         self.alone = alone = options.only is not None
-        model = make_model(
-            self.recipe, options.seed, alone=alone
-        )  # which a recipe may describe wrongly: before faces are read
+        # both of which a recipe may describe wrongly: before faces are read
+        model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
         people = People(options)
         self.people = people.record
         if self.resumed:
             self._check_people(self.resumed)
         faces = people.read(self.recipe, 1 if self.resumed else FEWEST)  # what was begun may be gone on with
-        self.geometry, self.data, self.faces, self.fingerprint = (
-            faces.geometry,
-            faces.data,
-            faces.count,
-            faces.fingerprint,
-        )
+        self.geometry, self.data = faces.geometry, faces.data
+        self.faces, self.fingerprint = faces.count, faces.fingerprint
         self.turned_deg, self.likeness = people.turned_deg, people.likeness
         self.multiply_adds = multiply_adds(model, self.recipe.resolution)
         seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]

@@ -43,9 +43,8 @@ class Sides(NamedTuple):
     packed: Array
     persona: Array
     wearers: Array
-    usual: dict[str, Array] | None = (
-        None  # what each loss is for a guessed face, if they are brought to one scale by it
-    )
+    # what each loss is for a guessed face, if they are brought to one scale by it
+    usual: dict[str, Array] | None = None
 
 
 def progress(state: TrainState) -> Array:

@@ -22,6 +22,10 @@ class Autoencoder(nnx.Module):
     masks = True  # whether they are learned
     unit = "none"  # what the code's numbers go through: see recipe.UNITS
 
+    def of(self, side: str) -> Any:
+        """What draws a side, where each has a decoder of its own."""
+        return {PERSONA: self.persona, WEARER: self.wearer}[side]
+
     def alone(self) -> None:
         """Both sides are one person from here on: what draws the wearers is what draws the persona."""
         self.wearer = self.persona

@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from livepaste_train.models.autoencoder import PERSONA, WEARER, Autoencoder
+from livepaste_train.models.autoencoder import Autoencoder
 from livepaste_train.models.saehd import Decoder, Encoder, Inter, SaehdOptions
 from livepaste_train.ops import JAX_OPS
 
@@ -25,11 +25,8 @@ class DfAutoencoder(Autoencoder):
     def numbers(self, crops: Any, ops: Any) -> Any:
         return self.inter.encode(self.encoder(crops, ops), ops)
 
-    def _of(self, side: str) -> Decoder:
-        return {PERSONA: self.persona, WEARER: self.wearer}[side]
-
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).picture(self.inter.opened(code, ops), ops)
+        return self.of(side).picture(self.inter.opened(code, ops), ops)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).mask(self.inter.opened(code, ops), ops)
+        return self.of(side).mask(self.inter.opened(code, ops), ops)

@@ -159,29 +159,26 @@ class LightAutoencoder(Autoencoder):
         """
         self.light_share[...] = constant(float(wearers == 1), (1,))
         for side, (picture, mask, usual) in zip(SIDES, (persona, wearer), strict=True):
-            decoder = self._of(side)
+            decoder = self.of(side)
             for canvas, mean in ((decoder.canvas, picture), (decoder.mask_canvas, mask)):
                 canvas[...] = logits_of(mean)[None]
             decoder.usual[...] = usual
-
-    def _of(self, side: str) -> Decoder:
-        return self.persona if side == PERSONA else self.wearer
 
     def numbers(self, crops: Any, ops: Any) -> Any:
         return self.encoder(crops, ops)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).picture(code, ops)
+        return self.of(side).picture(code, ops)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).mask_logits(code, ops)
+        return self.of(side).mask_logits(code, ops)
 
     def drawn_to_edges(self, crops: Any, logits: Any, ops: Any = JAX_OPS) -> Any:
         return self.contour(crops, logits, ops)
 
     def wanted(self, side: str, pictures: Any, masks: Any) -> Any:
         """In the side's usual colour."""
-        return in_light(pictures, masks, self._of(side).usual[...])
+        return in_light(pictures, masks, self.of(side).usual[...])
 
     def again(self, side: str, code: Any, crops: Any, masks: Any) -> Any:
         """Lit as in the crops."""

@@ -9,7 +9,7 @@ from flax import nnx
 
 from livepaste.options import within
 from livepaste_train.compiling import put
-from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
+from livepaste_train.models.autoencoder import SIDES, Autoencoder
 from livepaste_train.models.layers import constant, he_normal, logits_of
 from livepaste_train.ops import JAX_OPS
 from livepaste_train.recipe import check_resolution
@@ -63,22 +63,19 @@ class LinearAutoencoder(Autoencoder):
         """Set the centre and the canvases."""
         self.center[...] = put((persona[0] + wearer[0]) / 2)
         for side, (picture, mask, _) in zip(SIDES, (persona, wearer), strict=True):
-            decoder = self._of(side)
+            decoder = self.of(side)
             decoder.picture.canvas[...] = put(picture).reshape(-1)
             decoder.mask.canvas[...] = put(logits_of(mask)).reshape(-1)
-
-    def _of(self, side: str) -> Decoder:
-        return {PERSONA: self.persona, WEARER: self.wearer}[side]
 
     def numbers(self, crops: Any, ops: Any) -> Any:
         x = ops.flatten(ops.shift(crops, -self.center[...]))
         return ops.dense(x, self.kernel[...], None)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).picture(code, ops)
+        return self.of(side).picture(code, ops)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self._of(side).mask(code, ops)
+        return self.of(side).mask(code, ops)
 
     def swap(self, crops: Any, ops: Any = JAX_OPS) -> dict[str, Any]:
         """The persona in the wearer's pose and expression."""

@@ -13,7 +13,7 @@ from typing import Any
 from flax import nnx
 
 from livepaste.options import within
-from livepaste_train.models.autoencoder import PERSONA, WEARER, Autoencoder
+from livepaste_train.models.autoencoder import PERSONA, Autoencoder
 from livepaste_train.models.layers import Dense, PlainConv, Upscale
 from livepaste_train.ops import JAX_OPS
 from livepaste_train.recipe import check_resolution
@@ -93,11 +93,10 @@ class OriginalAutoencoder(Autoencoder):
         return self.up(ops.unflatten(self.open(code, ops), self.low), ops)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        decoder = {PERSONA: self.persona, WEARER: self.wearer}[side]
-        return ops.sigmoid(decoder.picture(self._opened(code, ops), ops))
+        return ops.sigmoid(self.of(side).picture(self._opened(code, ops), ops))
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        mask = {PERSONA: self.persona, WEARER: self.wearer}[side].mask
+        mask = self.of(side).mask
         if mask is None:  # of whatever picture a swap draws anyway
             return ops.scale(ops.part(self.picture(PERSONA, code, ops), 0, 1), 0.0, SURE)
         return mask(self._opened(code, ops), ops)
