@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from livepaste_train import fit, pace
+from livepaste_train import fit, keeper, pace, resume
 from livepaste_train.compiling import put
 from livepaste_train.data import held_out, load_faces, load_side
 from livepaste_train.evaluate import psnr_db, undistorted
@@ -238,9 +238,9 @@ def test_stopping_saves_where_it_stands_and_the_plan_is_gone_on_with_whatever_ti
 
 
 def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(begun: Path, facesets, small_recipe, monkeypatch) -> None:
-    here = fit.environment()
+    here = resume.environment()
     assert here["processor"]
-    monkeypatch.setattr(fit, "environment", lambda: {**here, "cores": 64})
+    monkeypatch.setattr(resume, "environment", lambda: {**here, "cores": 64})
     assert (
         "not bit-exact" in fit.Trainer(options(facesets, small_recipe, begun, resume=True), lambda p: None).start_note
     )
@@ -408,7 +408,7 @@ def test_an_export_that_is_refused_keeps_the_training(tmp_path: Path, facesets, 
         raise TrainingError("export differs from the model by 0.1 (at most 0.0001); swap.onnx was not kept")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "export", refuses)
+        patch.setattr(keeper, "export", refuses)
         with pytest.raises(TrainingError, match=r"swap\.onnx was not kept; the training itself is kept in .*000004"):
             walked(
                 fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=4, save_every=4), lambda p: None)
@@ -423,14 +423,14 @@ def test_an_export_that_is_refused_keeps_the_training(tmp_path: Path, facesets, 
 def test_a_preview_that_is_held_open_ends_no_training(
     tmp_path: Path, facesets, small_recipe, monkeypatch, caplog
 ) -> None:
-    real, seen = fit.write_picture, tmp_path / "a" / "preview.png"
+    real, seen = keeper.write_picture, tmp_path / "a" / "preview.png"
 
     def write_picture(path: Path, image: np.ndarray) -> None:
         if path == seen:
             raise PermissionError(13, "Permission denied")
         real(path, image)
 
-    monkeypatch.setattr(fit, "write_picture", write_picture)
+    monkeypatch.setattr(keeper, "write_picture", write_picture)
     given = options(facesets, small_recipe, tmp_path / "a", steps=8, save_every=4, show_every=2)
     walked(fit.Trainer(given, lambda p: None)).run()
     assert caplog.text.count("preview.png cannot be written (Permission denied); training goes on") == 1
@@ -537,15 +537,15 @@ def test_the_plan_of_a_time_follows_the_machine_and_leaves_room_for_the_last_gen
         now[0] += 2.0 * (2 if done[0] > 10 else 1)
         return state._replace(step=state.step + 2), {"loss": np.float32(1)}
 
-    def takes(seconds: float) -> Callable[[dict], None]:
-        def after(losses: dict) -> None:
+    def takes(seconds: float) -> Callable[..., None]:
+        def after(state, losses: dict, spent_s: float) -> None:
             now[0] += seconds
 
         return after
 
     trainer.dispatch = dispatch
-    monkeypatch.setattr(trainer, "_show", takes(3.0))
-    monkeypatch.setattr(trainer, "_save", takes(5.0))
+    monkeypatch.setattr(trainer.keeper, "show", takes(3.0))
+    monkeypatch.setattr(trainer.keeper, "save", takes(5.0))
     state = trainer.run()
     assert int(state.step) == int(state.total)
     assert 190 - 4 <= now[0] <= 190 + 4, "about the time asked for, the last generation included"

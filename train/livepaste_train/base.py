@@ -26,7 +26,7 @@ from livepaste_train.augment import Geometry, batch, in_light, random_affine
 from livepaste_train.casts import EVERY, Cast, Sizes, add_arguments, played, read_casts
 from livepaste_train.clocked import Clock
 from livepaste_train.evaluate import means, undistorted
-from livepaste_train.fit import contract
+from livepaste_train.keeper import contract
 from livepaste_train.models.layers import logits_of
 from livepaste_train.models.light import LightBase, LightOptions
 from livepaste_train.ops import JAX_OPS as _OPS

@@ -24,7 +24,7 @@ from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import stored_side
 from livepaste_train.evaluate import write_picture
 from livepaste_train.export import export_visible
-from livepaste_train.fit import contract
+from livepaste_train.keeper import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import SHEET_COVERAGE, sheets
 from livepaste_train.occlusion_batch import Batch, Stock, after, batch, in_front, smeared, times_alpha, turned

@@ -25,7 +25,7 @@ from livepaste_train.casts import Cast
 from livepaste_train.clocked import Clock
 from livepaste_train.data import open_faceset
 from livepaste_train.export import read_visible
-from livepaste_train.fit import contract
+from livepaste_train.keeper import contract
 from livepaste_train.models.visible import VisibleFace, VisibleOptions
 from livepaste_train.occluded import HELD, KEPT_OUT, WORN, Job, hand_sheets, perform_occluded, sheets
 from livepaste_train.occlusion_batch import Stock

@@ -28,7 +28,7 @@ from livepaste_train.clocked import Clock
 from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, means, psnr_db, spread, undistorted, write_picture
 from livepaste_train.export import export
-from livepaste_train.fit import contract
+from livepaste_train.keeper import contract
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import seconds

@@ -1,0 +1,110 @@
+"""What lies in a checkpoint's folder already, and whether a training may go on from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from livepaste.checkpoint import Generation, foreign, generation_folders, has_begun, newest_generation
+from livepaste.errors import CheckpointError
+from livepaste_train.compiling import put
+from livepaste_train.environment import environment
+from livepaste_train.recipe import Recipe, changes
+from livepaste_train.start import is_fact
+from livepaste_train.state import load_state, name_of
+from livepaste_train.step import TrainState
+
+
+def generations(checkpoint: Path) -> list[str]:
+    """Names of those that are there, whole or damaged."""
+    return [path.name for path in generation_folders(checkpoint)]
+
+
+def begun(checkpoint: Path, recipe: Recipe, *, resume: bool) -> Generation | None:
+    """The generation to go on from; None for a new training, which takes a new folder: what lies in another one is not its to overwrite.
+
+    Killed before its first generation, a training has nothing to go on from, and starts again. Raises CheckpointError.
+    """
+    if resume and has_begun(checkpoint):
+        return _newest(checkpoint, recipe)
+    if has_begun(checkpoint):
+        raise CheckpointError(f"{checkpoint}: holds a training already; go on with --resume or name another folder")
+    if name := foreign(checkpoint):
+        raise CheckpointError(f"{checkpoint}: holds {name}, which no training wrote; name an empty or new folder")
+    return None
+
+
+def _newest(checkpoint: Path, recipe: Recipe) -> Generation:
+    generation = newest_generation(checkpoint)
+    if generation.state is None:
+        raise CheckpointError(
+            f"{checkpoint}: holds no training state, so it cannot be resumed; start a new one with --from"
+        )
+    if changed := changes(recipe, generation.model.get("recipe")):
+        raise CheckpointError(
+            f"{checkpoint}: was trained with another {', '.join(changed)}; resume with the same recipe"
+        )
+    return generation
+
+
+def check_people(checkpoint: Path, model: dict[str, Any], people: dict[str, Any], *, alone: bool) -> None:
+    """Raise CheckpointError for other people: decoders that are somebody else's would draw them, and a model name them."""
+    if bool(model.get("alone")) != alone:
+        was, asked = ("--only", "--persona and --wearer")[:: -1 if alone else 1]
+        raise CheckpointError(
+            f"{checkpoint}: was trained with {was}, asked to resume with {asked}; resume as it was begun"
+        )
+    for side, mine in people.items():
+        theirs = model.get(side)
+        if theirs != mine:
+            raise CheckpointError(
+                f"{checkpoint}: was trained with {side} {_named(theirs)}, asked to resume with {_named(mine)}; "
+                "resume with the same face sets, or start a new one with --from"
+            )
+
+
+def _named(people: Any) -> str:
+    """Who, as said in an error."""
+    people = people if isinstance(people, list) else [people]
+    return ", ".join(str(p.get("person")) if isinstance(p, dict) else str(p) for p in people)
+
+
+def restored(generation: Generation, fresh: TrainState) -> TrainState:
+    """The generation's state; ``fresh`` is that of a training just begun. Raises CheckpointError when they do not fit."""
+    assert generation.state is not None
+    state = load_state(generation.state, fresh)
+    # known of the faces, and measured otherwise by an earlier livepaste
+    return state._replace(params=_with_facts(state.params, fresh.params), ema=_with_facts(state.ema, fresh.params))
+
+
+def _with_facts(params: Any, of: Any) -> Any:
+    """``params`` with copies of the facts of another tree: a buffer is donated once only."""
+    return jax.tree_util.tree_map_with_path(lambda path, p, q: put(q) if is_fact(name_of(path)) else p, params, of)
+
+
+def planned(state: TrainState, steps: int, *, timed: bool) -> tuple[TrainState, str]:
+    """The state with the plan that a resume follows, and what to say: ``steps`` if not 0; ``timed``: asked for with ``--for``."""
+    step, total = int(state.step), int(state.total)
+    note = f"resumed at step {step}"
+    if steps:
+        state = state._replace(total=jnp.int32(steps))
+    elif timed and 0 < total <= step:  # done: that much more
+        state = state._replace(total=jnp.int32(0))
+    elif timed and total:
+        note += f"; going on with the plan of {total} steps"
+    if 0 < int(state.total) <= step:
+        note += f"; the plan of {int(state.total)} steps is done: --for, --steps or --epochs say how far to go on"
+    return state, note
+
+
+def inexact(model: dict[str, Any], fingerprint: str) -> str:
+    """Why a resume does not go on bit for bit, or nothing."""
+    note = ""
+    if model.get("environment") != environment():
+        note += "; another machine or version than before, so not bit-exact"
+    if model.get("faces_hash") != fingerprint:
+        note += "; the faces are not the same as before, so not bit-exact, and some held-out ones may be new"
+    return note
