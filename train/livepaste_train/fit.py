@@ -17,7 +17,7 @@ from livepaste.checkpoint import held
 from livepaste.errors import CheckpointError, TrainingError
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
-from livepaste_train.evaluate import Validator, crops, means
+from livepaste_train.evaluate import Validator, crops, means, spread
 from livepaste_train.export import multiply_adds
 from livepaste_train.keeper import Keeper, contract
 from livepaste_train.losses import drowned, guessed
@@ -30,7 +30,9 @@ from livepaste_train.pace import Pace
 from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record
 from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored
-from livepaste_train.start import apply, check_learning, kind_of, rate_scale, rests, starting_weights
+from livepaste_train.settled import COUNT, Settler
+from livepaste_train.stacked import check_levels, pretrained
+from livepaste_train.start import apply, check_learning, check_pretrained, kind_of, rate_scale, rests, starting_weights
 from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss
 
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
@@ -75,6 +77,7 @@ class Trainer:
         # both of which a recipe may describe wrongly: before faces are read
         model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
+        check_levels(self.recipe, model)
         people = People(options)
         if resumed:
             check_people(self.checkpoint, resumed.model, people.record, alone=alone)
@@ -95,6 +98,7 @@ class Trainer:
             weights, start, from_base = starting_weights(
                 options.from_, kind_of(self.recipe), people.record, alone=alone
             )
+            check_pretrained(self.recipe, options.from_, weights)
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
             notes = [size_of(self.recipe, parameters, multiplied), nothing, start, people.damaged]
@@ -116,7 +120,10 @@ class Trainer:
             if self.recipe.meet and not alone
             else None
         )
-        offset = self.offset.measure(params) if self.offset else None
+        few = min(COUNT, *(len(side) for side, _ in seen))
+        shown = [side[spread(len(side), few)] for side, _ in seen]
+        self.settle = Settler(self.graph, params, *shown, alone=alone).settle
+        offset = self.offset.measure(self.settle(params)) if self.offset else None
         if resting:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
@@ -141,7 +148,7 @@ class Trainer:
             "parameters": parameters,
             "multiply_adds": multiplied,  # of one swap
         }
-        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before)
+        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, self.settle)
 
     @property
     def validation(self) -> dict[str, float]:
@@ -168,20 +175,22 @@ class Trainer:
             return self._run()
 
     def _run(self) -> TrainState:
+        done = int(self.state.step)
+        # said before the first dispatch, which compiles for a while
+        self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, self.start_note))
+        if self.recipe.pretrain and not done:
+            self._pretrain()
         good, roll_backs = jax.tree.map(np.asarray, self.state), 0
         full_rate = float(self.state.rate)
-        done = int(self.state.step)
         self.keeper.cut(done if self._went_on else -1)  # of a killed run
         losses: dict[str, float] = {}
         saved = done if self._went_on else -1
         pace, per, note = self.pace, self.recipe.steps_per_dispatch, ""
         by_clock = False  # by this run's clock
-        # said before the first dispatch, which compiles for a while
-        self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, self.start_note))
         while not (self.stop() or 0 < int(self.state.total) <= done):
             started = time.monotonic()
             if self.offset and done and done % OFFSET_EVERY < per:
-                self.state = self.state._replace(offset=self.offset.measure(self.state.params))
+                self.state = self.state._replace(offset=self.offset.measure(self.settle(self.state.params)))
             self.state, metrics = self.dispatch(self.state, self.data)
             losses = {name: float(value) for name, value in metrics.items()}
             took = time.monotonic() - started
@@ -229,6 +238,22 @@ class Trainer:
         if done != saved and done:
             self.keeper.save(self.state, losses, self.spent_s)
         return self.state
+
+    def _pretrain(self) -> None:
+        """Level by level; what was killed meanwhile begins again."""
+        steps = self.recipe.levels_first()
+
+        def tell(level: int, levels: int, error: float) -> None:
+            note = f"level {level} of {levels}: {steps} steps, {error:.2f} of the variance not given back"
+            self.tell(Progress(0, int(self.state.total), 0.0, None, {}, self.validation, note))
+
+        started = time.monotonic()
+        params = pretrained(self.graph, self.state.params, self.data, self.geometry, self.recipe, self.scale, self.compute,
+                            alone=self.alone, seed=self.options.seed, tell=tell, stop=self.stop)  # fmt: skip
+        self.spent_s += time.monotonic() - started
+        offset = self.offset.measure(self.settle(params)) if self.offset else None
+        total = int(self.state.total)
+        self.state = new_state(params, self.recipe, self.options.seed, total, self.scale, offset)
 
     def _plan(self) -> str:
         """How many steps fit into the time asked for; the schedules follow the step count from here on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,17 @@ class Keeper:
     """Writes into one checkpoint's folder."""
 
     def __init__(self, checkpoint: Path, graph: Any, validator: Validator, facts: dict[str, Any], record: dict[str, Any],
-                 before: dict[str, float]) -> None:  # fmt: skip
-        """``facts`` go into ``swap.onnx`` and ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
+                 before: dict[str, float], settle: Callable[[Any], Any]) -> None:  # fmt: skip
+        """``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``facts`` go into ``swap.onnx`` and ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
         self.checkpoint, self.validation = checkpoint, before
         self._graph, self._validator = graph, validator
-        self._facts, self._record = facts, record
+        self._facts, self._record, self._settle = facts, record, settle
         self._noted = -1  # the last step in the history
         self._unseen = False  # the preview could not be written
 
     def show(self, state: TrainState, losses: dict[str, float], spent_s: float) -> None:
         """Measure, and renew the preview."""
-        made = self._measured(state)
+        made = self._measured(self._settle(state.ema))
         self._picture(made)
         self._note(state, losses, spent_s)
 
@@ -58,7 +59,8 @@ class Keeper:
 
         Its line in the history comes first: a kill in between leaves a line too many, which a resume cuts off.
         """
-        made = self._measured(state)
+        weights = self._settle(state.ema)
+        made = self._measured(weights)
         step = int(state.step)
         facts = {**self._facts, "steps": step, "planned_steps": int(state.total), "validation": self.validation}
         record = {**facts, **self._record, "seconds": round(spent_s, 1), "environment": environment()}
@@ -66,8 +68,8 @@ class Keeper:
 
         def fill(folder: Path) -> None:
             save_state(folder / "state", state)
-            save_weights(folder / "weights.npz", state.ema)
-            model = nnx.merge(self._graph, state.ema)
+            save_weights(folder / "weights.npz", weights)
+            model = nnx.merge(self._graph, weights)
             try:
                 export(folder / "swap.onnx", model, facts, *self._validator.first(made))
             except TrainingError as error:  # no reason to lose the steps that led here
@@ -86,8 +88,8 @@ class Keeper:
         self._noted = -1
         cut_history(self.checkpoint, step)
 
-    def _measured(self, state: TrainState) -> dict[str, np.ndarray]:
-        made = self._validator.run(state.ema)
+    def _measured(self, weights: Any) -> dict[str, np.ndarray]:
+        made = self._validator.run(weights)
         self.validation = self._validator.measure(made)
         return made
 

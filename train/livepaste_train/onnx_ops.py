@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from livepaste_train.ops import EVEN, GAINS, HARDLY, LOWEST_TONE, window
+from livepaste_train.ops import EVEN, GAINS, HARDLY, LOWEST_TONE, TINY, window
 
 OPSET = 17
 
@@ -110,6 +110,17 @@ class OnnxOps:
     def leaky(self, x: Value, slope: float = 0.1) -> Value:
         return self._node("LeakyRelu", [x.name], x.side, x.channels, alpha=slope)
 
+    def active(self, x: Value, name: str) -> Value:
+        if name == "linear":
+            return x
+        if name == "silu":
+            return self._node("Mul", [x.name, self.sigmoid(x).name], x.side, x.channels)
+        if name == "gelu":  # a node of its own only in later operator sets
+            bent = self._node("Erf", [self._node("Mul", [x.name, self._constant(0.5**0.5)]).name])
+            share = self._node("Mul", [self._node("Add", [bent.name, self._constant(1.0)]).name, self._constant(0.5)])
+            return self._node("Mul", [x.name, share.name], x.side, x.channels)
+        return self._node(name.capitalize(), [x.name], x.side, x.channels)
+
     def join(self, *parts: Value) -> Value:
         channels = sum(part.channels for part in parts)
         return self._node("Concat", [part.name for part in parts], parts[0].side, channels, axis=1)
@@ -123,6 +134,27 @@ class OnnxOps:
         mean = self._node("ReduceMean", [square.name], axes=[1], keepdims=1)
         root = self._node("Sqrt", [self._node("Add", [mean.name, self._constant(1e-6)]).name])
         return self._node("Div", [x.name, root.name], x.side, x.channels)
+
+    def _standard(self, x: Value, *axes: int) -> Value:
+        mean = self._node("ReduceMean", [x.name], axes=axes, keepdims=1)
+        off = self._node("Sub", [x.name, mean.name])
+        variance = self._node("ReduceMean", [self._node("Mul", [off.name, off.name]).name], axes=axes, keepdims=1)
+        root = self._node("Sqrt", [self._node("Add", [variance.name, self._constant(TINY)]).name])
+        return self._node("Div", [off.name, root.name], x.side, x.channels)
+
+    def layer_norm(self, x: Value) -> Value:
+        return self._standard(x, 1)
+
+    def instance_norm(self, x: Value) -> Value:
+        return self._standard(x, 2, 3)
+
+    def batch_norm(self, x: Value, mean: Any, variance: Any) -> Value:
+        scale = 1 / np.sqrt(np.asarray(variance[...]) + TINY)
+        return self.affine(x, scale, -np.asarray(mean[...]) * scale)
+
+    def affine(self, x: Value, scale: Any, shift: Any) -> Value:
+        by, plus = (self._tensor(np.asarray(values).reshape(1, -1, 1, 1)) for values in (scale, shift))
+        return self._node("Add", [self._node("Mul", [x.name, by]).name, plus], x.side, x.channels)
 
     def sigmoid(self, x: Value) -> Value:
         return self._node("Sigmoid", [x.name], x.side, x.channels)

@@ -6,7 +6,9 @@ Pictures are NHWC here. Kernels are HWIO.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from livepaste_train.convolutions import convolved, halved
 LOWEST_TONE = 0.02  # of 1; a darker picture is not made brighter without end
 HARDLY = 1e-3  # of the middle of a face under its mask: where less of it shows, the tone is that of the crop
 EVEN = 0.45
+TINY = 1e-5  # added to a variance
 GAINS = 0.3, 3.0  # at most so much darker or brighter than usual
 
 
@@ -27,6 +30,31 @@ def window(side: int) -> np.ndarray:
     x = (np.arange(side) + 0.5) / side - 0.5
     bell = np.exp(-0.5 * ((x / 0.15) ** 2)[None] - 0.5 * ((x / 0.17) ** 2)[:, None])
     return (bell / bell.sum()).astype(np.float32)
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "linear": lambda x: x,
+}
+
+
+def moments(x: jax.Array, axes: int | tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance over ``axes``, which are kept, float32."""
+    x = x.astype(jnp.float32)
+    mean = x.mean(axes, keepdims=True)
+    return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _standard(x: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
+    mean, variance = moments(x, axes)
+    return ((x - mean) * lax.rsqrt(variance + TINY)).astype(x.dtype)
 
 
 class JaxOps:
@@ -73,6 +101,10 @@ class JaxOps:
         """Leaky rectifier."""
         return jnp.where(x > 0, x, slope * x)
 
+    def active(self, x: jax.Array, name: str) -> jax.Array:
+        """Any of ``ACTIVATIONS``."""
+        return ACTIVATIONS[name](x)
+
     def join(self, *parts: jax.Array) -> jax.Array:
         """Side by side on the channels (or a code's numbers), the last axis."""
         return jnp.concatenate(parts, -1)
@@ -84,6 +116,22 @@ class JaxOps:
     def norm(self, x: jax.Array) -> jax.Array:
         """Unit mean square over the channels of each pixel, or over a code (pixel norm, Karras et al. 2018)."""
         return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
+
+    def layer_norm(self, x: jax.Array) -> jax.Array:
+        """Mean 0 and variance 1 over the channels of each pixel."""
+        return _standard(x, -1)
+
+    def instance_norm(self, x: jax.Array) -> jax.Array:
+        """Mean 0 and variance 1 over the pixels of each channel of each picture."""
+        return _standard(x, (1, 2))
+
+    def batch_norm(self, x: jax.Array, mean: Any, variance: Any) -> jax.Array:
+        """By statistics that are known for each channel; both are parameters (c,)."""
+        return ((x - mean[...]) * lax.rsqrt(variance[...] + TINY)).astype(x.dtype)
+
+    def affine(self, x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
+        """x · scale + shift, both for each channel (c,)."""
+        return x * scale + shift
 
     def sigmoid(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
@@ -133,4 +181,11 @@ class JaxOps:
         return x + y
 
 
-JAX_OPS = JaxOps()
+class LearningOps(JaxOps):
+    """The same during a step, where a batch is normalised by its own statistics."""
+
+    def batch_norm(self, x: jax.Array, mean: Any, variance: Any) -> jax.Array:
+        return _standard(x, (0, 1, 2))
+
+
+JAX_OPS, LEARNING_OPS = JaxOps(), LearningOps()

@@ -43,6 +43,10 @@ class TrainOptions:
     sparsity: str | None = option(
         None, help="keep most of the code at rest: kl:RHO,BETA (sigmoid units if the recipe names none) or l1:LAMBDA"
     )
+    pretrain: str | None = option(
+        None,
+        help="first train level by level, from the crop to the code: stacked, or stacked:STEPS of each (--from none)",
+    )
     find_lr: bool = option(
         False,
         help="train nothing: try a hundred learning rates for a step each, draw the loss and say which to begin with",
@@ -95,7 +99,14 @@ class TrainOptions:
     def resolved_recipe(self) -> Recipe:
         """The recipe with this command's own values over it."""
         recipe = read_recipe(self.recipe)
-        names = {"resolution": "resolution", "batch": "batch", "lr": "lr", "noise": "corrupt", "sparsity": "sparsity"}
+        names = {
+            "resolution": "resolution",
+            "batch": "batch",
+            "lr": "lr",
+            "noise": "corrupt",
+            "sparsity": "sparsity",
+            "pretrain": "pretrain",
+        }
         own = {key: value for name, key in names.items() if (value := getattr(self, name)) is not None}
         if recipe.unit == "none" and (self.sparsity or "").startswith("kl"):
             own["unit"] = "sigmoid"
@@ -139,9 +150,21 @@ class OcclusionOptions:
                 f"recipe {self.recipe}: is for a model {recipe.model!r}, an occlusion network's is 'visible'"
             )
         usual = Recipe()
-        for name in ("architecture", "unit", "corrupt", "sparsity", "balanced"):
+        for name in (
+            "architecture",
+            "unit",
+            "corrupt",
+            "sparsity",
+            "balanced",
+            "pretrain",
+            "initialiser",
+            "activation",
+            "normalisation",
+        ):
             if getattr(recipe, name) != getattr(usual, name):
-                raise OptionError(f"recipe {self.recipe}: {name} is of autoencoders, an occlusion network has none")
+                raise OptionError(
+                    f"recipe {self.recipe}: {name} is of autoencoders, an occlusion network has none to choose"
+                )
         lr = recipe.lr * (1 if self.from_ == "none" else GOES_ON)
         return replace(
             recipe, batch=recipe.batch if self.batch is None else self.batch, lr=lr if self.lr is None else self.lr

@@ -14,8 +14,22 @@ from livepaste.errors import OptionError
 from livepaste.options import as_float, one_of, within
 
 PICTURE_LOSSES = "mae", "mse", "gradient", "ssim", "dssim", "ms_ssim", "frequency"
+INITIALISERS = (
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+)
+ACTIVATIONS = "leaky", "relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "sigmoid", "linear"
+NORMALISATIONS = "own", "none", "pixel", "layer", "instance", "batch"
+REGULARISERS = "l1", "l2", "orthogonal"
 UNITS = "none", "sigmoid", "tanh"
 SCHEDULES = "constant", "cosine", "linear", "plateau"
+
+STACKED_STEPS = 100  # of each level, where nothing is said
 
 # The greatest value of settings that begin at 0.
 _MOST = {
@@ -47,6 +61,11 @@ class Recipe:
     coverage: float = 1.9  # side of the model's crop, template units
     batch: int = 16  # faces a step
     persona_share: float = 0.5  # of them, the persona's
+    initialiser: str = "he_normal"  # how weights begin: see INITIALISERS
+    activation: str = "leaky"  # see ACTIVATIONS; each architecture has its own slopes of the leaky rectifier
+    normalisation: str = "own"  # of maps: see NORMALISATIONS; own: as the architecture has it
+    regulariser: str = ""  # what keeps weights small or apart: l1:WEIGHT, l2:WEIGHT or orthogonal:WEIGHT
+    pretrain: str = ""  # before the training itself, as --pretrain says it: stacked:STEPS of each level
     unit: str = "none"  # what the code's numbers go through: see UNITS
     corrupt: str = ""  # what the input alone suffers, as --noise says it: gaussian:SIGMA or mask:SHARE
     sparsity: str = ""  # what keeps the code's numbers at rest, as --sparsity says it: kl:RHO,BETA or l1:LAMBDA
@@ -101,8 +120,12 @@ class Recipe:
             raise OptionError(
                 "lr_dropout has no effect with ftrl, which says where a weight is and not how far it goes; leave one out"
             )
-        one_of("unit", self.unit, UNITS)
+        for name, known in (("unit", UNITS), ("initialiser", INITIALISERS), ("activation", ACTIVATIONS),
+                            ("normalisation", NORMALISATIONS)):  # fmt: skip
+            one_of(name, getattr(self, name), known)
         self.corruption()
+        self.restraint()
+        self.levels_first()
         if (penalty := self.penalty()) and penalty[0] == "kl" and self.unit == "none":
             raise OptionError("sparsity kl is of units that rest: say unit = sigmoid or tanh in the recipe")
         within("lr_dropout", self.lr_dropout, 0.0, 0.99)
@@ -120,6 +143,23 @@ class Recipe:
         kind, (amount,) = _told("noise", self.corrupt, {"gaussian": 1, "mask": 1})
         within(f"noise {kind}", amount, 0.0, 10.0 if kind == "gaussian" else 0.99)
         return kind, amount
+
+    def restraint(self) -> tuple[str, float] | None:
+        """What keeps weights small or apart, and its weight."""
+        if not self.regulariser:
+            return None
+        kind, (weight,) = _told("regulariser", self.regulariser, dict.fromkeys(REGULARISERS, 1))
+        within(f"regulariser {kind}", weight, 0.0, 1e3)
+        return kind, weight
+
+    def levels_first(self) -> int:
+        """Steps that each level is trained for alone before the training itself; 0: none."""
+        if not self.pretrain:
+            return 0
+        text = self.pretrain if ":" in self.pretrain else f"{self.pretrain}:{STACKED_STEPS}"
+        steps = _told("pretrain", text, {"stacked": 1})[1][0]
+        within("pretrain stacked: steps of each level", steps, 1, 1e6)
+        return int(steps)
 
     def penalty(self) -> tuple[str, float, float] | None:
         """How a code is kept sparse: its kind, the mean activation that is wanted (kl), and the weight."""

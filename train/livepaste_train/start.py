@@ -22,7 +22,7 @@ def shipped_base() -> Path | None:
         return None
 
 
-FACTS = ("usual", "light_share", "center")  # known of a training's faces, not learned
+FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")  # known of a training's faces, not learned
 CONTOUR = "contour/"
 
 
@@ -52,7 +52,13 @@ def kind_of(recipe: Recipe) -> dict[str, Any]:
         "coverage": recipe.coverage,
         "architecture": dict(recipe.architecture),
         "unit": recipe.unit,
+        "activation": recipe.activation,
+        "normalisation": recipe.normalisation,
     }
+
+
+# what an earlier livepaste's models were, where it said nothing
+_UNSAID = {name: getattr(Recipe, name) for name in ("unit", "activation", "normalisation")} | {"architecture": {}}
 
 
 def check_learning(recipe: Recipe, from_base: bool) -> None:
@@ -62,6 +68,14 @@ def check_learning(recipe: Recipe, from_base: bool) -> None:
         raise OptionError(
             f"--{' and --'.join(asked)}: the base's encoder stays as it is with this recipe and cannot learn it; "
             "start with --from none, or with encoder_lr in a recipe of your own"
+        )
+
+
+def check_pretrained(recipe: Recipe, from_: str, weights: Any) -> None:
+    """Raise OptionError if levels are to be trained one by one that know something already."""
+    if recipe.pretrain and weights is not None:
+        raise OptionError(
+            f"--pretrain {recipe.pretrain}: {'the base' if from_ == 'base' else from_} has learned already; start with --from none"
         )
 
 
@@ -81,7 +95,7 @@ def starting_weights(
     if path is None:
         return Start(None, "starting from nothing: no base is installed", False)
     generation = newest_generation(path)
-    theirs = {key: generation.model.get(key, {"architecture": {}, "unit": "none"}.get(key)) for key in facts}
+    theirs = {key: generation.model.get(key, _UNSAID.get(key)) for key in facts}
     if theirs != facts:
         if start == "base":
             hint = "; --recipe scratch is made for that" if theirs["model"] == facts["model"] else ""

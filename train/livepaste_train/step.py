@@ -16,8 +16,10 @@ from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.losses import picture_losses, sparsity
 from livepaste_train.models.autoencoder import PERSONA, WEARER
+from livepaste_train.ops import LEARNING_OPS
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.recipe import Recipe
+from livepaste_train.regularisers import regularised
 
 Array = jax.Array
 Tree = Any
@@ -80,7 +82,7 @@ def mask_loss(logits: Array, target_mask: Array, recipe: Recipe) -> Array:
 
 def contour_loss(model: Any, crops: Array, logits: Array, masks: Array, recipe: Recipe) -> Array | None:
     """The same of the wearer's mask as it is drawn to the edges of ``crops``, if it is; what the code says of it is not changed by this."""
-    drawn = model.drawn_to_edges(crops, jax.lax.stop_gradient(logits))
+    drawn = model.drawn_to_edges(crops, jax.lax.stop_gradient(logits), LEARNING_OPS)
     return None if drawn is None else mask_loss(drawn, masks, recipe)
 
 
@@ -127,7 +129,7 @@ def pair_loss(
             keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength
         )
         inputs = inputs.astype(compute)
-        code = model.encode(inputs)
+        code = model.encode(inputs, LEARNING_OPS)
         kept = sparsity(code, recipe)
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
         way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
@@ -136,10 +138,10 @@ def pair_loss(
         total: dict[str, Array] = {}
         sides_of = (PERSONA, slice(None, first), True), (WEARER, slice(first, None), wearer_picture)
         for side, half, drawn in sides_of:
-            mask, logits = masks[half], model.mask_logits(side, code[half])
+            mask, logits = masks[half], model.mask_logits(side, code[half], LEARNING_OPS)
             if drawn:
                 target = model.wanted(side, lit[half], mask)
-                terms = losses_of(model.picture(side, code[half]), target, mask, recipe, sides.usual)
+                terms = losses_of(model.picture(side, code[half], LEARNING_OPS), target, mask, recipe, sides.usual)
             else:
                 terms = {}
             if model.masks:
@@ -162,10 +164,10 @@ def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[...,
         index = choose(k_pick, sides.persona, recipe.batch)
         shown = batch(k_batch, sides.packed, sides.packed, index, index, geometry, recipe, strength)
         inputs = shown.inputs.astype(compute)
-        code = model.encode(inputs)
+        code = model.encode(inputs, LEARNING_OPS)
         target = model.wanted(PERSONA, shown.targets, shown.masks)
-        terms = losses_of(model.picture(PERSONA, code), target, shown.masks, recipe, sides.usual)
-        logits = model.mask_logits(PERSONA, code)
+        terms = losses_of(model.picture(PERSONA, code, LEARNING_OPS), target, shown.masks, recipe, sides.usual)
+        logits = model.mask_logits(PERSONA, code, LEARNING_OPS)
         if model.masks:
             terms["mask"] = mask_loss(logits, shown.masks, recipe)
         contour = contour_loss(model, inputs, logits, shown.input_masks, recipe)
@@ -208,7 +210,9 @@ def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], r
 
         def of(moved: Tree) -> tuple[Array, dict[str, Array]]:
             cast = jax.tree.map(lambda p: p.astype(compute), _over(moved, state.params))
-            return loss(nnx.merge(graph, cast), data, k_step, warp_at(progress(state)), state.offset)
+            value, terms = loss(nnx.merge(graph, cast), data, k_step, warp_at(progress(state)), state.offset)
+            kept = regularised(moved, recipe)
+            return (value, terms) if kept is None else (value + kept, {**terms, "regulariser": kept})
 
         (value, terms), gradient = jax.value_and_grad(of, has_aux=True)(moving(state.params, scale))
         return gradient, jax.random.key_data(key), {"loss": value, **terms}

@@ -10,6 +10,7 @@ from flax import nnx
 
 from livepaste.errors import OptionError
 from livepaste.registry import resolve
+from livepaste_train.models.style import Style, StyledRngs
 from livepaste_train.recipe import Recipe, as_kind
 
 MODELS = {
@@ -31,17 +32,19 @@ def make_model(recipe: Recipe, seed: int, *, alone: bool = False) -> Any:
     """
     kind = resolve("model", recipe.model, MODELS, trusted=False)
     kinds = {f.name: type(f.default) for f in fields(kind.Options) if f.name != "resolution"}
+    style = Style(recipe.initialiser, recipe.activation, recipe.normalisation)
     where = f"recipe {recipe.name}: [model] of {recipe.model}"
     own = {key: as_kind(where, key, value, kinds) for key, value in recipe.architecture}
     options = kind.Options(resolution=recipe.resolution, **own)
     size = sum(
-        p.size for p in jax.tree.leaves(nnx.eval_shape(lambda: nnx.state(kind(options, nnx.Rngs(0)), nnx.Param)))
+        p.size
+        for p in jax.tree.leaves(nnx.eval_shape(lambda: nnx.state(kind(options, StyledRngs(0, style)), nnx.Param)))
     )
     if size > MOST:
         raise OptionError(
             f"{where}: {size / 1e6:,.0f} M parameters, at most {MOST / 1e6:.0f} M fit into swap.onnx; make it narrower"
         )
-    model = kind(options, nnx.Rngs(seed))
+    model = kind(options, StyledRngs(seed, style))
     model.unit = recipe.unit
     if alone:
         model.alone()

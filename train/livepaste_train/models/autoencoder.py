@@ -14,13 +14,15 @@ PERSONA, WEARER = SIDES = "persona", "wearer"
 class Autoencoder(nnx.Module):
     """One shared encoder; picture and mask for each of the two ``SIDES``, by two decoders or by one that is told which.
 
-    Crops and pictures (b, s, s, 3) in [0, 1], masks (b, s, s, 1), codes (b, n). An architecture has ``numbers``, ``picture`` and
-    ``mask_logits``; the rest it overrides where it knows more.
+    Crops and pictures (b, s, s, 3) in [0, 1], masks (b, s, s, 1), codes (b, n). An architecture has ``mask_logits``, and either ``LEVELS``
+    with ``down_from`` and ``up_to`` or ``numbers`` and ``picture``; the rest it overrides where it knows more.
     """
 
     Options: type
     masks = True  # whether they are learned
     unit = "none"  # what the code's numbers go through: see recipe.UNITS
+    # Where encoder and decoders are mirror images: patterns of the parameters' names that each level has, from the crop to the code
+    LEVELS: tuple[tuple[str, ...], ...] = ()
 
     def of(self, side: str) -> Any:
         """What draws a side, where each has a decoder of its own."""
@@ -36,14 +38,29 @@ class Autoencoder(nnx.Module):
 
     def numbers(self, crops: Any, ops: Any) -> Any:
         """The code before its unit."""
+        for level in range(len(self.LEVELS)):
+            crops = self.down_from(level, crops, ops)
+        return crops
+
+    def down_from(self, level: int, x: Any, ops: Any) -> Any:
+        """A level's map (the crops, at level 0) to the next one's; at the last level to the code's numbers."""
+        raise NotImplementedError
+
+    def up_to(self, level: int, side: str, x: Any, ops: Any) -> Any:
+        """The other way, by what draws ``side``: from what ``down_from`` gives back to what it takes; at level 0 to the picture."""
         raise NotImplementedError
 
     def encode(self, crops: Any, ops: Any = JAX_OPS) -> Any:
-        numbers = self.numbers(crops, ops)
+        return self.through_unit(self.numbers(crops, ops), ops)
+
+    def through_unit(self, numbers: Any, ops: Any = JAX_OPS) -> Any:
+        """The code's numbers as its units have them."""
         return numbers if self.unit == "none" else {"sigmoid": ops.sigmoid, "tanh": ops.tanh}[self.unit](numbers)
 
     def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        raise NotImplementedError
+        for level in reversed(range(len(self.LEVELS))):
+            code = self.up_to(level, side, code, ops)
+        return code
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         """The mask before its sigmoid: what it is learned by."""

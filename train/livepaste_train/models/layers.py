@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -11,17 +10,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.compiling import put
-
-
-def he_normal(key: jax.Array, shape: tuple[int, ...], gain: float = 1.0) -> jax.Array:
-    """He et al. 2015 for a leaky rectifier: standard deviation gain·sqrt(2 / fan-in).
-
-    Drawn by numpy from the key's numbers: jax would compile one program for each shape, 13 s for this model on two cores.
-    """
-    if isinstance(key, jax.core.Tracer):  # asked for shapes only
-        return jnp.zeros(shape, jnp.float32)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    return put(gain * math.sqrt(2.0 / math.prod(shape[:-1])) * rng.standard_normal(shape, np.float32))
+from livepaste_train.models.style import Norm, style_of
 
 
 def constant(value: float, shape: tuple[int, ...]) -> jax.Array:
@@ -45,7 +34,7 @@ class Conv(nnx.Module):
     def __init__(
         self, c_in: int, c_out: int, k: int, rngs: nnx.Rngs, *, identities: int = 1, gain: float = 1.0
     ) -> None:
-        self.kernel = nnx.Param(he_normal(rngs.params(), (k, k, c_in, c_out)))
+        self.kernel = nnx.Param(style_of(rngs).kernel(rngs.params(), (k, k, c_in, c_out)))
         self.gain = nnx.Param(constant(gain, (identities, c_out)))
         self.bias = nnx.Param(constant(0.0, (identities, c_out)))
 
@@ -54,15 +43,18 @@ class Conv(nnx.Module):
 
 
 class Residual(nnx.Module):
-    """x + conv(leaky(conv(leaky(norm(x))))); the second gain starts small, so the block starts near the identity."""
+    """x + conv(leaky(conv(leaky(norm(x))))), norm and leaky as the style has them; the second gain starts small, so the block starts
+    near the identity."""
 
     def __init__(self, c: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
+        self.style = style_of(rngs)
+        self.norm = Norm(c, self.style, own="pixel")
         self.first = Conv(c, c, 3, rngs, identities=identities)
         self.second = Conv(c, c, 3, rngs, identities=identities, gain=0.2)
 
     def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
-        y = self.first(ops.leaky(ops.norm(x)), ops, who)
-        return ops.add(x, self.second(ops.leaky(y), ops, who))
+        y = self.first(self.style.active(self.norm(x, ops), ops), ops, who)
+        return ops.add(x, self.second(self.style.active(y, ops), ops, who))
 
 
 def evened(crops: Any, ops: Any) -> Any:
@@ -94,7 +86,7 @@ class Dense(nnx.Module):
     """Fully connected, one bias row for each identity."""
 
     def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs, *, identities: int = 1) -> None:
-        self.kernel = nnx.Param(he_normal(rngs.params(), (c_in, c_out), gain=0.7))
+        self.kernel = nnx.Param(style_of(rngs).kernel(rngs.params(), (c_in, c_out), gain=0.7))
         self.bias = nnx.Param(constant(0.0, (identities, c_out)))
 
     def __call__(self, x: Any, ops: Any, who: Any = 0) -> Any:
@@ -105,7 +97,7 @@ class PlainConv(nnx.Module):
     """Convolution and bias, nothing else: as the architectures of others have it. ``halving`` with stride 2."""
 
     def __init__(self, c_in: int, c_out: int, k: int, rngs: nnx.Rngs, *, halving: bool = False) -> None:
-        self.kernel = nnx.Param(he_normal(rngs.params(), (k, k, c_in, c_out)))
+        self.kernel = nnx.Param(style_of(rngs).kernel(rngs.params(), (k, k, c_in, c_out)))
         self.bias = nnx.Param(constant(0.0, (c_out,)))
         self.halving = halving
 
@@ -115,11 +107,39 @@ class PlainConv(nnx.Module):
         return ops.conv(x, self.kernel[...], None, self.bias[...])
 
 
+class Downscale(nnx.Module):
+    """Halve the map: 5×5 convolution with stride 2 and leaky rectifier, as the 2018 family does."""
+
+    def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs) -> None:
+        self.style = style_of(rngs)
+        self.conv = PlainConv(c_in, c_out, 5, rngs, halving=True)
+        self.norm = Norm(c_out, self.style)
+
+    def __call__(self, x: Any, ops: Any) -> Any:
+        return self.style.active(self.norm(self.conv(x, ops), ops), ops)
+
+
 class Upscale(nnx.Module):
     """Double the map: 3×3 convolution, leaky rectifier and pixel shuffle, as the 2018 family does."""
 
     def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs) -> None:
+        self.style = style_of(rngs)
         self.conv = PlainConv(c_in, 4 * c_out, 3, rngs)
+        self.norm = Norm(4 * c_out, self.style)
 
     def __call__(self, x: Any, ops: Any) -> Any:
-        return ops.depth_to_space(ops.leaky(self.conv(x, ops)), 2)
+        return ops.depth_to_space(self.style.active(self.norm(self.conv(x, ops), ops), ops), 2)
+
+
+class ResidualBlock(nnx.Module):
+    """leaky(x + conv(leaky(conv(x)))), slope 0.2, as the 2020 family does."""
+
+    def __init__(self, c: int, rngs: nnx.Rngs) -> None:
+        self.style = style_of(rngs)
+        self.first = PlainConv(c, c, 3, rngs)
+        self.second = PlainConv(c, c, 3, rngs)
+        self.norms = nnx.List(Norm(c, self.style) for _ in range(2))
+
+    def __call__(self, x: Any, ops: Any) -> Any:
+        y = self.style.active(self.norms[0](self.first(x, ops), ops), ops, 0.2)
+        return self.style.active(ops.add(x, self.norms[1](self.second(y, ops), ops)), ops, 0.2)

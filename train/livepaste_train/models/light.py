@@ -15,6 +15,7 @@ from livepaste.options import within
 from livepaste_train.augment import in_light
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
+from livepaste_train.models.style import style_of
 from livepaste_train.ops import EVEN, JAX_OPS
 from livepaste_train.recipe import check_resolution
 
@@ -42,7 +43,7 @@ class Encoder(nnx.Module):
     """Crop to code: what the face does, in ``code`` numbers."""
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs) -> None:
-        side = o.resolution // 16
+        side, self.style = o.resolution // 16, style_of(rngs)
         self.stem = Conv(48, o.quarter, 3, rngs)
         self.quarter = Residual(o.quarter, rngs)
         self.down8 = Down(o.quarter, o.eighth, rngs)
@@ -52,12 +53,21 @@ class Encoder(nnx.Module):
         self.neck = Conv(o.sixteenth, o.neck, 1, rngs)
         self.code = Dense(side * side * o.neck, o.code, rngs)
 
+    def down_from(self, level: int, x: Any, ops: Any) -> Any:
+        """One level of four: the maps at 1/4, 1/8 and 1/16 of the side, then the code."""
+        if level == 0:
+            return self.quarter(self.stem(ops.space_to_depth(evened(x, ops), 4), ops), ops)
+        x = self.style.active(x, ops)
+        if level == 1:
+            return self.eighth(self.down8(x, ops), ops)
+        if level == 2:
+            return self.sixteenth(self.down16(x, ops), ops)
+        return self.code(ops.flatten(self.style.active(self.neck(x, ops), ops)), ops)
+
     def __call__(self, x: Any, ops: Any) -> Any:
-        x = self.quarter(self.stem(ops.space_to_depth(evened(x, ops), 4), ops), ops)
-        x = self.eighth(self.down8(ops.leaky(x), ops), ops)
-        x = self.sixteenth(self.down16(ops.leaky(x), ops), ops)
-        x = ops.leaky(self.neck(ops.leaky(x), ops))
-        return self.code(ops.flatten(x), ops)
+        for level in range(4):
+            x = self.down_from(level, x, ops)
+        return x
 
 
 # Parameters of a decoder that its picture alone needs.
@@ -68,7 +78,7 @@ class Decoder(nnx.Module):
     """Code to picture and mask. ``identities`` > 1 only in the base."""
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs, *, identities: int = 1) -> None:
-        self.side = o.resolution // 16
+        self.side, self.style = o.resolution // 16, style_of(rngs)
         # What this face looks like on average, as logits: the network draws the difference. Set from the faces before
         # the first step, so that nothing has to be spent on learning where a face's parts usually are.
         self.canvas = nnx.Param(constant(0.0, (1, o.resolution, o.resolution, 3)))
@@ -94,16 +104,26 @@ class Decoder(nnx.Module):
         self.mask_head = Conv(24, 16, 3, rngs, gain=0.2, **n)
 
     def _spread(self, code: Any, ops: Any, who: Any) -> Any:
-        return ops.leaky(ops.unflatten(self.spread(ops.leaky(code), ops, who), self.side))
+        spread = self.spread(self.style.active(code, ops), ops, who)
+        return self.style.active(ops.unflatten(spread, self.side), ops)
+
+    def up_to(self, level: int, x: Any, ops: Any, who: Any = 0, canvas: Any = None) -> Any:
+        """One level of four, see :meth:`Encoder.down_from`; at level 0 the picture. Other words as for :meth:`picture`."""
+        if level == 3:
+            return self.widen(self._spread(x, ops, who), ops, who)
+        if level == 2:
+            return self.up8(self.style.active(self.sixteenth(x, ops, who), ops), ops, who)
+        if level == 1:
+            return self.up4(self.style.active(self.eighth(x, ops, who), ops), ops, who)
+        x = self.up2(self.style.active(self.quarter(x, ops, who), ops), ops, who)
+        x = self.picture_head(self.style.active(self.half(x, ops, who), ops), ops, who)
+        return ops.sigmoid(ops.shift(ops.depth_to_space(x, 2), self.canvas[...][0] if canvas is None else canvas))
 
     def picture(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
         """(b, code) -> (b, s, s, 3) in [0, 1]. ``canvas``: one for each example (b, s, s, 3) instead of its own."""
-        x = self.sixteenth(self.widen(self._spread(code, ops, who), ops, who), ops, who)
-        x = self.eighth(self.up8(ops.leaky(x), ops, who), ops, who)
-        x = self.quarter(self.up4(ops.leaky(x), ops, who), ops, who)
-        x = self.half(self.up2(ops.leaky(x), ops, who), ops, who)
-        x = self.picture_head(ops.leaky(x), ops, who)
-        return ops.sigmoid(ops.shift(ops.depth_to_space(x, 2), self.canvas[...][0] if canvas is None else canvas))
+        for level in (3, 2, 1, 0):
+            code = self.up_to(level, code, ops, who, canvas)
+        return code
 
     def mask(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
         """(b, code) -> (b, s, s, 1) in [0, 1]."""
@@ -111,10 +131,10 @@ class Decoder(nnx.Module):
 
     def mask_logits(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
         """The mask before its sigmoid: what it is learned by."""
-        x = ops.leaky(self.mask16(self._spread(code, ops, who), ops, who))
+        x = self.style.active(self.mask16(self._spread(code, ops, who), ops, who), ops)
         x = self.mask8_mix(self.mask8(x, ops, who), ops, who)
-        x = self.mask4_mix(self.mask4(ops.leaky(x), ops, who), ops, who)
-        x = ops.depth_to_space(self.mask_head(ops.leaky(x), ops, who), 4)
+        x = self.mask4_mix(self.mask4(self.style.active(x, ops), ops, who), ops, who)
+        x = ops.depth_to_space(self.mask_head(self.style.active(x, ops), ops, who), 4)
         return ops.shift(x, self.mask_canvas[...][0] if canvas is None else canvas)
 
 
@@ -126,6 +146,7 @@ class Contour(nnx.Module):
     """
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs) -> None:
+        self.style = style_of(rngs)
         self.of_crop = Conv(48, o.contour, 3, rngs)
         self.of_mask = Conv(16, o.contour, 3, rngs)
         self.mix = Residual(o.contour, rngs)
@@ -137,13 +158,19 @@ class Contour(nnx.Module):
         x = ops.add(
             self.of_crop(ops.space_to_depth(evened(crops, ops), 4), ops), self.of_mask(ops.space_to_depth(mask, 4), ops)
         )
-        return ops.add(logits, ops.depth_to_space(self.head(ops.leaky(self.mix(x, ops)), ops), 4))
+        return ops.add(logits, ops.depth_to_space(self.head(self.style.active(self.mix(x, ops), ops), ops), 4))
 
 
 class LightAutoencoder(Autoencoder):
     """One shared encoder; a decoder for the persona and one that all wearers share."""
 
     Options = LightOptions
+    LEVELS = (
+        ("encoder/stem/*", "*/quarter/*", "*/up2/*", "*/half/*", "*/picture_head/*", "*/canvas"),
+        ("encoder/down8/*", "*/eighth/*", "*/up4/*"),
+        ("encoder/down16/*", "*/sixteenth/*", "*/up8/*"),
+        ("encoder/neck/*", "encoder/code/*", "*/spread/*", "*/widen/*"),
+    )
 
     def __init__(self, options: LightOptions, rngs: nnx.Rngs) -> None:
         self.encoder = Encoder(options, rngs)
@@ -164,11 +191,11 @@ class LightAutoencoder(Autoencoder):
                 canvas[...] = logits_of(mean)[None]
             decoder.usual[...] = usual
 
-    def numbers(self, crops: Any, ops: Any) -> Any:
-        return self.encoder(crops, ops)
+    def down_from(self, level: int, x: Any, ops: Any) -> Any:
+        return self.encoder.down_from(level, x, ops)
 
-    def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return self.of(side).picture(code, ops)
+    def up_to(self, level: int, side: str, x: Any, ops: Any) -> Any:
+        return self.of(side).up_to(level, x, ops)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         return self.of(side).mask_logits(code, ops)

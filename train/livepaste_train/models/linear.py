@@ -10,7 +10,8 @@ from flax import nnx
 from livepaste.options import within
 from livepaste_train.compiling import put
 from livepaste_train.models.autoencoder import SIDES, Autoencoder
-from livepaste_train.models.layers import constant, he_normal, logits_of
+from livepaste_train.models.layers import constant, logits_of
+from livepaste_train.models.style import style_of
 from livepaste_train.ops import JAX_OPS
 from livepaste_train.recipe import check_resolution
 
@@ -34,7 +35,7 @@ class Drawn(nnx.Module):
         self.side, pixels = o.resolution, channels * o.resolution**2
         self.canvas = nnx.Param(constant(0.0, (pixels,)))
         # hardly anything, so that only what faces do is learned into it
-        self.kernel = nnx.Param(he_normal(rngs.params(), (o.code, pixels), gain=1e-3))
+        self.kernel = nnx.Param(style_of(rngs).kernel(rngs.params(), (o.code, pixels), gain=1e-3))
 
     def __call__(self, code: Any, ops: Any) -> Any:
         return ops.unflatten(ops.dense(code, self.kernel[...], self.canvas[...]), self.side)
@@ -55,7 +56,7 @@ class LinearAutoencoder(Autoencoder):
 
     def __init__(self, o: LinearOptions, rngs: nnx.Rngs) -> None:
         self.center = nnx.Param(constant(0.5, (o.resolution, o.resolution, 3)))  # never trained
-        self.kernel = nnx.Param(he_normal(rngs.params(), (3 * o.resolution**2, o.code), gain=0.7))
+        self.kernel = nnx.Param(style_of(rngs).kernel(rngs.params(), (3 * o.resolution**2, o.code), gain=0.7))
         self.persona = Decoder(o, rngs)
         self.wearer = Decoder(o, rngs)
 

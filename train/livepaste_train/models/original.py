@@ -14,7 +14,7 @@ from flax import nnx
 
 from livepaste.options import within
 from livepaste_train.models.autoencoder import PERSONA, Autoencoder
-from livepaste_train.models.layers import Dense, PlainConv, Upscale
+from livepaste_train.models.layers import Dense, Downscale, PlainConv, ResidualBlock, Upscale
 from livepaste_train.ops import JAX_OPS
 from livepaste_train.recipe import check_resolution
 
@@ -23,12 +23,16 @@ SURE = 20.0  # logits of a mask that is the whole crop
 
 @dataclass(frozen=True)
 class OriginalOptions:
-    """``code``: numbers of the bottleneck. ``width``: channels of the first map. ``masks``: whether there is a branch for them."""
+    """``code``: numbers of the bottleneck. ``width``: channels of the first map. ``masks``: whether there is a branch for them.
+
+    ``residual``: a residual block after each of the encoder's and the decoders' maps, which the one of 2017 had not.
+    """
 
     resolution: int = 64
     code: int = 1024
     width: int = 128
     masks: bool = True
+    residual: bool = False
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
@@ -51,12 +55,24 @@ class Branch(nnx.Module):
 
     def __init__(self, o: OriginalOptions, channels: int, rngs: nnx.Rngs) -> None:
         self.ups = nnx.List(Upscale(a, b, rngs) for a, b in pairwise(o.decoder))
+        self.blocks = _blocks(o, o.decoder[1:], rngs)
         self.head = PlainConv(o.decoder[-1], channels, 5, rngs)
 
+    def up(self, number: int, x: Any, ops: Any) -> Any:
+        """The map after one of the upscales; after the last one, logits."""
+        x = self.ups[number](x, ops)
+        if self.blocks is not None:
+            x = self.blocks[number](x, ops)
+        return x if number < len(self.ups) - 1 else self.head(x, ops)
+
     def __call__(self, x: Any, ops: Any) -> Any:
-        for up in self.ups:
-            x = up(x, ops)
-        return self.head(x, ops)
+        for number in range(len(self.ups)):
+            x = self.up(number, x, ops)
+        return x
+
+
+def _blocks(o: OriginalOptions, widths: tuple[int, ...], rngs: nnx.Rngs) -> Any:
+    return nnx.List(ResidualBlock(c, rngs) for c in widths) if o.residual else None
 
 
 class Decoder(nnx.Module):
@@ -71,11 +87,19 @@ class OriginalAutoencoder(Autoencoder):
     """One shared encoder, which goes on to a map of an eighth of the side; two decoders from there."""
 
     Options = OriginalOptions
+    LEVELS = (
+        ("convs/0/*", "blocks/0/*", "*/picture/ups/2/*", "*/picture/blocks/2/*", "*/picture/head/*"),
+        ("convs/1/*", "blocks/1/*", "*/picture/ups/1/*", "*/picture/blocks/1/*"),
+        ("convs/2/*", "blocks/2/*", "*/picture/ups/0/*", "*/picture/blocks/0/*"),
+        ("convs/3/*", "blocks/3/*", "up/*"),
+        ("code/*", "open/*"),
+    )
 
     def __init__(self, o: OriginalOptions, rngs: nnx.Rngs) -> None:
         self.masks = o.masks
         self.low = o.resolution // 16
-        self.convs = nnx.List(PlainConv(a, b, 5, rngs, halving=True) for a, b in pairwise(o.encoder))
+        self.convs = nnx.List(Downscale(a, b, rngs) for a, b in pairwise(o.encoder))
+        self.blocks = _blocks(o, o.encoder[1:], rngs)
         last = o.encoder[-1]
         self.code = Dense(self.low**2 * last, o.code, rngs)
         self.open = Dense(o.code, self.low**2 * last, rngs)
@@ -83,20 +107,24 @@ class OriginalAutoencoder(Autoencoder):
         self.persona = Decoder(o, rngs)
         self.wearer = Decoder(o, rngs)
 
-    def numbers(self, crops: Any, ops: Any) -> Any:
-        x = crops
-        for conv in self.convs:
-            x = ops.leaky(conv(x, ops))
-        return self.code(ops.flatten(x), ops)
+    def down_from(self, level: int, x: Any, ops: Any) -> Any:
+        if level == len(self.convs):
+            return self.code(ops.flatten(x), ops)
+        x = self.convs[level](x, ops)
+        return x if self.blocks is None else self.blocks[level](x, ops)
 
-    def _opened(self, code: Any, ops: Any) -> Any:
-        return self.up(ops.unflatten(self.open(code, ops), self.low), ops)
-
-    def picture(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
-        return ops.sigmoid(self.of(side).picture(self._opened(code, ops), ops))
+    def up_to(self, level: int, side: str, x: Any, ops: Any) -> Any:
+        if level == len(self.convs):
+            return ops.unflatten(self.open(x, ops), self.low)
+        if level == len(self.convs) - 1:
+            return self.up(x, ops)
+        x = self.of(side).picture.up(len(self.convs) - 2 - level, x, ops)
+        return x if level else ops.sigmoid(x)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         mask = self.of(side).mask
         if mask is None:  # of whatever picture a swap draws anyway
             return ops.scale(ops.part(self.picture(PERSONA, code, ops), 0, 1), 0.0, SURE)
-        return mask(self._opened(code, ops), ops)
+        for level in (4, 3):
+            code = self.up_to(level, side, code, ops)
+        return mask(code, ops)

@@ -14,7 +14,7 @@ from flax import nnx
 
 from livepaste.errors import OptionError
 from livepaste.options import within
-from livepaste_train.models.layers import Dense, PlainConv, Upscale
+from livepaste_train.models.layers import Dense, Downscale, PlainConv, ResidualBlock, Upscale
 from livepaste_train.recipe import check_resolution
 
 FLAGS = "udt"
@@ -49,31 +49,19 @@ class SaehdOptions:
         return self.resolution // (32 if "t" in self.flags else 16)
 
 
-class ResidualBlock(nnx.Module):
-    """leaky(x + conv(leaky(conv(x)))), slope 0.2."""
-
-    def __init__(self, c: int, rngs: nnx.Rngs) -> None:
-        self.first = PlainConv(c, c, 3, rngs)
-        self.second = PlainConv(c, c, 3, rngs)
-
-    def __call__(self, x: Any, ops: Any) -> Any:
-        y = self.second(ops.leaky(self.first(x, ops), 0.2), ops)
-        return ops.leaky(ops.add(x, y), 0.2)
-
-
 class Encoder(nnx.Module):
     """Crop to a flat map."""
 
     def __init__(self, o: SaehdOptions, rngs: nnx.Rngs) -> None:
         e, self.normed = o.encoder, "u" in o.flags
         widths = (3, e, 2 * e, 4 * e, 8 * e, 8 * e) if "t" in o.flags else (3, e, 2 * e, 4 * e, 8 * e)
-        self.convs = nnx.List(PlainConv(a, b, 5, rngs, halving=True) for a, b in pairwise(widths))
+        self.convs = nnx.List(Downscale(a, b, rngs) for a, b in pairwise(widths))
         self.first, self.last = (ResidualBlock(e, rngs), ResidualBlock(8 * e, rngs)) if "t" in o.flags else (None, None)
         self.size = o.last**2 * widths[-1]
 
     def __call__(self, x: Any, ops: Any) -> Any:
         for number, conv in enumerate(self.convs):
-            x = ops.leaky(conv(x, ops))
+            x = conv(x, ops)
             if number == 0 and self.first is not None:
                 x = self.first(x, ops)
         x = ops.flatten(x if self.last is None else self.last(x, ops))
