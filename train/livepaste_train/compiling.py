@@ -57,7 +57,7 @@ def kept(make: Callable[..., Made]) -> Callable[..., Made]:
     So a further training in a process need not compile again what the one before it did.
     """
 
-    @lru_cache(4)
+    @lru_cache(8)  # levels trained one by one have a program each
     def made(_: tuple[Any, ...], *words: Any) -> Made:
         return make(*words)
 
