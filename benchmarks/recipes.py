@@ -57,8 +57,8 @@ def shoot(who: Any, performance: Performance, count: int, side: int, room: int) 
         packed.append(pack(shot.image[None], shot.mask[None])[0])
         rows.append(FaceRow(name=str(i), source="actor", time_s=0.0, points_xyz=shot.points_xyz, frame_to_crop=np.eye(2, 3, dtype=np.float32),
                             pose=pose_degrees(shot.points_xyz), sharpness=1.0, exposure=0.5, width_px=side / 2))  # fmt: skip
-    yaw = np.array([row.pose[0] for row in rows])
-    return Faces(np.array(packed), pose_weights(yaw), np.array([played_in(row) for row in rows]))
+    yaw, pitch = np.array([row.pose[:2] for row in rows]).T
+    return Faces(np.array(packed), pose_weights(yaw, pitch), np.array([played_in(row) for row in rows]))
 
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:

@@ -76,7 +76,7 @@ def merge(facesets: list[FaceSet], to: Path) -> int:
             mine, theirs = getattr(first, what), getattr(other.info, what)
             if mine != theirs:
                 raise FaceSetError(
-                    f"{other.path}: {what} is {theirs!r}, that of {facesets[0].path} is {mine!r}; only sets that agree are merged"
+                    f"{other.path}: {what} is {theirs!r}, that of {facesets[0].path} is {mine!r}; only sets that agree are merged: extract one of them again, or train on both with two --wearer"
                 )
     _begin(
         to, replace(first, sources={name: what for faceset in facesets for name, what in faceset.info.sources.items()})

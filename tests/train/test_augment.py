@@ -135,7 +135,7 @@ def test_a_light_is_taken_off_and_another_put_on() -> None:
 
 def test_rare_poses_are_sampled_more_often_than_they_are_filmed() -> None:
     yaw = np.array([0.0] * 90 + [30.0] * 10)
-    weight = pose_weights(yaw)
+    weight = pose_weights(yaw, np.zeros(100))
     assert weight.sum() == pytest.approx(1)
     assert 0.1 < weight[90:].sum() < 0.5
     index = np.asarray(choose(jax.random.key(0), jnp.cumsum(jnp.asarray(weight)), 4000))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt32
+from jaxtyping import Float32, Float64, UInt8, UInt32
 
-from livepaste.align import STORED_COVERAGE, turned_of
+from livepaste.align import CENTER, LEVEL, STORED_COVERAGE, Alignment, crop, transform, turned_of
 from livepaste.errors import FaceSetError
-from livepaste.faceset import DELETED, FaceRow, FaceSet, read_faceset
+from livepaste.faceset import DELETED, FaceRow, FaceSet, FaceSetInfo, read_faceset
 from livepaste.likeness import describe, unit
 from livepaste.masks.hull import hull_mask
 
@@ -22,8 +22,12 @@ logger = logging.getLogger(__name__)
 EMPTY = 0.01  # share of the crop: a mask of less shows no face
 FEWEST = 50  # faces; below, there is nothing to learn poses from
 MARGIN = 1.2  # stored pixels per model pixel: resampling twice at 1:1 would blur
-YAW_BINS = 24
+YAW_BINS, PITCH_BINS = (
+    24,
+    12,
+)  # of 5 degrees: yaw from -60 to 60, pitch from 30 above a frontal photograph's to 30 below
 SEEN, SEEN_DEG = 60, 35.0
+BEYOND = 0.02  # template units that livepaste's crop may reach beyond a stored one
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +53,18 @@ def pack(images: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
     return np.ascontiguousarray(rgba).view("<u4")[..., 0].astype(np.uint32)
 
 
-def pose_weights(yaw: np.ndarray) -> Float32[np.ndarray, n]:
-    """Sampling probabilities that make yaw uniform over the bins that hold faces, half way to the set's own.
+def pose_weights(yaw: np.ndarray, pitch: np.ndarray, how: str = "half_yaw") -> Float32[np.ndarray, n]:
+    """Sampling probabilities by pose, degrees (n,); ``how`` as the recipe's ``poses`` says it.
 
-    Fully uniform sampling repeats a handful of extreme faces until they are learned by heart; the geometric mean keeps both.
+    ``uniform``: every bin of yaw and pitch that holds faces gets the same share, which repeats a handful of extreme faces until they are
+    learned by heart; ``half``: the geometric mean of that and ``as_filmed``, which gives every face the same; ``half_yaw``: that by yaw alone.
     """
     bins = np.clip(((yaw + 60) / 120 * YAW_BINS).astype(int), 0, YAW_BINS - 1)
-    weight = 1 / np.sqrt(np.bincount(bins, minlength=YAW_BINS)[bins])
+    if how in ("half", "uniform"):
+        of_pitch = np.clip(((pitch - LEVEL + 30) / 60 * PITCH_BINS).astype(int), 0, PITCH_BINS - 1)
+        bins = bins * PITCH_BINS + of_pitch
+    count = np.bincount(bins, minlength=YAW_BINS)[bins]
+    weight = {"as_filmed": np.ones(len(bins)), "uniform": 1 / count}.get(how, 1 / np.sqrt(count))
     return (weight / weight.sum()).astype(np.float32)
 
 
@@ -102,17 +111,46 @@ def empty(masks: UInt8[np.ndarray, "n s s"]) -> np.ndarray:
     return (masks > 127).mean((1, 2)) < EMPTY
 
 
+def recrop(info: FaceSetInfo, side: int) -> Float64[np.ndarray, "2 3"] | None:
+    """From a stored crop's pixels to those of livepaste's own crop of ``side`` pixels; None where both show the same.
+
+    In template units both are upright squares, so it is a scale and a shift.
+    """
+    if abs(info.coverage - STORED_COVERAGE) < 1e-6 and np.allclose(info.center, CENTER, atol=1e-6):
+        return None
+    per_unit = side / STORED_COVERAGE
+    scale = info.coverage / info.size * per_unit
+    shift = (side - 1) / 2 - scale * (info.size - 1) / 2 + (np.array(info.center) - CENTER) * per_unit
+    return np.column_stack([scale * np.eye(2), shift])
+
+
+def at_side(image: UInt8[np.ndarray, "h w ..."], info: FaceSetInfo, side: int) -> UInt8[np.ndarray, "s s ..."]:
+    """What a face set stores, a picture or a mask, as livepaste's own crop of ``side`` pixels."""
+    matrix = recrop(info, side)
+    if matrix is not None:
+        return crop(image, Alignment(matrix.astype(np.float32), side))
+    larger = cv2.INTER_CUBIC if image.ndim == 3 else cv2.INTER_AREA
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if info.size > side else larger)
+
+
+def points_at(faceset: FaceSet, row: FaceRow, side: int) -> Float32[np.ndarray, "478 3"]:
+    """A face's mesh in the pixels of that crop."""
+    points, matrix = row.crop_points(), recrop(faceset.info, side)
+    if matrix is not None:
+        return transform(points, matrix.astype(np.float32))
+    by = side / faceset.info.size
+    return np.column_stack([(points[:, :2] + 0.5) * by - 0.5, points[:, 2] * by]).astype(np.float32)
+
+
 def read_face(
     faceset: FaceSet, row: FaceRow, side: int
 ) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"] | None]:
     """A stored face and its mask, if it has one, at ``side`` pixels."""
     image, mask = faceset.image(row), faceset.mask(row)
-    interpolation = cv2.INTER_AREA if faceset.info.size > side else cv2.INTER_CUBIC
-    image = cv2.resize(image, (side, side), interpolation=interpolation)
-    return image, None if mask is None else cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+    return at_side(image, faceset.info, side), None if mask is None else at_side(mask, faceset.info, side)
 
 
-def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
+def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "half_yaw") -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty
     is left out. Raises FaceSetError when nothing is left."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
@@ -124,7 +162,7 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
         image, mask = read_face(faceset, row, side)
         if mask is None:
             hull = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
-            mask = cv2.resize(hull, (side, side), interpolation=cv2.INTER_AREA)
+            mask = at_side(hull, faceset.info, side)
         packed[i] = pack(image[None], mask[None])[0]
 
     with ThreadPoolExecutor() as pool:
@@ -138,8 +176,8 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray) -> Faces:
             f"{faceset.path}: masks are empty over whole seconds, so that nothing is left to train on or to check with; extract again, or "
             "delete the folder masks"
         )
-    yaw = np.array([row.pose[0] for row in rows])
-    return Faces(packed, pose_weights(yaw), np.array([played(row) for row in rows]))
+    yaw, pitch = np.array([row.pose[:2] for row in rows]).T
+    return Faces(packed, pose_weights(yaw, pitch, poses), np.array([played(row) for row in rows]))
 
 
 def played(row: FaceRow) -> np.ndarray:
@@ -168,9 +206,13 @@ def open_faceset(path: str | Path) -> FaceSet:
             f"{path}: {len(faceset)} faces{_damaged(faceset)}, training needs at least {FEWEST}; film a minute of talking while "
             "turning the head slowly left, right, up and down, and extract that clip too"
         )
-    if abs(faceset.info.coverage - STORED_COVERAGE) > 1e-6:
+    info = faceset.info
+    beyond = np.abs(np.array(info.center) - CENTER).max() + (STORED_COVERAGE - info.coverage) / 2
+    if beyond > BEYOND:  # what is wider is cut to size
+        x, y = info.center
         raise FaceSetError(
-            f"{path}: stored {faceset.info.coverage} template units wide, expected {STORED_COVERAGE}; extract again"
+            f"{path}: its faces are stored {info.coverage:g} template units wide around {x:g}, {y:g}, training takes {STORED_COVERAGE:g} around "
+            f"{CENTER[0]:g}, {CENTER[1]:g}, which reaches beyond their edges; extract them again from the clips and photos they came from"
         )
     return faceset
 
@@ -186,13 +228,22 @@ def damaged(facesets: list[FaceSet]) -> str:
     return "; ".join(f"{f.path}: {len(f)} faces{words}" for f in facesets if (words := _damaged(f)))
 
 
-def load_side(facesets: list[FaceSet], side: int, share: float, fewest: int = FEWEST) -> tuple[Faces, Faces]:
-    """Training and held-out faces of one side. Raises FaceSetError when a set has fewer that show something."""
+def load_side(
+    facesets: list[FaceSet], side: int, share: float, fewest: int = FEWEST, poses: str = "half_yaw"
+) -> tuple[Faces, Faces]:
+    """Training and held-out faces of one side, sampled by pose as ``poses`` says. Raises FaceSetError when a set has fewer that show something."""
     train, held = [], []
     for faceset in facesets:
         out = held_out(faceset.rows, share)
-        train.append(load_faces(faceset, side, ~out))
-        held.append(load_faces(faceset, side, out))
+        stored = faceset.info.size * STORED_COVERAGE / faceset.info.coverage  # pixels of it that the crop shows
+        if stored < side / MARGIN - 1:
+            logger.warning(
+                "%s: its faces are stored at %d px, a model of this resolution sees %d: they are drawn larger, not sharper; extract with "
+                "--size %d if the clips show more",
+                faceset.path, stored, side / MARGIN, -(-side // 64) * 64,
+            )  # fmt: skip
+        train.append(load_faces(faceset, side, ~out, poses))
+        held.append(load_faces(faceset, side, out, poses))
         if (left := len(train[-1]) + len(held[-1])) < fewest:
             raise FaceSetError(
                 f"{faceset.path}: {left} of {len(faceset)} faces have a mask that shows a face, at least {fewest} are needed; extract "

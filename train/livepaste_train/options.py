@@ -10,6 +10,11 @@ from livepaste.options import option, within
 from livepaste_train.recipe import Recipe, read_recipe
 
 GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
+# settings of a recipe that an occlusion network does not have
+OF_AUTOENCODERS = (
+    *("architecture", "initialiser", "activation", "normalisation", "unit"),
+    *("corrupt", "sparsity", "balanced", "poses", "pretrain"),
+)
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
 
@@ -150,17 +155,7 @@ class OcclusionOptions:
                 f"recipe {self.recipe}: is for a model {recipe.model!r}, an occlusion network's is 'visible'"
             )
         usual = Recipe()
-        for name in (
-            "architecture",
-            "unit",
-            "corrupt",
-            "sparsity",
-            "balanced",
-            "pretrain",
-            "initialiser",
-            "activation",
-            "normalisation",
-        ):
+        for name in OF_AUTOENCODERS:
             if getattr(recipe, name) != getattr(usual, name):
                 raise OptionError(
                     f"recipe {self.recipe}: {name} is of autoencoders, an occlusion network has none to choose"

@@ -22,7 +22,7 @@ from livepaste.faceset import FaceRow, FaceSet
 from livepaste.masks.hand_shape import hand_mask
 from livepaste.masks.hull import hull_mask
 from livepaste_train.augment import Geometry
-from livepaste_train.data import FEWEST, empty, held_out, pack, read_face
+from livepaste_train.data import FEWEST, empty, held_out, pack, points_at, read_face
 from livepaste_train.evaluate import spread, undistorted
 from livepaste_train.models.visible import VisibleFace
 from livepaste_train.occluded import laid_on, worn
@@ -189,9 +189,7 @@ class _Reading:
 
     def _points(self, row: FaceRow) -> np.ndarray:
         """Its mesh in stored pixels, float32 (478, 3)."""
-        by = self._geometry.stored / self._faceset.info.size
-        points = row.crop_points()
-        return np.column_stack([(points[:, :2] + 0.5) * by - 0.5, points[:, 2] * by]).astype(np.float32)
+        return points_at(self._faceset, row, self._geometry.stored)
 
     def _to_model(self) -> np.ndarray:
         """Stored pixels to the model's, (2, 3): what :func:`livepaste_train.augment.sample` does where nothing is turned."""

@@ -77,7 +77,7 @@ class People:
                 "delete some, or train at a lower --resolution"
             )
         named = [[self._persona]] if self.alone else [[self._persona], self._wearers]
-        sides = [load_side(facesets, stored, recipe.held_out, fewest) for facesets in named]
+        sides = [load_side(facesets, stored, recipe.held_out, fewest, recipe.poses) for facesets in named]
         packed = np.concatenate([train.packed for train, _ in sides])
         sums = [jnp.asarray(np.cumsum(train.weight)) for train, _ in sides]
         return Read(

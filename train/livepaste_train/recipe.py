@@ -27,8 +27,17 @@ ACTIVATIONS = "leaky", "relu", "elu", "selu", "gelu", "silu", "softplus", "tanh"
 NORMALISATIONS = "own", "none", "pixel", "layer", "instance", "batch"
 REGULARISERS = "l1", "l2", "orthogonal"
 UNITS = "none", "sigmoid", "tanh"
+POSES = "as_filmed", "half_yaw", "half", "uniform"
 SCHEDULES = "constant", "cosine", "linear", "plateau"
 
+_WORDS = {
+    "schedule": SCHEDULES,
+    "unit": UNITS,
+    "poses": POSES,
+    "initialiser": INITIALISERS,
+    "activation": ACTIVATIONS,
+    "normalisation": NORMALISATIONS,
+}
 STACKED_STEPS = 100  # of each level, where nothing is said
 
 # The greatest value of settings that begin at 0.
@@ -101,6 +110,7 @@ class Recipe:
     mask: float = 0.3
     outside: float = 0.1  # weight of the pixels outside the visible face
     features: float = 2.0  # what eyes and mouth weigh more than the rest of the visible face
+    poses: str = "half_yaw"  # how often faces are shown by their pose, between as filmed and uniform over yaw and pitch: see POSES
     held_out: float = 0.05  # share of the faces never trained on
     steps_per_dispatch: int = 5
 
@@ -115,13 +125,11 @@ class Recipe:
         within("held_out", self.held_out, 0.01, 0.5)
         within("features", self.features, 0.0, 20.0)
         within("steps_per_dispatch", self.steps_per_dispatch, 1, 1000)
-        one_of("schedule", self.schedule, SCHEDULES)
         if self.optimizer == "ftrl" and self.lr_dropout:
             raise OptionError(
                 "lr_dropout has no effect with ftrl, which says where a weight is and not how far it goes; leave one out"
             )
-        for name, known in (("unit", UNITS), ("initialiser", INITIALISERS), ("activation", ACTIVATIONS),
-                            ("normalisation", NORMALISATIONS)):  # fmt: skip
+        for name, known in _WORDS.items():
             one_of(name, getattr(self, name), known)
         self.corruption()
         self.restraint()
