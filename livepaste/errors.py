@@ -19,6 +19,10 @@ class FaceSetError(LivepasteError, ValueError):
     """A face set is missing, altered, too small or of a newer format."""
 
 
+class HostileFileError(FaceSetError):
+    """A file that is imported asks for something to be run."""
+
+
 class CheckpointError(LivepasteError, ValueError):
     """A checkpoint is missing, altered, of a newer format or of another resolution."""
 

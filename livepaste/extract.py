@@ -118,7 +118,7 @@ class Collector:
             write_info(self.path, wanted)
             return wanted
         info = read_info(self.path)
-        for what in ("person", "consent", "size"):
+        for what in ("person", "consent", "size", "coverage", "center"):
             was, asked = getattr(info, what), getattr(wanted, what)
             if was != asked:
                 raise FaceSetError(f"{self.path}: holds {what} {was!r}, asked for {asked!r}; use another folder")
@@ -194,31 +194,52 @@ class Collector:
         if not faces:
             tally.skipped["no face"] += 1
         for number, face in enumerate(faces):
-            tally.faces += 1
             name = _name(key, frame.index) + (f"_{number}" if number else "")
-            if name in self._names:  # stored by a run that was killed before it could note how far it was
-                tally.kept += 1
-                continue
-            if name in self._deleted:
-                tally.skipped["deleted before"] += 1
-                continue
-            alignment = align(face.points_xyz, self.info.size)
-            picture = crop(frame.image, alignment)
-            row = _row(name, key, frame, face, alignment.frame_to_crop, alignment.scale, picture)
-            reason = self._fault(row, frame, picture, usual)
-            if reason is None and room is not None and tally.kept >= room:
-                reason = "more than --max"
-            if reason:
-                tally.skipped[reason] += 1
-                continue
-            mask = None
-            if mask_of is not None:
-                mask, row = mask_of(frame, face, alignment), replace(row, mask_by=mask_by)
-                if shown_of_hull(mask, row.crop_points()[:, :2]) < _VISIBLE:
-                    tally.skipped["mostly hidden"] += 1
-                    continue
-            self.add(row, picture, mask)
+            self.take_face(key, tally, name, frame, face, usual, room, mask_of, mask_by)
+
+    def take_face(
+        self,
+        key: str,
+        tally: Tally,
+        name: str,
+        frame: Frame,
+        face: Face,
+        usual: list[float],
+        room: int | None = None,
+        mask_of: MaskOf | None = None,
+        mask_by: str = "",
+        as_of: Callable[[FaceRow], FaceRow] | None = None,
+    ) -> None:
+        """Add one face of a frame by this name, or count why not. ``usual``: the sharpness of the last ones, which it joins.
+
+        ``as_of``: makes the row of a frame that was cut out of another one that of the other.
+        """
+        tally.faces += 1
+        if name in self._names:  # stored by a run that was killed before it could note how far it was
             tally.kept += 1
+            return
+        if name in self._deleted:
+            tally.skipped["deleted before"] += 1
+            return
+        alignment = align(face.points_xyz, self.info.size)
+        picture = crop(frame.image, alignment)
+        row = _row(name, key, frame, face, alignment.frame_to_crop, alignment.scale, picture)
+        if as_of is not None:
+            row = as_of(row)
+        reason = self._fault(row, face, frame, picture, usual)
+        if reason is None and room is not None and tally.kept >= room:
+            reason = "more than --max"
+        if reason:
+            tally.skipped[reason] += 1
+            return
+        mask = None
+        if mask_of is not None:
+            mask, row = mask_of(frame, face, alignment), replace(row, mask_by=mask_by)
+            if shown_of_hull(mask, row.crop_points()[:, :2]) < _VISIBLE:
+                tally.skipped["mostly hidden"] += 1
+                return
+        self.add(row, picture, mask)
+        tally.kept += 1
 
     def add(self, row: FaceRow, picture: UInt8[np.ndarray, "s s 3"], mask: UInt8[np.ndarray, "s s"] | None) -> None:
         """Store one face."""
@@ -226,12 +247,12 @@ class Collector:
         self._names.add(row.name)
         self._kept.add(features(row.crop_points(), row.pose, picture, self.info.size))
 
-    def _fault(self, row: FaceRow, frame: Frame, picture: np.ndarray, usual: list[float]) -> str | None:
+    def _fault(self, row: FaceRow, face: Face, frame: Frame, picture: np.ndarray, usual: list[float]) -> str | None:
         """Why a face is not wanted; None when it is."""
         if row.width_px < self.limits.min_width:
             return "too small"
         h, w = frame.image.shape[:2]
-        outline = row.points_xyz[list(OUTLINE), :2]
+        outline = face.points_xyz[list(OUTLINE), :2]
         if ((outline < 0) | (outline > (w - 1, h - 1))).any(1).mean() > _CUT_OFF:
             return "cut off by the picture's edge"
         if not _DARK <= row.exposure <= _BRIGHT:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from livepaste.errors import OptionError
-from livepaste.options import one_of, option
+from livepaste.options import CONSENT, known_masks, one_of, option, within
 
 CLEAN_REASONS = "alignment", "exposure", "blur", "occlusion", "pose", "person", "twin"
-ACTIONS = "info", "sort", "merge", "split"
+ACTIONS = "info", "sort", "merge", "split", "import"
 SORT_KEYS = "yaw", "pitch", "sharpness", "exposure", "width", "likeness", "time"
 SPLIT_KEYS = "source", "turn"
 
@@ -39,28 +39,44 @@ class CleanOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FacesetOptions:
-    """Look at face sets and put them together or apart: ``info``, ``sort`` (a page with all faces in order), ``merge`` (of one person), ``split``."""
+    """Look at face sets and put them together or apart: ``info``, ``sort`` (a page with all faces in order), ``merge`` (of one person), ``split``.
 
-    action: str = option(help="info, sort, merge or split", positional=True)
-    facesets: list[str] = option(help="face set folder(s)", positional=True)
+    ``import`` makes one of what DeepFaceLab or faceswap extracted; nothing in those files is run.
+    """
+
+    action: str = option(help="info, sort, merge, split or import", positional=True)
+    facesets: list[str] = option(
+        help="face set folder(s); to import, DeepFaceLab's aligned folders or faceset.pak, faceswap's folders of face PNGs",
+        positional=True,
+    )
     to: str | None = option(
         None,
-        help="folder to write: merge a face set, split several of them, sort the page's place (default: in the set)",
+        help="folder to write: merge and import a face set, split several of them, sort the page's place (default: in the set)",
     )
     by: str | None = option(
         None, help=f"sort by {', '.join(SORT_KEYS)} (default yaw); split by {', '.join(SPLIT_KEYS)} (default source)"
     )
+    person: str | None = option(None, help="import: whose face this is, a name")
+    consent: str | None = option(None, help=f"import: on what basis it is used: {', '.join(CONSENT)}")
+    masks: str = option(
+        "network",
+        help="import: where faces are visible whose files have no mask that says so: network, network:FOLDER, or hull (by landmarks)",
+    )
+    size: int = option(256, help="import: side of the stored faces, pixels")
+    min_width: int = option(48, help="import: leave out faces narrower than this in their source, pixels")
+    keep_alike: bool = option(False, help="import: keep near-duplicates too")
 
     def __post_init__(self) -> None:
         one_of("action", self.action, ACTIONS)
         if not self.facesets:
             raise OptionError(f"{self.action}: name a face set")
-        if self.action != "merge" and len(self.facesets) != 1:
+        if self.action not in ("merge", "import") and len(self.facesets) != 1:
             raise OptionError(f"{self.action} takes one face set, got {len(self.facesets)}")
         if self.action == "merge" and len(self.facesets) < 2:
             raise OptionError("merge takes two face sets and more")
         if self.action in ("merge", "split") and not self.to:
             raise OptionError(f"{self.action} needs --to, a new or empty folder")
+        self._check_import()
         if self.by is not None:
             if self.action not in ("sort", "split"):
                 raise OptionError(f"--by is of sort and split, not of {self.action}")
@@ -69,3 +85,26 @@ class FacesetOptions:
                 self.by,
                 SORT_KEYS if self.action == "sort" else SPLIT_KEYS,
             )
+
+    def _check_import(self) -> None:
+        if self.action != "import":
+            usual = {
+                "person": None,
+                "consent": None,
+                "masks": "network",
+                "size": 256,
+                "min_width": 48,
+                "keep_alike": False,
+            }
+            if given := [
+                f"--{name.replace('_', '-')}" for name, value in usual.items() if getattr(self, name) != value
+            ]:
+                raise OptionError(f"{' and '.join(given)} is of import, not of {self.action}")
+            return
+        for name in ("to", "person", "consent"):
+            if not (getattr(self, name) or "").strip():
+                raise OptionError(f"import needs --{name}, as extract does")
+        one_of("consent", self.consent or "", CONSENT)
+        known_masks(self.masks)
+        within("size", self.size, 64, 1024)
+        within("min-width", self.min_width, 16, 2000)

@@ -16,7 +16,7 @@ from fractions import Fraction
 from types import TracebackType
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from livepaste.align import distance, width
 from livepaste.choice import Choice
@@ -230,6 +230,14 @@ def _holds(points: np.ndarray, detection: Detection) -> bool:
     return lies_on((x + w / 2, y + h / 2), points)
 
 
+def _detection_of(landmarks_xy: np.ndarray) -> Detection:
+    """What a detector would say of a face with these 68 landmarks, which end at the brows."""
+    (left, top), (right, bottom) = landmarks_xy.min(0), landmarks_xy.max(0)
+    forehead = 0.2 * (bottom - top)
+    eyes = np.stack([landmarks_xy[36:42].mean(0), landmarks_xy[42:48].mean(0)]).astype(np.float32)
+    return Detection((left, top - forehead, right - left, bottom - top + forehead), eyes, 1.0)
+
+
 class PhotoFinder:
     """Finds every face of a still picture, largest first, the small ones in a large picture included."""
 
@@ -245,6 +253,18 @@ class PhotoFinder:
             if not any(same_place(points, other.points_xyz) for other in kept):
                 kept.append(Face(points, score, len(kept)))
         return tuple(sorted(kept, key=lambda f: -width(f.points_xyz)))
+
+    def at(
+        self, image: UInt8[np.ndarray, "h w 3"], landmarks_xy: Float64[np.ndarray, "68 2"] | None = None
+    ) -> Face | None:
+        """The face whose 68 landmarks are known; without them, or where the mesh finds none there, the one nearest to them or to the middle."""
+        middle = np.array(image.shape[1::-1]) / 2
+        if landmarks_xy is not None:
+            middle = landmarks_xy.mean(0)
+            for points, score in mesh_on(self._mesh, image, [_detection_of(landmarks_xy)]):
+                return Face(points, score)
+        faces = self(image)
+        return min(faces, key=lambda f: float(np.linalg.norm(f.points_xyz[:, :2].mean(0) - middle)), default=None)
 
     def close(self) -> None:
         self._mesh.close()

@@ -104,6 +104,13 @@ class GuardOptions:
         one_of("others", self.others, ("blur", "leave"))
 
 
+def known_masks(masks: str) -> None:
+    """Raise OptionError unless this says where masks of faces come from."""
+    kind, _, folder = masks.partition(":")
+    if not (masks in ("network", "hull") or (kind == "network" and folder)):
+        raise OptionError(f"unknown masks {masks!r}; known: network, network:FOLDER, hull")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
     """Make a face set, aligned faces of one person, out of clips and photos."""
@@ -137,9 +144,7 @@ class ExtractOptions:
         within("min-width", self.min_width, 16, 2000)
         if not self.sources:
             raise OptionError("name at least one clip or photo")
-        kind, _, folder = self.masks.partition(":")
-        if not (self.masks in ("network", "hull") or (kind == "network" and folder)):
-            raise OptionError(f"unknown masks {self.masks!r}; known: network, network:FOLDER, hull")
+        known_masks(self.masks)
         if not self.person.strip():
             raise OptionError("person must be a name")
         if self.truth_masks and len(self.sources) != 1:

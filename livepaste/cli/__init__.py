@@ -35,7 +35,10 @@ _HELPS = {
 VERBS: dict[str, tuple[str, str]] = {
     "extract": ("livepaste.options:ExtractOptions", "clips and photos to a face set"),
     "clean": ("livepaste.faceset_options:CleanOptions", "move faces aside that are better not trained on"),
-    "faceset": ("livepaste.faceset_options:FacesetOptions", "info, sort, merge and split of face sets"),
+    "faceset": (
+        "livepaste.faceset_options:FacesetOptions",
+        "info, sort, merge and split of face sets, import of others'",
+    ),
     "train": ("livepaste_train.options:TrainOptions", "two face sets to a checkpoint"),
     "train-occlusion": ("livepaste_train.options:OcclusionOptions", "your faces and hands to an occlusion network"),
     "clip": ("livepaste.options:ClipOptions", "swap the face in a recorded clip"),

@@ -80,7 +80,7 @@ def run(options: ExtractOptions) -> None:
                     _clip(source, collector, options, mask_of, bar)
             except (ClipError, PermissionError) as error:
                 faults.append(error)  # the other sources are not lost by it
-    _report(collector, tallies, len(collector) - before, time.monotonic() - began)
+    report(collector, tallies, len(collector) - before, time.monotonic() - began)
     faceless = [key for key, tally in tallies.items() if tally.done and tally.looked and tally.faces == 0]
     for fault in faults[:-1]:
         print(f"livepaste: {' '.join(str(fault).split())}", file=sys.stderr)
@@ -251,8 +251,16 @@ def _animate(source: _Source, collector: Collector, options: ExtractOptions, pho
     collector.note(key, tally)
 
 
-def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds: float) -> None:
-    """The two pictures beside the faces, and the summary on stdout."""
+def report(
+    collector: Collector,
+    tallies: dict[str, Tally],
+    added: int,
+    seconds: float,
+    *,
+    of: str = "frames",
+    examples: dict[str, str] | None = None,
+) -> None:
+    """The two pictures beside the faces, and the summary on stdout; ``examples``: a file for each reason why some were left out."""
     import cv2
 
     from livepaste.coverage import contact_sheet, coverage_picture, missing, tables
@@ -268,12 +276,13 @@ def _report(collector: Collector, tallies: dict[str, Tally], added: int, seconds
     looked, without = sum(tally.looked for tally in tallies.values()), reasons["no face"]
     print(
         f"{collector.path}: {len(faces)} faces of {faces.info.person} ({added} new) "
-        f"from {frames} frames in {seconds:.1f} s"
+        f"from {frames} {of} in {seconds:.1f} s"
     )
-    if looked:
+    if looked and of == "frames":
         print(f"  a face in {100 * (1 - without / looked):.1f} % of the frames looked at")
     for reason, count in reasons.most_common():
-        print(f"  left out {count}: {reason}")
+        example = f", as {examples[reason]}" if examples and reason in examples else ""
+        print(f"  left out {count}: {reason}{example}")
     cuts, anew = (sum(getattr(tally, name) for tally in tallies.values()) for name in ("cuts", "anew"))
     told = [f"{cuts} cut{'s' * (cuts > 1)}, after which the largest face was taken"] if cuts else []
     told += [f"{anew} time{'s' * (anew > 1)} a face was taken up where none continued"] if anew else []

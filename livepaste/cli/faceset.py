@@ -1,4 +1,4 @@
-"""``livepaste faceset``: look at face sets, put them together and apart."""
+"""``livepaste faceset``: look at face sets, put them together and apart, import those of other programs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from livepaste.faceset_options import FacesetOptions
 
 
 def run(options: FacesetOptions) -> None:
+    if options.action == "import":
+        from livepaste.cli.faceset_import import run as run_import
+
+        return run_import(options)
     from livepaste.coverage import missing, tables
     from livepaste.errors import FaceSetError
     from livepaste.faceset import read_faceset
