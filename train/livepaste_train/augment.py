@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from livepaste.align import STORED_COVERAGE
+from livepaste_train.camera import other_camera
 from livepaste_train.ops import JAX_OPS
 
 Array = jax.Array
@@ -214,5 +215,8 @@ def batch(key: Array, inputs: Array, targets: Array, index_in: Array, index_out:
     elif inputs is not targets or index_in is not index_out:
         source = sample(inputs, index_in, affine, geometry)
     shown = exchange_surroundings(k[3], source[..., :3], source[..., 3:], recipe)
-    shown = corrupted(jax.random.fold_in(k[2], APART), disturb_color(k[2], shown, recipe), recipe)
+    shown = disturb_color(k[2], shown, recipe)
+    if recipe.light or recipe.standardise or recipe.jpeg:
+        shown = other_camera(jax.random.fold_in(k[2], APART + 1), shown, recipe)
+    shown = corrupted(jax.random.fold_in(k[2], APART), shown, recipe)
     return Shown(shown, source[..., 3:], target[..., :3], target[..., 3:])

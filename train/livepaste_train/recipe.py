@@ -43,11 +43,11 @@ STACKED_STEPS = 100  # of each level, where nothing is said
 # The greatest value of settings that begin at 0.
 _MOST = {
     ("zoom", "shift"): 0.5,
-    ("surroundings", "jitter", "soften", "noise", "flip", "warmup", "lr_floor"): 1.0,
-    ("warp", "outside", "encoder_lr", "meet"): 2.0,
+    ("surroundings", "jitter", "soften", "noise", "flip", "standardise", "jpeg", "warmup", "lr_floor"): 1.0,
+    ("warp", "outside", "encoder_lr", "meet", "light"): 2.0,
     ("contour_lr",): 100.0,
     ("clip_norm", "clip_value"): 1e6,
-    (*PICTURE_LOSSES, "mask"): 1000.0,
+    (*PICTURE_LOSSES, "adversarial", "mask"): 1000.0,
 }
 
 
@@ -98,6 +98,9 @@ class Recipe:
     jitter: float = 0.08  # brightness, contrast and colour of the input: another camera
     soften: float = 0.35  # probability of a blurred input: other cameras are softer than the training's
     noise: float = 0.02  # standard deviation of the input's noise, at most
+    light: float = 0.0  # from one side, on the input: so much of a logarithm from side to side at most
+    standardise: float = 0.0  # probability that the input is brought to one brightness and contrast
+    jpeg: float = 0.0  # probability that the input went through JPEG of any quality
     meet: float = 1.2  # decoders also see codes moved towards the other side's, up to so many times the whole way
     mae: float = 1.0
     mse: float = 4.0
@@ -107,6 +110,9 @@ class Recipe:
     ms_ssim: float = 0.0
     frequency: float = 0.0
     balanced: bool = False  # each of these is divided by what it is for the mean face: equal weights then count equally
+    adversarial: float = (
+        0.0  # for convincing a judge of patches, from 0 to this over the last fifth of the steps; see models/judge.py
+    )
     mask: float = 0.3
     outside: float = 0.1  # weight of the pixels outside the visible face
     features: float = 2.0  # what eyes and mouth weigh more than the rest of the visible face

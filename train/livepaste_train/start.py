@@ -23,7 +23,7 @@ def shipped_base() -> Path | None:
 
 
 FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")  # known of a training's faces, not learned
-CONTOUR = "contour/"
+CONTOUR, JUDGE = "contour/", "judge/"
 
 
 class Start(NamedTuple):
@@ -150,7 +150,7 @@ def apply(params: Any, weights: dict[str, Any] | None) -> Any:
     """``params`` with the starting weights, if any; the facts, and the canvases of a base, are this training's own."""
     if weights is None:
         return params
-    # an earlier base or checkpoint has no contour: it begins anew, as the mask that it is given
-    own = {name: leaf for name, leaf in named(params).items() if is_own(name) or name.startswith(CONTOUR)}
+    # an earlier base or checkpoint has no contour: it begins anew, as the mask that it is given; and hardly any has a judge
+    own = {name: leaf for name, leaf in named(params).items() if is_own(name) or name.startswith((CONTOUR, JUDGE))}
     facts = {name: leaf for name, leaf in own.items() if is_fact(name)}
     return with_weights(params, {**own, **weights, **facts})

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from livepaste_train.adversarial import adversarial_losses
 from livepaste_train.augment import APART, Geometry, batch, choose
 from livepaste_train.compiling import compiled, kept, put
 from livepaste_train.dispatch import Dispatch
@@ -140,8 +141,9 @@ def pair_loss(
         for side, half, drawn in sides_of:
             mask, logits = masks[half], model.mask_logits(side, code[half], LEARNING_OPS)
             if drawn:
-                target = model.wanted(side, lit[half], mask)
-                terms = losses_of(model.picture(side, code[half], LEARNING_OPS), target, mask, recipe, sides.usual)
+                target, picture = model.wanted(side, lit[half], mask), model.picture(side, code[half], LEARNING_OPS)
+                terms = losses_of(picture, target, mask, recipe, sides.usual)
+                terms |= adversarial_losses(model, picture.astype(jnp.float32), target, mask, recipe, strength)
             else:
                 terms = {}
             if model.masks:
@@ -166,7 +168,9 @@ def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[...,
         inputs = shown.inputs.astype(compute)
         code = model.encode(inputs, LEARNING_OPS)
         target = model.wanted(PERSONA, shown.targets, shown.masks)
-        terms = losses_of(model.picture(PERSONA, code, LEARNING_OPS), target, shown.masks, recipe, sides.usual)
+        picture = model.picture(PERSONA, code, LEARNING_OPS)
+        terms = losses_of(picture, target, shown.masks, recipe, sides.usual)
+        terms |= adversarial_losses(model, picture.astype(jnp.float32), target, shown.masks, recipe, strength)
         logits = model.mask_logits(PERSONA, code, LEARNING_OPS)
         if model.masks:
             terms["mask"] = mask_loss(logits, shown.masks, recipe)

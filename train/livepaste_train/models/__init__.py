@@ -10,6 +10,7 @@ from flax import nnx
 
 from livepaste.errors import OptionError
 from livepaste.registry import resolve
+from livepaste_train.models.judge import Judge
 from livepaste_train.models.style import Style, StyledRngs
 from livepaste_train.recipe import Recipe, as_kind
 
@@ -46,6 +47,8 @@ def make_model(recipe: Recipe, seed: int, *, alone: bool = False) -> Any:
         )
     model = kind(options, StyledRngs(seed, style))
     model.unit = recipe.unit
+    if recipe.adversarial:
+        model.judge = Judge(nnx.Rngs(seed + 1))
     if alone:
         model.alone()
     return model
