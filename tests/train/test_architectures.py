@@ -12,6 +12,7 @@ from livepaste_train.export import export, multiply_adds
 from livepaste_train.models import MODELS, make_model
 from livepaste_train.options import TrainOptions
 from livepaste_train.recipe import Recipe, read_recipe
+from livepaste_train.start import apply, kind_of, starting_weights
 from livepaste_train.state import named
 
 import livepaste
@@ -155,6 +156,10 @@ def test_another_architecture_trains_is_gone_on_with_and_swaps(tmp_path, faceset
     assert livepaste.load(tmp_path / "to")(frame).shape == frame.shape
     again = fit.Trainer(TrainOptions(**given, recipe=str(recipe), steps=8, resume=True), told.append)
     assert again.start_note.startswith("resumed at step 6")
+    # its decoder is two people's, and no base's
+    weights, _, from_base = starting_weights(str(tmp_path / "to"), kind_of(trainer.recipe))
+    assert not from_base
+    apply(trainer.state.params, weights)
 
 
 @pytest.mark.parametrize(

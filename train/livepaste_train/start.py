@@ -105,7 +105,8 @@ def starting_weights(
         raise CheckpointError(f"{path}: can be run but not trained on, it holds no weights.npz; use --from base")
     weights = load_weights(generation.path / "weights.npz")
     from_base = bool(generation.model.get("from_base"))
-    if any(name.startswith("decoder/") for name in weights):  # a base: both decoders begin as its mean identity
+    is_base = "persona" not in generation.model  # whose decoder is everybody's; liae's is one too, of two people
+    if is_base and any(name.startswith("decoder/") for name in weights):  # both decoders begin as its mean identity
         both = {}
         for name, value in weights.items():
             head, _, rest = name.partition("/")
