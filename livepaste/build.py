@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from livepaste.checkpoint import Generation, newest_generation, occlusion_network, shipped
 from livepaste.clip_run import Found, still_gone
@@ -138,8 +138,12 @@ class FrameSwapper:
         self._index += 1
         return self._pipeline(frame, self._finder(frame))
 
-    def encode(self, crop: np.ndarray) -> np.ndarray:
-        """The code of one aligned crop, float32 (s, s, 3) in [0, 1]."""
+    def crop_of(self, face: UInt8[np.ndarray, "n n 3"]) -> Float32[np.ndarray, "s s 3"]:
+        """A face set's picture as the model's crop, in [0, 1]."""
+        return self.swapper.crop_of(face)
+
+    def encode(self, crop: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, k]:
+        """The code of an aligned crop in [0, 1]: see :meth:`livepaste.swapper.Swapper.encode`."""
         return self.swapper.encode(crop)
 
     def close(self) -> None:

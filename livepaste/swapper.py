@@ -7,8 +7,10 @@ import binascii
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
+from livepaste.align import STORED_COVERAGE, Alignment
+from livepaste.align import crop as cut
 from livepaste.checkpoint import RUN, Generation
 from livepaste.crop_model import CropModel
 from livepaste.errors import CheckpointError
@@ -37,10 +39,23 @@ class Swapper:
             wearer_mask=made["wearer_mask"][0, 0],
         )
 
+    def crop_of(
+        self, face: UInt8[np.ndarray, "n n 3"], coverage: float = STORED_COVERAGE
+    ) -> Float32[np.ndarray, "s s 3"]:
+        """A face set's picture, ``coverage`` template units wide, cut to what the model is given: ``size`` pixels, its own coverage, in [0, 1]."""
+        scale = (self.size / self.coverage) / (len(face) / coverage)
+        shift = (self.size - 1) / 2 - scale * (len(face) - 1) / 2
+        alignment = Alignment(np.float32([[scale, 0, shift], [0, scale, shift]]), self.size)
+        return cut(face, alignment).astype(np.float32) / 255
+
     def encode(self, crop: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, k]:
-        """The code: what the face does, in a few numbers."""
+        """The code of an aligned crop, as :meth:`crop_of` or ``livepaste.align`` cut it: what the face does, and, by how the model was trained,
+        a little of whose it is, in a few numbers. Codes of one checkpoint can be compared with each other, with another's not.
+
+        Raises ValueError for a crop of another size, CheckpointError for a model that does not give its code.
+        """
         if "code" not in self.session.outputs:
-            raise CheckpointError(f"{self.generation.path}: this model does not give its code")
+            raise CheckpointError(f"{self.generation.path}: swap.onnx does not give its code; export it again")
         return self.session.run({"crop": np.ascontiguousarray(crop.transpose(2, 0, 1))[None]}, ["code"])["code"][0]
 
     def _check_parity(self) -> None:

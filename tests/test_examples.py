@@ -92,6 +92,14 @@ def test_photos(checkpoint: Path, frames: list[np.ndarray], tmp_path: Path) -> N
     assert (cv2.imread(str(tmp_path / "out" / "b.JPG")) == 90).all()
 
 
+def test_nearest(checkpoint: Path, facesets: tuple[Path, Path]) -> None:
+    told = run("nearest.py", checkpoint, facesets[1], "000030").decode().splitlines()
+    assert len(told) == 5
+    assert not any(line.startswith("000030") for line in told)
+    apart = [float(line.split()[1]) for line in told]
+    assert apart == sorted(apart)
+
+
 def test_pipe(checkpoint: Path, frames: list[np.ndarray]) -> None:
     data = b"".join(frame.tobytes() for frame in frames[:4])
     out = run("pipe.py", checkpoint, "480x270", data=data)
