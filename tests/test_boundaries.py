@@ -24,6 +24,7 @@ HEAVY = (
     "onnxruntime",
     "onnx",
     "orbax",
+    "sklearn",
 )
 LAYER = {
     **dict.fromkeys(("errors", "registry", "types", "options", "trouble", "lock", "jsons", "faceset_options"), 0),
@@ -115,6 +116,7 @@ WRAPPED = {
     "flax": set(),
     "optax": set(),
     "onnx": set(),
+    "sklearn": set(),
 }
 
 
@@ -133,7 +135,7 @@ def test_the_command_line_starts_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["extract", "clean", "faceset", "train", "clip", "live", "devices", "actors", "measure", "eval"]
+    "verb", ["extract", "clean", "faceset", "train", "latent", "clip", "live", "devices", "actors", "measure", "eval"]
 )
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:
     code = f"from livepaste.cli import main\nassert main([{verb!r}, '--help']) == 0"
@@ -195,5 +197,7 @@ def test_training_reads_layers_0_and_1_only() -> None:
                 assert allowed, f"{path.name} imports {name}"
             if words[0] == "orbax":
                 assert path.stem == "state"
+            if words[0] == "sklearn":
+                assert path.stem == "maps"
             if words[0] == "onnx":
                 assert path.stem in ("export", "onnx_ops")

@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "train": ("livepaste_train.options:TrainOptions", "two face sets to a checkpoint"),
     "train-occlusion": ("livepaste_train.options:OcclusionOptions", "your faces and hands to an occlusion network"),
+    "latent": ("livepaste_train.options:LatentOptions", "what a checkpoint makes of faces, as one page"),
     "clip": ("livepaste.options:ClipOptions", "swap the face in a recorded clip"),
     "live": ("livepaste.options:LiveOptions", "swap the face at the camera into a virtual camera"),
     "devices": ("livepaste.options:DevicesOptions", "what this machine has: cameras, virtual cameras, accelerators"),

@@ -150,6 +150,15 @@ def read_face(
     return at_side(image, faceset.info, side), None if mask is None else at_side(mask, faceset.info, side)
 
 
+def packed_face(faceset: FaceSet, row: FaceRow, side: int) -> UInt32[np.ndarray, "s s"]:
+    """A stored face, packed at ``side`` pixels; without a mask it gets the hull of its landmarks."""
+    image, mask = read_face(faceset, row, side)
+    if mask is None:
+        hull = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
+        mask = at_side(hull, faceset.info, side)
+    return pack(image[None], mask[None])[0]
+
+
 def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "half_yaw") -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty
     is left out. Raises FaceSetError when nothing is left."""
@@ -158,12 +167,7 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "hal
     packed = np.empty((len(rows), side, side), np.uint32)
 
     def read(i: int) -> None:
-        row = rows[i]
-        image, mask = read_face(faceset, row, side)
-        if mask is None:
-            hull = np.rint(hull_mask(row.crop_points()[:, :2], faceset.info.size) * 255).astype(np.uint8)
-            mask = at_side(hull, faceset.info, side)
-        packed[i] = pack(image[None], mask[None])[0]
+        packed[i] = packed_face(faceset, rows[i], side)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(read, range(len(rows))))  # a list, so that errors are raised here
@@ -198,12 +202,12 @@ def join(parts: list[Faces]) -> Faces:
     )
 
 
-def open_faceset(path: str | Path) -> FaceSet:
-    """Open a face set for training. Raises FaceSetError when it is too small, saying what to film."""
+def open_faceset(path: str | Path, fewest: int = FEWEST, what: str = "training") -> FaceSet:
+    """Open a face set for training, or ``what`` else. Raises FaceSetError when it is too small, saying what to film."""
     faceset = read_faceset(path)
-    if len(faceset) < FEWEST:
+    if len(faceset) < fewest:
         raise FaceSetError(
-            f"{path}: {len(faceset)} faces{_damaged(faceset)}, training needs at least {FEWEST}; film a minute of talking while "
+            f"{path}: {len(faceset)} faces{_damaged(faceset)}, {what} needs at least {fewest}; film a minute of talking while "
             "turning the head slowly left, right, up and down, and extract that clip too"
         )
     info = faceset.info

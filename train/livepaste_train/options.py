@@ -15,6 +15,7 @@ OF_AUTOENCODERS = (
     *("architecture", "initialiser", "activation", "normalisation", "unit"),
     *("corrupt", "sparsity", "balanced", "poses", "pretrain"),
 )
+FEWEST_SEEN = 8  # faces of a set; fewer make no map
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
 
 
@@ -116,6 +117,30 @@ class TrainOptions:
         if recipe.unit == "none" and (self.sparsity or "").startswith("kl"):
             own["unit"] = "sigmoid"
         return replace(recipe, **own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentOptions:
+    """Draw what a checkpoint makes of faces, as one page: where its codes lie, what excites its layers, and what its decoder draws along a code.
+
+    Name the face sets that it was trained on, or others.
+    """
+
+    checkpoint: str = option(help="checkpoint folder, or base", positional=True)
+    to: str = option(help="page to write, .html")
+    persona: str | None = option(None, help="face set of the face that is shown")
+    wearer: list[str] = option([], help="face set(s) of whoever sits at the camera")
+    only: str | None = option(None, help="face set of one person, in place of both")
+    faces: int = option(150, help="faces of each set at most, spread over it")
+
+    def __post_init__(self) -> None:
+        within("faces", self.faces, FEWEST_SEEN, 500)
+        if not self.to.endswith((".html", ".htm")):
+            raise OptionError(f"to {self.to}: is a page; name a file that ends in .html")
+        if self.only is not None and (self.persona is not None or self.wearer):
+            raise OptionError("--only shows one person, without --persona and --wearer; give it or them")
+        if self.only is None and self.persona is None and not self.wearer:
+            raise OptionError("name the faces to look at: --persona and --wearer, or --only, each a face set")
 
 
 @dataclass(frozen=True, kw_only=True)

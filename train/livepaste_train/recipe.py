@@ -256,6 +256,18 @@ def as_record(recipe: Recipe) -> dict[str, Any]:
     return {**asdict(recipe), "architecture": dict(recipe.architecture)}
 
 
+def of_record(where: str, record: Any) -> Recipe:
+    """The recipe that stands in ``model.json``, see :func:`as_record`; a setting that its livepaste did not know has its default.
+
+    Raises OptionError for a damaged one, and for a setting that this livepaste does not know.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("architecture", {}), dict):
+        raise OptionError(f"{where}: says nothing of its recipe")
+    kinds = {f.name: type(f.default) for f in fields(Recipe) if f.name != "architecture"}
+    values = {key: as_kind(where, key, value, kinds) for key, value in record.items() if key != "architecture"}
+    return Recipe(**values, architecture=tuple(sorted(record.get("architecture", {}).items())))
+
+
 def changes(recipe: Recipe, record: Any) -> list[str]:
     """The settings in which a recipe is not the one of a record: its name does not count, and a setting that the record's livepaste did
     not know has its default there."""
