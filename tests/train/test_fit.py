@@ -371,7 +371,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_the_generation_before(
             raise ValueError("RESOURCE_EXHAUSTED: Error writing file [OS error 28: No space left on device]")
         real(self, *words, **more)
 
-    monkeypatch.setattr(ocp.PyTreeCheckpointer, "save", full)
+    monkeypatch.setattr(ocp.Checkpointer, "save", full)
     with pytest.raises(TrainingError, match=r"cannot be written .the disk is full.; the generation before it is whole"):
         fit.Trainer(given, lambda p: None).run()
     assert newest_generation(tmp_path / "a").number == 2
@@ -382,7 +382,7 @@ def test_a_full_quota_is_no_want_of_memory(tmp_path: Path, monkeypatch) -> None:
     def full(self, *words, **more) -> None:
         raise ValueError("RESOURCE_EXHAUSTED: Error writing file [OS error 122: Disk quota exceeded]")
 
-    monkeypatch.setattr(ocp.PyTreeCheckpointer, "save", full)
+    monkeypatch.setattr(ocp.Checkpointer, "save", full)
     with (
         pytest.raises(TrainingError, match=r"cannot be written .the disk is full.; the generation before it"),
         train.memory_said(),

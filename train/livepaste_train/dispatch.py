@@ -9,10 +9,17 @@ import jax
 import jax.numpy as jnp
 
 from livepaste_train.compiling import compiled, compiled_side_by_side
+from livepaste_train.parallel import everywhere, same_everywhere
 
 Array = jax.Array
 Metrics = dict[str, Array]
 Program = Callable[..., Any]
+
+
+def _whole() -> dict[str, Any]:
+    """How programs for several devices leave what they make: whole, on each."""
+    where = same_everywhere()
+    return {} if where is None else {"out_shardings": where}
 
 
 class Dispatch:
@@ -32,7 +39,7 @@ class Dispatch:
         """``gradient_of(state, data)`` gives a gradient, the random key after it and metrics, ``loss`` among them;
         ``stepped(state, gradient, key, loss)`` the state after a step and the gradient's norm."""
         self._gradient_of, self._stepped, self._steps = gradient_of, stepped, steps
-        self._all = None if jax.default_backend() == "cpu" else compiled(self.several, donate_argnums=0)
+        self._all = None if jax.default_backend() == "cpu" else compiled(self.several, donate_argnums=0, **_whole())
         # of one training after the other: those for other shapes of state and data would only take room
         self._shapes: Any = None
         self._programs: list[Program] = []
@@ -45,10 +52,14 @@ class Dispatch:
     def _compiled(self, state: Any, data: Any) -> list[Program]:
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((state, data)))
         if shapes != self._shapes:
-            gradient, key, metrics = jax.eval_shape(self._gradient_of, state, data)
+            made = jax.eval_shape(self._gradient_of, state, data)
+            where = same_everywhere()
+            gradient, key, metrics = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), made
+            )
             self._programs = compiled_side_by_side(
-                (self._gradient_of, (state, data), {}),
-                (self._stepped, (state, gradient, key, metrics["loss"]), {"donate_argnums": 0}),
+                (self._gradient_of, (state, data), _whole()),
+                (self._stepped, (state, gradient, key, metrics["loss"]), {"donate_argnums": 0, **_whole()}),
             )
             self._shapes = shapes
         return self._programs
@@ -67,6 +78,7 @@ class Dispatch:
         return state, jax.tree.map(jnp.mean, metrics)
 
     def __call__(self, state: Any, data: Any) -> tuple[Any, Metrics]:
+        state = everywhere(state)
         if self._all is not None:
             return self._all(state, data)
         programs, taken = self._compiled(state, data), []

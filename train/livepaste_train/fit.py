@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from livepaste_train.offset import Offset
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import MOST_STEPS, TrainOptions
 from livepaste_train.pace import Pace
+from livepaste_train.parallel import agreed, check_batch, devices_said, everywhere, here, leads
 from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record
 from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored
@@ -78,6 +80,7 @@ class Trainer:
         model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
         check_levels(self.recipe, model)
+        check_batch(self.recipe)
         people = People(options)
         if resumed:
             check_people(self.checkpoint, resumed.model, people.record, alone=alone)
@@ -101,7 +104,7 @@ class Trainer:
             check_pretrained(self.recipe, options.from_, weights)
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
-            notes = [size_of(self.recipe, parameters, multiplied), nothing, start, people.damaged]
+            notes = [size_of(self.recipe, parameters, multiplied), devices_said(), nothing, start, people.damaged]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
         self.compute = compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
@@ -127,6 +130,7 @@ class Trainer:
         if resting:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
+        self.data = everywhere(self.data)
         self.spent_s, before = 0.0, {}
         if resumed:
             self.state, self.start_note = planned(
@@ -167,8 +171,8 @@ class Trainer:
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
-        with held(self.checkpoint):
-            if generations(self.checkpoint) != self._found:  # written while this one read its faces
+        with held(self.checkpoint) if leads() else nullcontext():
+            if leads() and generations(self.checkpoint) != self._found:  # written while this one read its faces
                 raise CheckpointError(
                     f"{self.checkpoint}: another training has just been saved here; go on with --resume"
                 )
@@ -187,10 +191,15 @@ class Trainer:
         saved = done if self._went_on else -1
         pace, per, note = self.pace, self.recipe.steps_per_dispatch, ""
         by_clock = False  # by this run's clock
-        while not (self.stop() or 0 < int(self.state.total) <= done):
+        while True:
+            stop, total = agreed(self.stop(), int(self.state.total))
+            if total != int(self.state.total):  # planned by the clock of the process that leads
+                self.state = self.state._replace(total=jnp.int32(total))
+            if stop or 0 < total <= done:
+                break
             started = time.monotonic()
             if self.offset and done and done % OFFSET_EVERY < per:
-                self.state = self.state._replace(offset=self.offset.measure(self.settle(self.state.params)))
+                self.state = self.state._replace(offset=self.offset.measure(self.settle(here(self.state.params))))
             self.state, metrics = self.dispatch(self.state, self.data)
             losses = {name: float(value) for name, value in metrics.items()}
             took = time.monotonic() - started
@@ -215,28 +224,28 @@ class Trainer:
                 note = "; ".join(filter(None, [note, drowned(losses)]))
             done = int(self.state.step)
             replan = by_clock
-            if not int(self.state.total) and pace.can_plan:
+            if leads() and not int(self.state.total) and pace.can_plan:
                 note, by_clock = "; ".join(filter(None, [note, self._plan()])), True
             # whatever the clock says of generations: where it rolls back to is the same in every run
             if done % pace.save.every == 0:
                 good = jax.tree.map(np.asarray, self.state)
             if pace.save.at(done):
                 with pace.making(pace.save):
-                    self.keeper.save(self.state, losses, self.spent_s)
+                    self.keeper.save(here(self.state), losses, self.spent_s)
                 saved = done
             elif pace.show.at(done) and done != int(self.state.total):  # at the end a generation follows
                 with pace.making(pace.show):
-                    self.keeper.show(self.state, losses, self.spent_s)
+                    self.keeper.show(here(self.state), losses, self.spent_s)
             else:
                 replan = False
-            if replan:
+            if replan and leads():
                 self._plan()
             total = int(self.state.total)
             rate, left = self.recipe.batch * pace.steps_per_s, pace.seconds_left(total - done) if total else None
             self.tell(Progress(done, total, rate, left, losses, self.validation, note))
             note = ""
         if done != saved and done:
-            self.keeper.save(self.state, losses, self.spent_s)
+            self.keeper.save(here(self.state), losses, self.spent_s)
         return self.state
 
     def _pretrain(self) -> None:
@@ -249,7 +258,7 @@ class Trainer:
 
         started = time.monotonic()
         params = pretrained(self.graph, self.state.params, self.data, self.geometry, self.recipe, self.scale, self.compute,
-                            alone=self.alone, seed=self.options.seed, tell=tell, stop=self.stop)  # fmt: skip
+                            alone=self.alone, seed=self.options.seed, tell=tell, stop=lambda: bool(agreed(self.stop())[0]))  # fmt: skip
         self.spent_s += time.monotonic() - started
         offset = self.offset.measure(self.settle(params)) if self.offset else None
         total = int(self.state.total)

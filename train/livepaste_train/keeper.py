@@ -16,6 +16,7 @@ from livepaste.errors import TrainingError
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, write_picture
 from livepaste_train.export import export
+from livepaste_train.parallel import leads
 from livepaste_train.recipe import Recipe
 from livepaste_train.start import kind_of
 from livepaste_train.state import save_state, save_weights
@@ -49,7 +50,9 @@ class Keeper:
         self._unseen = False  # the preview could not be written
 
     def show(self, state: TrainState, losses: dict[str, float], spent_s: float) -> None:
-        """Measure, and renew the preview."""
+        """Measure, and renew the preview. Of several processes only the one that leads does, here and below."""
+        if not leads():
+            return
         made = self._measured(self._settle(state.ema))
         self._picture(made)
         self._note(state, losses, spent_s)
@@ -59,6 +62,8 @@ class Keeper:
 
         Its line in the history comes first: a kill in between leaves a line too many, which a resume cuts off.
         """
+        if not leads():
+            return
         weights = self._settle(state.ema)
         made = self._measured(weights)
         step = int(state.step)
@@ -86,7 +91,8 @@ class Keeper:
     def cut(self, step: int) -> None:
         """Forget what the history says of later steps."""
         self._noted = -1
-        cut_history(self.checkpoint, step)
+        if leads():
+            cut_history(self.checkpoint, step)
 
     def _measured(self, weights: Any) -> dict[str, np.ndarray]:
         made = self._validator.run(weights)

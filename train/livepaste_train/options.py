@@ -13,7 +13,7 @@ GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
 # settings of a recipe that an occlusion network does not have
 OF_AUTOENCODERS = (
     *("architecture", "initialiser", "activation", "normalisation", "unit"),
-    *("corrupt", "sparsity", "balanced", "poses", "pretrain"),
+    *("corrupt", "sparsity", "balanced", "poses", "pretrain", "adversarial"),
 )
 FEWEST_SEEN = 8  # faces of a set; fewer make no map
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
@@ -71,6 +71,10 @@ class TrainOptions:
         None, help="steps between two generations (default: 250, or so many that they take a sixth of the time)"
     )
     from_: str = option("base", flag="--from", help="start from: base, none, or a checkpoint folder")
+    hosts: str | None = option(
+        None,
+        help="train with other processes: ADDRESS:PORT,COUNT,NUMBER, the same address in all and numbers from 0, which writes; auto on a cluster",
+    )
     resume: bool = option(False, help="go on from the newest whole generation in --to")
 
     def __post_init__(self) -> None:
@@ -94,6 +98,12 @@ class TrainOptions:
         for name, every in (("show-every", self.show_every), ("save-every", self.save_every)):
             if every is not None:
                 within(name, every, 1, MOST_STEPS)
+        if self.hosts is not None and self.hosts != "auto":
+            match = re.fullmatch(r"[^\s,]+:\d{1,5},(\d{1,5}),(\d{1,5})", self.hosts)
+            if not match or int(match[2]) >= int(match[1]):
+                raise OptionError(
+                    f"hosts must be ADDRESS:PORT,COUNT,NUMBER with a number from 0 to COUNT - 1, or auto, got {self.hosts!r}"
+                )
         if self.only is not None and (self.persona is not None or self.wearer):
             raise OptionError("--only trains one person, without --persona and --wearer; give it or them")
         if self.only is None and (self.persona is None or not self.wearer):
@@ -137,6 +147,12 @@ class LatentOptions:
         within("faces", self.faces, FEWEST_SEEN, 500)
         if not self.to.endswith((".html", ".htm")):
             raise OptionError(f"to {self.to}: is a page; name a file that ends in .html")
+        if self.hosts is not None and self.hosts != "auto":
+            match = re.fullmatch(r"[^\s,]+:\d{1,5},(\d{1,5}),(\d{1,5})", self.hosts)
+            if not match or int(match[2]) >= int(match[1]):
+                raise OptionError(
+                    f"hosts must be ADDRESS:PORT,COUNT,NUMBER with a number from 0 to COUNT - 1, or auto, got {self.hosts!r}"
+                )
         if self.only is not None and (self.persona is not None or self.wearer):
             raise OptionError("--only shows one person, without --persona and --wearer; give it or them")
         if self.only is None and self.persona is None and not self.wearer:

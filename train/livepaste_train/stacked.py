@@ -17,6 +17,7 @@ from livepaste.errors import OptionError
 from livepaste_train.augment import Geometry, batch, choose
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import LEARNING_OPS
+from livepaste_train.parallel import divided
 from livepaste_train.recipe import Recipe
 from livepaste_train.start import is_fact
 from livepaste_train.state import name_of
@@ -67,11 +68,11 @@ def level_loss(
     """Loss of one level on one batch of both sides' faces."""
 
     def loss(model: Any, sides: Sides, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
-        keys, half = jax.random.split(key, 3), recipe.batch // 2
+        keys, half = jax.random.split(key, 3), recipe.batch if alone else recipe.batch // 2
         mine = choose(keys[0], sides.persona, half)
         others = mine if alone else len(sides.persona) + choose(keys[1], sides.wearers, half)
-        index = mine if alone else jnp.concatenate([mine, others])
-        shown = batch(keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength)
+        index = divided(mine if alone else jnp.concatenate([mine, others]))
+        shown = divided(batch(keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength))
         inputs = shown.inputs.astype(compute)
         parts = [(PERSONA, slice(None, half))] + ([] if alone else [(WEARER, slice(half, None))])
         errors = [

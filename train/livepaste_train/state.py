@@ -30,10 +30,18 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
+def _checkpointer() -> ocp.Checkpointer:
+    """Of this process: of several only one writes, and each reads for itself; orbax would have them wait for each other."""
+    me = jax.process_index()
+    mine = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me))
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=mine)
+    return ocp.Checkpointer(handler, multiprocessing_options=mine)
+
+
 def save_state(path: Path, state: Tree) -> None:
     """Write every array of ``state`` under ``path`` (which must not exist). Raises TrainingError when it cannot be written."""
     try:
-        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        with _quiet(), _checkpointer() as checkpointer:
             checkpointer.save(path.absolute(), jax.tree.map(np.asarray, _plain(state)))
     except Exception as error:  # tensorstore says a full disk in a ValueError
         full = any(words in str(error) for words in ("No space left", "quota"))
@@ -49,7 +57,7 @@ def load_state(path: Path, like: Tree) -> Tree:
     Raises CheckpointError when they do not fit it: another architecture or size.
     """
     try:
-        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        with _quiet(), _checkpointer() as checkpointer:
             arguments = ocp.checkpoint_utils.construct_restore_args(_plain(like))
             plain = checkpointer.restore(path.absolute(), item=_plain(like), restore_args=arguments)
     except Exception as error:  # damaged arrays raise classes of tensorstore's and orbax's own, which share no base

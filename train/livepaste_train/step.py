@@ -19,6 +19,7 @@ from livepaste_train.losses import picture_losses, sparsity
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import LEARNING_OPS
 from livepaste_train.optimizers import make_optimizer
+from livepaste_train.parallel import divided
 from livepaste_train.recipe import Recipe
 from livepaste_train.regularisers import regularised
 
@@ -126,9 +127,9 @@ def pair_loss(
                 len(sides.persona) + choose(keys[1], sides.wearers, recipe.batch - first),
             ]
         )
-        inputs, input_masks, lit, masks = batch(
-            keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength
-        )
+        index = divided(index)
+        shown = batch(keys[2], sides.packed, sides.packed, index, index, geometry, recipe, strength)
+        inputs, input_masks, lit, masks = divided(shown)
         inputs = inputs.astype(compute)
         code = model.encode(inputs, LEARNING_OPS)
         kept = sparsity(code, recipe)
@@ -163,8 +164,8 @@ def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[...,
 
     def loss(model: Any, sides: Sides, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
         k_pick, k_batch = jax.random.split(key)
-        index = choose(k_pick, sides.persona, recipe.batch)
-        shown = batch(k_batch, sides.packed, sides.packed, index, index, geometry, recipe, strength)
+        index = divided(choose(k_pick, sides.persona, recipe.batch))
+        shown = divided(batch(k_batch, sides.packed, sides.packed, index, index, geometry, recipe, strength))
         inputs = shown.inputs.astype(compute)
         code = model.encode(inputs, LEARNING_OPS)
         target = model.wanted(PERSONA, shown.targets, shown.masks)

@@ -1,0 +1,108 @@
+"""Data parallel over all devices, of this machine and of others: each holds the faces and the weights, and takes its share of every batch.
+
+One program is written for all of them; XLA divides it where a batch is said to be divided, and adds up what it has to. So sampling,
+augmentation and losses are those of one device, to rounding.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from livepaste.errors import OptionError, TrainingError
+from livepaste_train.recipe import Recipe
+
+Tree = Any
+AXIS = "batch"
+
+
+def join_hosts(hosts: str) -> None:
+    """Meet the other processes of a training, before anything else is done with jax.
+
+    ``hosts`` as ``--hosts`` has it. Raises TrainingError when they do not come.
+    """
+    try:
+        if hosts == "auto":
+            jax.distributed.initialize()
+        else:
+            address, count, number = taken_apart(hosts)
+            jax.distributed.initialize(address, count, number)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"--hosts {hosts}: the other processes were not met ({' '.join(str(error).split())[:200]}); start all of them with the same "
+            "address, each with its own number"
+        ) from error
+
+
+def taken_apart(hosts: str) -> tuple[str, int, int]:
+    """``ADDRESS:PORT,COUNT,NUMBER``; see options.py for what is allowed."""
+    address, count, number = hosts.split(",")
+    return address, int(count), int(number)
+
+
+@cache
+def mesh() -> Mesh | None:
+    """All devices in a row; None where there is one."""
+    devices = jax.devices()
+    return Mesh(np.array(devices), (AXIS,)) if len(devices) > 1 else None
+
+
+@cache
+def same_everywhere() -> NamedSharding | None:
+    """Of what each device has whole."""
+    of = mesh()
+    return None if of is None else NamedSharding(of, PartitionSpec())
+
+
+def everywhere(tree: Tree) -> Tree:
+    """The arrays on every device, each whole; as they are where there is one device."""
+    where = same_everywhere()
+    return tree if where is None else jax.device_put(tree, where)
+
+
+def here(tree: Tree) -> Tree:
+    """The same on this process's first device alone: for what every process does for itself."""
+    return tree if mesh() is None else jax.tree.map(np.asarray, tree)
+
+
+def divided(tree: Tree) -> Tree:
+    """Within a program: arrays whose first axis is the batch's, a share of it on each device."""
+    of = mesh()
+    return tree if of is None else jax.lax.with_sharding_constraint(tree, NamedSharding(of, PartitionSpec(AXIS)))
+
+
+def leads() -> bool:
+    """Whether this process decides, and writes; the others only compute."""
+    return jax.process_index() == 0
+
+
+def agreed(*numbers: int) -> tuple[int, ...]:
+    """The first process's numbers, in every process."""
+    if jax.process_count() == 1:
+        return numbers
+    return tuple(int(number) for number in multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32)))
+
+
+def check_batch(recipe: Recipe) -> None:
+    """Raise OptionError for a batch that cannot be divided among the devices."""
+    count = len(jax.devices())
+    if recipe.batch % count:
+        fits = max(1, round(recipe.batch / count)) * count
+        fits += count if fits % 2 else 0
+        raise OptionError(f"a batch of {recipe.batch} cannot be divided among {count} devices; --batch {fits} can")
+
+
+def devices_said() -> str:
+    """A sentence about several devices, or nothing."""
+    of = mesh()
+    if of is None:
+        return ""
+    processes = jax.process_count()
+    return (
+        f"{of.size} devices{f' of {processes} processes' if processes > 1 else ''}, each takes its share of every batch"
+    )
