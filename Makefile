@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup demo test bench ablate bench-swaps bench-kill fuzz look lint clean
+.PHONY: help setup demo test bench bench-train ablate bench-swaps bench-kill fuzz look lint clean
 
 help:
 	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
 	@echo "make test                                              the tests"
 	@echo "make bench [MODEL=checkpoint]                          live at 720p30, clips, stages, training on this machine"
+	@echo "make bench-train [PARTS=\"quality original steps memory\"] [PAIRS=…] [FOR=30m] [TORCH=python]  time to quality, steps a second, memory"
 	@echo "make ablate [SECONDS=60] [SEEDS=5]                     batch norm, residual blocks and stacked pretraining on one budget"
 	@echo "make bench-swaps PAIRS=\"drawn:8401 a.jpg,b.jpg\" [FOR=1m,5m] quality after so many minutes of training"
 	@echo "make bench-kill [COUNT=50] [RECIPE=light]              training killed at random instants and resumed"
@@ -42,6 +43,9 @@ bench: setup
 
 ablate: setup
 	$(BIN)/python benchmarks/ablate.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEEDS),--seeds $(SEEDS))
+
+bench-train: setup
+	$(BIN)/python benchmarks/bench_train.py $(PARTS) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(FOR),--for $(FOR)) $(if $(TORCH),--torch $(TORCH))
 
 bench-swaps: setup
 	$(BIN)/python benchmarks/swaps.py $(or $(PAIRS),drawn:8401) $(if $(FOR),--for $(FOR))

@@ -2,7 +2,7 @@
 
 No clip, no detector: the actors' exact crops go straight into the training, and the swap of a performance that neither was trained on is
 compared with the persona's crops of the same moments. ``fitted`` is the PSNR with each picture's colour fitted to the truth: what
-is left is shape. Settings of the recipe come as ``key=value``; each run starts anew.
+is left is shape; ``truth again`` draws the persona's own crops, so that nothing depends on the wearer. Settings of the recipe come as ``key=value``; each run starts anew.
 
 ``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--picture FILE.png] [key=value …]``, PAIR as for swaps.py
 """
@@ -24,10 +24,11 @@ from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, pack, pose_weights, stored_side
 from livepaste_train.data import played as played_in
 from livepaste_train.evaluate import crops, mask_iou, means, psnr_db, spread, undistorted, write_picture
+from livepaste_train.models.autoencoder import PERSONA
 from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.offset import EVERY, Offset
 from livepaste_train.recipe import Recipe, read_recipe
-from livepaste_train.start import apply, rate_scale, rests, starting_weights
+from livepaste_train.start import apply, kind_of, rate_scale, rests, starting_weights
 from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
 
 from livepaste.actors.drawn import DrawnActor
@@ -78,6 +79,9 @@ class Judged:
         self.truth, self.truth_mask = map(np.asarray, undistorted(truth.packed, geometry))
         self.both = self.worn_mask * self.truth_mask > 0.5
         self._show = jax.jit(lambda params, crops: nnx.merge(graph, params).swap(crops))
+        self._again = jax.jit(
+            lambda params, crops: nnx.merge(graph, params).picture(PERSONA, nnx.merge(graph, params).encode(crops))
+        )
 
     def fitted(self, pictures: np.ndarray) -> np.ndarray:
         """Each with the truth's mean colour under both masks."""
@@ -92,6 +96,8 @@ class Judged:
         numbers = {
             "swap": psnr_db(image, self.truth, self.both),
             "fitted": psnr_db(self.fitted(image), self.truth, self.both),
+            # the code of the persona's own crop: what is lost without changing anybody
+            "truth again": psnr_db(self.fitted(np.asarray(self._again(params, self.truth))), self.truth, self.both),
             "mean face fitted": psnr_db(self.fitted(mean), self.truth, self.both),
             "unswapped": psnr_db(self.worn, self.truth, self.both),
         }
@@ -128,8 +134,7 @@ def main() -> None:
     own = [means(*crops(faces, geometry, 200)) for faces in (persona, wearer)]
     model.start_from(*own)
     graph, params = nnx.split(model, nnx.Param)
-    facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    weights, note, from_base = starting_weights(args.base, facts)
+    weights, note, from_base = starting_weights(args.base, kind_of(recipe))
     params = apply(params, weights)
     scale = rate_scale(params, from_base, recipe)
     offset = Offset(graph, persona, wearer, geometry)

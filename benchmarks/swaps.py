@@ -53,7 +53,7 @@ def livepaste(_: str, *words: object) -> None:
 class Pair:
     """Two actors, their truth folder and their face sets, made once."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, film_s: int = 24) -> None:
         photos = name.split(",")
         kind, _, seed = name.partition(":")
         if kind == "drawn" and seed.isdigit():
@@ -69,7 +69,7 @@ class Pair:
         ready = self.folder / "ready"
         if not ready.exists() or ready.read_text() != str(MAKER_VERSION):
             shutil.rmtree(self.folder, ignore_errors=True)  # left by a run that was ended
-            self.walk.perform("--seconds", "8", "--train-seconds", "24", *actors)
+            self.walk.perform("--seconds", "8", "--train-seconds", str(film_s), *actors)
             self.walk.extract()
             ready.write_text(str(MAKER_VERSION))
 
