@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from livepaste_train.options import MOST_STEPS, TrainOptions, seconds
 
-SHOW_EVERY, SAVE_EVERY = 50, 250  # steps, where the user names none
-# Then a preview or generation comes no sooner than so many times what the last one took after it: on an accelerator 50 steps take
+SHOW_EVERY, SAVE_EVERY = 20, 250  # steps, where the user names none
+# Then a preview or generation comes no sooner than so many times what the last one took after it: on an accelerator 20 steps take
 # less time than a preview.
 APART = 5
 
