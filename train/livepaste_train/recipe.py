@@ -165,7 +165,7 @@ def read_recipe(name: str) -> Recipe:
         values = tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise OptionError(
-            f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, or a .toml file's path"
+            f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, auto, or a .toml file's path"
         ) from error
     except (ValueError, OSError, RecursionError) as error:
         raise OptionError(f"recipe {path}: {error}") from error
@@ -200,6 +200,15 @@ def as_kind(where: str, key: str, value: Any, kinds: Mapping[str, type]) -> Any:
 def as_record(recipe: Recipe) -> dict[str, Any]:
     """The recipe as it stands in ``model.json``."""
     return {**asdict(recipe), "architecture": dict(recipe.architecture)}
+
+
+def from_record(record: Any) -> Recipe:
+    """The recipe of a record; what this livepaste does not know is passed over, and named by :func:`changes`. Raises OptionError."""
+    if not isinstance(record, dict):
+        raise OptionError("no recipe is recorded; name one with --recipe")
+    kinds = {f.name: type(f.default) for f in fields(Recipe) if f.name != "architecture"}
+    values = {key: as_kind("the recorded recipe", key, value, kinds) for key, value in record.items() if key in kinds}
+    return Recipe(**values, architecture=tuple(sorted(dict(record.get("architecture") or {}).items())))
 
 
 def changes(recipe: Recipe, record: Any) -> list[str]:
