@@ -24,6 +24,7 @@ ROUGH_DB = 0.3  # of measures about the curve: above, it is not one
 VAGUE_DB = 0.7  # of the forecast: above, nothing is said
 # The curve's own error: it was never meant for a rate that falls. Of what it sees still to come, as a standard deviation.
 SHAPE = 0.4
+FALL_DB = 0.15  # what a falling rate may bring besides, as a standard deviation; less in the last quarter, where it has fallen
 
 
 class Curve(NamedTuple):
@@ -89,7 +90,10 @@ def at(curve: Curve, step: float) -> Forecast:
     of_each = np.einsum("ki,kij,kj->k", x, curve.covariance, x)
     mean = float(curve.weight @ each)
     gain = mean - float(curve.weight @ (curve.a - curve.b))
-    variance = float(curve.weight @ (of_each + np.square(each - mean))) + curve.noise_db**2 + (SHAPE * gain) ** 2
+    falls_db = FALL_DB * min(1.0, 4 * (1 - curve.last / step))
+    variance = (
+        float(curve.weight @ (of_each + np.square(each - mean))) + curve.noise_db**2 + (SHAPE * gain) ** 2 + falls_db**2
+    )
     return Forecast(mean, float(np.sqrt(variance)))
 
 
