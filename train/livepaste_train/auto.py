@@ -27,9 +27,9 @@ START_S = 30.0  # reading faces and compiling
 SMALLEST = 4
 # Steps from which an architecture without a base is worth its beginning from nothing. Not measured here: what others let theirs train is more.
 FROM_NOTHING = 50_000
-# Where the time is enough for fewer steps of light from the base than this, half the batch and twice the steps are better by half a decibel for
-# the same pictures: so far it is steps that teach, not pictures (train/README.md).
-SHORT, SHORT_BATCH = 300, 8
+# Where the time is enough for fewer steps of light from the base than this, half the batch and twice the steps are better by 0.4 to 0.5 dB for
+# the same pictures: so far it is steps that teach, not pictures (train/README.md). Further on it was not looked at.
+SHORT, SHORT_BATCH = 420, 8
 TO_USE = 0.8  # of what is free
 
 
