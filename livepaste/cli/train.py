@@ -52,7 +52,8 @@ def run(options: TrainOptions) -> None:
             left = "" if p.seconds_left is None else f", {clock(p.seconds_left)} left"
             checked = f", persona {p.validation['persona_psnr_db']:.1f} dB" if p.validation else ""
             loss = f"  {p.images_per_s:.0f} images/s  loss {p.losses['loss']:.4f}" if p.losses else ""
-            text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{left}"
+            ahead = f" ({p.forecast})" if p.forecast else ""
+            text = f"step {p.step}{f'/{p.total}' if p.total else ''}{loss}{checked}{ahead}{left}"
             nonlocal shown
             if not console.is_terminal and p.validation != shown:  # a line for each preview where a bar would be lost
                 shown = dict(p.validation)
@@ -81,7 +82,7 @@ def run(options: TrainOptions) -> None:
         wearer = f"{v['wearer_psnr_db']:.1f} dB, " if "wearer_psnr_db" in v else ""
         made += (f"; held-out faces: persona {v['persona_psnr_db']:.1f} dB, mask {v['persona_mask_iou']:.3f}; "
                  f"wearer {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
-    print(made)
+    print("; ".join(filter(None, [made, trainer.longer])))
     sys.stdout.flush()
 
 

@@ -64,6 +64,22 @@ class Dispatch:
             self._shapes = shapes
         return self._programs
 
+    def needs(self, state: Any, data: Any) -> int | None:
+        """Bytes that these steps take beside state and data, by XLA's own account of the compiled programs; None if it gives none.
+
+        On CPUs the state counts once more: the host looks at the one of the last generation in place (``fit``, for roll-backs), so the next
+        step's cannot take its room. Compiles, unless that is done.
+        """
+        state, data = everywhere((state, data))
+        if self._all is not None:
+            whole = _account(self._all.lower(state, data).compile())  # which the next call need not do again
+            return None if whole is None else whole[0] + whole[1]
+        gradient, after = (_account(program) for program in self._compiled(state, data))
+        if gradient is None or after is None:
+            return None
+        again = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        return again + gradient[1] + max(gradient[0], sum(after))
+
     def _one(self, state: Any, data: Any, gradient_of: Program, stepped: Program) -> tuple[Any, Metrics]:
         """One step by two functions, compiled or to be traced."""
         gradient, key, metrics = gradient_of(state, data)
@@ -86,3 +102,14 @@ class Dispatch:
             state, metrics = self._one(state, data, *programs)
             taken.append(metrics)
         return state, jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *taken)
+
+
+def _account(program: Any) -> tuple[int, int] | None:
+    """Bytes of what a compiled program works with, and of what it gives that takes the place of nothing it was given."""
+    try:
+        account = program.memory_analysis()
+    except jax.errors.JaxRuntimeError:  # not of every device
+        return None
+    if account is None:
+        return None
+    return account.temp_size_in_bytes, max(0, account.output_size_in_bytes - account.alias_size_in_bytes)

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,14 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.checkpoint import held
+from livepaste.checkpoint import held, read_history
 from livepaste.errors import CheckpointError, TrainingError
+from livepaste_train.auto import resolved
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
+from livepaste_train.dispatch import Dispatch
+from livepaste_train.early import ending
 from livepaste_train.evaluate import Validator, crops, means, spread
 from livepaste_train.export import multiply_adds
+from livepaste_train.forecast import longer, told
 from livepaste_train.keeper import Keeper, contract
 from livepaste_train.losses import drowned, guessed
+from livepaste_train.memory import Room
 from livepaste_train.models import make_model
 from livepaste_train.offset import EVERY as OFFSET_EVERY
 from livepaste_train.offset import Offset
@@ -36,6 +42,7 @@ from livepaste_train.settled import COUNT, Settler
 from livepaste_train.stacked import check_levels, pretrained
 from livepaste_train.start import apply, check_learning, check_pretrained, kind_of, rate_scale, rests, starting_weights
 from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss
+from livepaste_train.until import read_until
 
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
 ROLL_BACKS = 3
@@ -52,6 +59,7 @@ class Progress:
     losses: dict[str, float]
     validation: dict[str, float]
     note: str = ""  # something that the user should know once
+    forecast: str = ""  # how good it is going to be, where the curve says
 
 
 def size_of(recipe: Recipe, parameters: int, multiplied: int) -> str:
@@ -70,7 +78,7 @@ class Trainer:
     ) -> None:
         began = time.monotonic()  # ``--for`` counts from here: reading faces and compiling are the user's time too
         self.options, self.tell, self.stop = options, tell, stop
-        self.recipe: Recipe = options.resolved_recipe()
+        self.recipe, chosen = resolved(options)
         self.pace = Pace(options, self.recipe.steps_per_dispatch, began)
         self.checkpoint = Path(options.to)
         self._found = generations(self.checkpoint)
@@ -104,7 +112,10 @@ class Trainer:
             check_pretrained(self.recipe, options.from_, weights)
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
-            notes = [size_of(self.recipe, parameters, multiplied), devices_said(), nothing, start, people.damaged]
+            notes = [
+                *(chosen, size_of(self.recipe, parameters, multiplied), devices_said()),
+                *(nothing, start, people.damaged),
+            ]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
         self.compute = compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
@@ -113,11 +124,15 @@ class Trainer:
         resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not (resting or alone)}
         self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
-        if alone:
-            self.loss = lone_loss(self.geometry, self.recipe, compute)
-        else:
-            self.loss = pair_loss(self.geometry, self.recipe, compute, **drawn)
+        loss_of = lone_loss if alone else partial(pair_loss, **drawn)
+        self.loss = loss_of(self.geometry, self.recipe, compute)
         self.dispatch = make_dispatch(self.graph, self.loss, self.recipe, scale, compute)
+
+        def with_batch(batch: int) -> Dispatch:
+            other = replace(self.recipe, batch=batch)
+            return make_dispatch(self.graph, loss_of(self.geometry, other, compute), other, scale, compute)
+
+        self.room = Room(self.recipe.batch, with_batch)
         self.offset = (
             Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
             if self.recipe.meet and not alone
@@ -131,14 +146,20 @@ class Trainer:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
         self.data = everywhere(self.data)
-        self.spent_s, before = 0.0, {}
+        self.spent_s, before, self._plan_begun = 0.0, {}, 0
         if resumed:
-            self.state, self.start_note = planned(
-                restored(resumed, self.state), self._planned(), timed=bool(options.for_)
+            self.state, self.start_note, self._plan_begun = planned(
+                restored(resumed, self.state),
+                self._planned(),
+                timed=bool(options.for_),
+                until=options.until,
+                record=resumed.model,
             )
+            self.start_note = "; ".join(filter(None, [chosen, self.start_note]))
             self.start_note += inexact(resumed.model, faces.fingerprint)
             self.spent_s = float(resumed.model.get("seconds", 0.0))
             before = dict(resumed.model.get("validation", {}))
+        self._until, self.forecast, self.longer = read_until(options.until), "", ""
         self._went_on = resumed is not None
         facts = {**contract(self.recipe), **people.record, "turned_deg": people.turned_deg}
         record = {
@@ -151,6 +172,9 @@ class Trainer:
             "faces_hash": faces.fingerprint,
             "parameters": parameters,
             "multiply_adds": multiplied,  # of one swap
+            "asked_steps": self._planned(),
+            "until": options.until,
+            "plan_begun": self._plan_begun,  # a step
         }
         self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, self.settle)
 
@@ -187,21 +211,25 @@ class Trainer:
         good, roll_backs = jax.tree.map(np.asarray, self.state), 0
         full_rate = float(self.state.rate)
         self.keeper.cut(done if self._went_on else -1)  # of a killed run
+        if self._went_on and (note := self._end_early()):  # as the run that was killed would have after its generation
+            self.start_note += f"; {note}"
         losses: dict[str, float] = {}
         saved = done if self._went_on else -1
         pace, per, note = self.pace, self.recipe.steps_per_dispatch, ""
         by_clock = False  # by this run's clock
         while True:
-            stop, total = agreed(self.stop(), int(self.state.total))
-            if total != int(self.state.total):  # planned by the clock of the process that leads
-                self.state = self.state._replace(total=jnp.int32(total))
+            plan = int(self.state.total), int(self.state.origin)
+            stop, total, origin = agreed(self.stop(), *plan)
+            if (total, origin) != plan:  # planned by the clock and the history of the process that leads
+                self.state = self.state._replace(total=jnp.int32(total), origin=jnp.int32(origin))
             if stop or 0 < total <= done:
                 break
             started = time.monotonic()
             if self.offset and done and done % OFFSET_EVERY < per:
                 self.state = self.state._replace(offset=self.offset.measure(self.settle(here(self.state.params))))
-            self.state, metrics = self.dispatch(self.state, self.data)
-            losses = {name: float(value) for name, value in metrics.items()}
+            with self.room.told(self.dispatch, self.state, self.data):
+                self.state, metrics = self.dispatch(self.state, self.data)
+                losses = {name: float(value) for name, value in metrics.items()}
             took = time.monotonic() - started
             pace.dispatched(took)
             self.spent_s += took
@@ -223,7 +251,7 @@ class Trainer:
             if done == 0:
                 note = "; ".join(filter(None, [note, drowned(losses)]))
             done = int(self.state.step)
-            replan = by_clock
+            replan, measured = by_clock, True
             if leads() and not int(self.state.total) and pace.can_plan:
                 note, by_clock = "; ".join(filter(None, [note, self._plan()])), True
             # whatever the clock says of generations: where it rolls back to is the same in every run
@@ -237,15 +265,20 @@ class Trainer:
                 with pace.making(pace.show):
                     self.keeper.show(here(self.state), losses, self.spent_s)
             else:
-                replan = False
-            if replan and leads():
+                measured = False
+            if measured and replan and leads():
                 self._plan()
+            if measured and (ends := self._end_early()):
+                note, by_clock = "; ".join(filter(None, [note, ends])), False
+            if measured:
+                self._foresee()
             total = int(self.state.total)
             rate, left = self.recipe.batch * pace.steps_per_s, pace.seconds_left(total - done) if total else None
-            self.tell(Progress(done, total, rate, left, losses, self.validation, note))
+            self.tell(Progress(done, total, rate, left, losses, self.validation, note, self.forecast))
             note = ""
         if done != saved and done:
             self.keeper.save(here(self.state), losses, self.spent_s)
+            self._foresee()
         return self.state
 
     def _pretrain(self) -> None:
@@ -269,3 +302,22 @@ class Trainer:
         steps, note = self.pace.plan(int(self.state.step), first=not int(self.state.total))
         self.state = self.state._replace(total=jnp.int32(steps))
         return note
+
+    def _end_early(self) -> str:
+        """Plan an earlier end if ``--until`` says so by now, and the sentence about it."""
+        step, total, origin = (int(value) for value in (self.state.step, self.state.total, self.state.origin))
+        if not self._until or not leads() or origin or 0 < total <= step:
+            return ""
+        plan = ending(self._until, read_history(self.checkpoint), self.recipe, step, total, self._plan_begun)
+        if plan is None:
+            return ""
+        self.state = self.state._replace(total=jnp.int32(plan.total), origin=jnp.int32(plan.origin))
+        return plan.note
+
+    def _foresee(self) -> None:
+        """Renew the forecast; of several processes the one that leads has the history."""
+        if not leads():
+            return
+        records, total = read_history(self.checkpoint), int(self.state.total)
+        self.forecast = told(records, total, self.pace.seconds_left)
+        self.longer = longer(records) if 0 < total <= int(self.state.step) else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from livepaste.errors import OptionError
 from livepaste.options import option, within
 from livepaste_train.recipe import Recipe, read_recipe
+from livepaste_train.until import read_until
 
 GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
 # settings of a recipe that an occlusion network does not have
@@ -38,7 +39,9 @@ class TrainOptions:
         help="face set of one person, in place of both: an autoencoder with one decoder, which draws that person again",
     )
     to: str = option(help="checkpoint folder to write")
-    recipe: str = option("light", help="recipe name or .toml file")
+    recipe: str = option(
+        "light", help="recipe name or .toml file, or auto: what suits this machine and the time asked for"
+    )
     resolution: int | None = option(None, help="side of the model's crop in pixels (default: the recipe's)")
     batch: int | None = option(None, help="faces a step (default: the recipe's)")
     lr: float | None = option(None, help="learning rate (default: the recipe's)")
@@ -64,8 +67,13 @@ class TrainOptions:
     steps: int | None = option(None, help="train this many steps")
     epochs: float | None = option(None, help="train this many passes over the faces")
     for_: str | None = option(None, flag="--for", help="train about this long: 90s, 10m, 2h")
+    until: str | None = option(
+        None,
+        help="end earlier: plateau (a fifth more steps would bring less than 0.1 dB; plateau:DB for another measure of less), psnr:DB or "
+        "mask:SHARE (what held-out faces of the persona reach), or several joined by +; at a plateau the rate first falls",
+    )
     show_every: int | None = option(
-        None, help="steps between two previews (default: 50, or so many that they take a sixth of the time)"
+        None, help="steps between two previews (default: 20, or so many that they take a sixth of the time)"
     )
     save_every: int | None = option(
         None, help="steps between two generations (default: 250, or so many that they take a sixth of the time)"
@@ -95,6 +103,7 @@ class TrainOptions:
         within("seed", self.seed, 0, 2**31 - 1)
         if self.for_ is not None:
             seconds(self.for_)
+        read_until(self.until)
         for name, every in (("show-every", self.show_every), ("save-every", self.save_every)):
             if every is not None:
                 within(name, every, 1, MOST_STEPS)
@@ -113,16 +122,13 @@ class TrainOptions:
             raise OptionError(f"{missing}: name a face set, or train one person with --only")
 
     def resolved_recipe(self) -> Recipe:
-        """The recipe with this command's own values over it."""
-        recipe = read_recipe(self.recipe)
-        names = {
-            "resolution": "resolution",
-            "batch": "batch",
-            "lr": "lr",
-            "noise": "corrupt",
-            "sparsity": "sparsity",
-            "pretrain": "pretrain",
-        }
+        """The recipe that is named, with this command's own values over it; ``auto`` is resolved by :mod:`livepaste_train.auto`."""
+        return self.over(read_recipe(self.recipe))
+
+    def over(self, recipe: Recipe) -> Recipe:
+        """A recipe with this command's own values over it."""
+        names = {"resolution": "resolution", "batch": "batch", "lr": "lr", "noise": "corrupt", "sparsity": "sparsity",
+                 "pretrain": "pretrain"}  # fmt: skip
         own = {key: value for name, key in names.items() if (value := getattr(self, name)) is not None}
         if recipe.unit == "none" and (self.sparsity or "").startswith("kl"):
             own["unit"] = "sigmoid"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from livepaste_train.options import MOST_STEPS, TrainOptions, seconds
 
-SHOW_EVERY, SAVE_EVERY = 50, 250  # steps, where the user names none
-# Then a preview or generation comes no sooner than so many times what the last one took after it: on an accelerator 50 steps take
+SHOW_EVERY, SAVE_EVERY = 20, 250  # steps, where the user names none
+# Then a preview or generation comes no sooner than so many times what the last one took after it: on an accelerator 20 steps take
 # less time than a preview.
 APART = 5
 
@@ -20,11 +20,11 @@ class Due:
 
     def __init__(self, asked: int | None, usual: int, per_dispatch: int) -> None:
         self.every = math.ceil((asked or usual) / per_dispatch) * per_dispatch
-        self._asked = asked is not None
+        self.asked = asked is not None
         self._times, self._ended, self.took_s = 0, 0.0, 0.0
 
     def at(self, step: int) -> bool:
-        apart = self._asked or self._times < 2 or time.monotonic() - self._ended >= APART * self.took_s
+        apart = self.asked or self._times < 2 or time.monotonic() - self._ended >= APART * self.took_s
         return step % self.every == 0 and apart
 
     def was_made(self, took_s: float) -> bool:
@@ -72,8 +72,13 @@ class Pace:
         return self._steps / self._timed_s if self._timed_s else 0.0
 
     def _step_s(self) -> float:
-        """With previews and generations between, which take their part of the time that is left too."""
-        return max(self._timed_s, time.monotonic() - self._since) / self._steps
+        """With previews and generations between, which take their part of the time that is left too.
+
+        No more than ``APART`` leaves them, where it does: the first two previews follow each other sooner.
+        """
+        seldom = not (self.show.asked or self.save.asked)
+        most = self._timed_s * (1 + 2 / APART) if seldom else math.inf
+        return max(self._timed_s, min(most, time.monotonic() - self._since)) / self._steps
 
     def seconds_left(self, steps: int) -> float | None:
         """For so many more steps; None until a dispatch is timed."""

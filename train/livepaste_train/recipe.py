@@ -219,7 +219,7 @@ def read_recipe(name: str) -> Recipe:
         values = tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise OptionError(
-            f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, or a .toml file's path"
+            f"unknown recipe {name!r}; known: {', '.join(recipe_names())}, auto, or a .toml file's path"
         ) from error
     except (ValueError, OSError, RecursionError) as error:
         raise OptionError(f"recipe {path}: {error}") from error
@@ -256,15 +256,17 @@ def as_record(recipe: Recipe) -> dict[str, Any]:
     return {**asdict(recipe), "architecture": dict(recipe.architecture)}
 
 
-def of_record(where: str, record: Any) -> Recipe:
+def of_record(where: str, record: Any, *, later: bool = False) -> Recipe:
     """The recipe that stands in ``model.json``, see :func:`as_record`; a setting that its livepaste did not know has its default.
 
-    Raises OptionError for a damaged one, and for a setting that this livepaste does not know.
+    Raises OptionError for a damaged one, and for a setting that this livepaste does not know; with ``later`` it is passed over, for
+    :func:`changes` to name.
     """
     if not isinstance(record, dict) or not isinstance(record.get("architecture", {}), dict):
         raise OptionError(f"{where}: says nothing of its recipe")
     kinds = {f.name: type(f.default) for f in fields(Recipe) if f.name != "architecture"}
-    values = {key: as_kind(where, key, value, kinds) for key, value in record.items() if key != "architecture"}
+    asked = {key: value for key, value in record.items() if key != "architecture" and (key in kinds or not later)}
+    values = {key: as_kind(where, key, value, kinds) for key, value in asked.items()}
     return Recipe(**values, architecture=tuple(sorted(record.get("architecture", {}).items())))
 
 

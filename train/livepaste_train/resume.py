@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ def _named(people: Any) -> str:
 def restored(generation: Generation, fresh: TrainState) -> TrainState:
     """The generation's state; ``fresh`` is that of a training just begun. Raises CheckpointError when they do not fit."""
     assert generation.state is not None
-    state = load_state(generation.state, fresh)
+    like = fresh._asdict()
+    if "plan_begun" not in generation.model:  # of an earlier livepaste, whose plans went to their ends
+        del like["origin"]
+    state = fresh._replace(**load_state(generation.state, like))
     # known of the faces, and measured otherwise by an earlier livepaste
     return state._replace(params=_with_facts(state.params, fresh.params), ema=_with_facts(state.ema, fresh.params))
 
@@ -85,19 +89,31 @@ def _with_facts(params: Any, of: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, p, q: put(q) if is_fact(name_of(path)) else p, params, of)
 
 
-def planned(state: TrainState, steps: int, *, timed: bool) -> tuple[TrainState, str]:
-    """The state with the plan that a resume follows, and what to say: ``steps`` if not 0; ``timed``: asked for with ``--for``."""
+def planned(
+    state: TrainState, steps: int, *, timed: bool, until: str | None = None, record: Mapping[str, Any] | None = None
+) -> tuple[TrainState, str, int]:
+    """The state with the plan that a resume follows, what to say, and the step at which that plan began.
+
+    ``steps`` if not 0, as asked for; ``timed``: asked for with ``--for``. A plan of as many steps that ``--until`` has ended early stays
+    ended, if that is asked for as before; ``record`` is the generation's.
+    """
+    record = record or {}
     step, total = int(state.step), int(state.total)
+    since = int(record.get("plan_begun", 0))
     note = f"resumed at step {step}"
-    if steps:
-        state = state._replace(total=jnp.int32(steps))
+    same = steps == record.get("asked_steps")
+    if steps and same and total < steps and until and until == record.get("until"):
+        note += f"; going on with the plan of {total} steps, as --until {until} ended it"
+    elif steps:
+        state = state._replace(total=jnp.int32(steps), origin=jnp.int32(0))
+        since = since if same else step
     elif timed and 0 < total <= step:  # done: that much more
-        state = state._replace(total=jnp.int32(0))
+        state, since = state._replace(total=jnp.int32(0), origin=jnp.int32(0)), step
     elif timed and total:
         note += f"; going on with the plan of {total} steps"
     if 0 < int(state.total) <= step:
         note += f"; the plan of {int(state.total)} steps is done: --for, --steps or --epochs say how far to go on"
-    return state, note
+    return state, note, since
 
 
 def inexact(model: dict[str, Any], fingerprint: str) -> str:

@@ -61,6 +61,11 @@ def kind_of(recipe: Recipe) -> dict[str, Any]:
 _UNSAID = {name: getattr(Recipe, name) for name in ("unit", "activation", "normalisation")} | {"architecture": {}}
 
 
+def kind_said(model: dict[str, Any]) -> dict[str, Any]:
+    """The same as a ``model.json`` has it."""
+    return {key: model.get(key, _UNSAID.get(key)) for key in kind_of(Recipe())}
+
+
 def check_learning(recipe: Recipe, from_base: bool) -> None:
     """Raise OptionError if the recipe asks something of an encoder that stays as it is."""
     asked = [name for name, value in (("noise", recipe.corrupt), ("sparsity", recipe.sparsity)) if value]
@@ -95,7 +100,8 @@ def starting_weights(
     if path is None:
         return Start(None, "starting from nothing: no base is installed", False)
     generation = newest_generation(path)
-    theirs = {key: generation.model.get(key, _UNSAID.get(key)) for key in facts}
+    said = kind_said(generation.model)
+    theirs = {key: said[key] for key in facts}
     if theirs != facts:
         if start == "base":
             hint = "; --recipe scratch is made for that" if theirs["model"] == facts["model"] else ""

@@ -38,6 +38,7 @@ class TrainState(NamedTuple):
     step: Array  # int32
     total: Array  # int32, steps planned; 0 while unknown, then the warp stays full and the rate at its highest
     rate: Array  # float32, factor on the learning rate: halved by each roll-back
+    origin: Array  # int32, step at which the plan's schedules would have begun, had they always gone as they go now: 0 until it ends early
     offset: Array  # (code,): the persona's codes minus the wearers' at equal poses, as last measured; 0 before
 
 
@@ -53,7 +54,8 @@ class Sides(NamedTuple):
 
 def progress(state: TrainState) -> Array:
     """Share of the planned steps that is done, 0 while the plan is unknown."""
-    return jnp.where(state.total > 0, jnp.minimum(state.step / jnp.maximum(state.total, 1), 1.0), 0.0)
+    share = (state.step - state.origin) / jnp.maximum(state.total - state.origin, 1)
+    return jnp.where(state.total > 0, jnp.clip(share, 0.0, 1.0), 0.0)
 
 
 def rate_at(done: Array, recipe: Recipe) -> Array:
@@ -241,6 +243,7 @@ def _dispatch(graph: Any, loss: Callable[..., tuple[Array, dict[str, Array]]], r
             state.step + 1,
             state.total,
             state.rate,
+            state.origin,
             state.offset,
         )
         return new, optax.tree.norm(gradient)
@@ -274,5 +277,6 @@ def new_state(
         step=jnp.int32(0),
         total=jnp.int32(total),
         rate=jnp.float32(1.0),
+        origin=jnp.int32(0),
         offset=jnp.zeros(1) if offset is None else offset,
     )
