@@ -34,6 +34,7 @@ from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.motion import Performance, perform
 from livepaste.actors.photo import PhotoActor
+from livepaste.actors.truth import well_lit
 from livepaste.align import pose_degrees
 from livepaste.extract import read_photo
 from livepaste.faceset import FaceRow
@@ -124,7 +125,7 @@ def main() -> None:
     names = (first, second) if second else (first, f"drawn:{int(first.removeprefix('drawn:')) + 1}")
     side = stored_side(recipe.resolution, recipe.coverage)
     geometry = Geometry(side, recipe.resolution, recipe.coverage)
-    films = [perform(seed, 1500, amount=1.15) for seed in (9101, 9202)]
+    films = [well_lit(perform(seed, 1500, amount=1.15)) for seed in (9101, 9202)]
     people = [actor(name) for name in names]
     persona, wearer = (
         shoot(who, film, FACES, side, 11 + k) for k, (who, film) in enumerate(zip(people, films, strict=True))

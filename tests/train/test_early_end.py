@@ -41,9 +41,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, facesets, small_recipe) ->
             trainer.keeper.validation = {"persona_psnr_db": curve(int(state.step))}
             trainer.keeper._note(state, losses, spent_s)
 
-        def at_a_generation(state):
-            made = measured(state)
-            trainer.keeper.validation = {**trainer.keeper.validation, "persona_psnr_db": curve(int(state.step))}
+        def at_a_generation(weights):
+            made = measured(weights)
+            at = curve(int(trainer.state.step))
+            trainer.keeper.validation = {**trainer.keeper.validation, "persona_psnr_db": at}
             return made
 
         trainer.keeper.show, trainer.keeper._measured = show, at_a_generation
