@@ -59,6 +59,8 @@ LAYER = {
             "cleaning",
             "faceset_work",
             "pages",
+            "charts",
+            "previews",
         ),
         1,
     ),
@@ -72,6 +74,8 @@ LAYER = {
             "film_measures",
             "eval_run",
             "report",
+            "training_report",
+            "training_curves",
             "clip_run",
             "clip_diary",
         ),
@@ -104,6 +108,7 @@ WRAPPED = {
     "av": {"devices"},
     "pyvirtualcam": {"devices", "cli"},
     "onnxruntime": {"runtime", "cli"},
+    "tensorboardX": set(),  # training's event_log alone
     "jax": set(),
     "flax": set(),
     "optax": set(),
@@ -126,7 +131,7 @@ def test_the_command_line_starts_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["extract", "clean", "faceset", "train", "clip", "live", "devices", "actors", "measure", "eval"]
+    "verb", ["extract", "clean", "faceset", "train", "clip", "live", "devices", "actors", "measure", "eval", "report"]
 )
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:
     code = f"from livepaste.cli import main\nassert main([{verb!r}, '--help']) == 0"
@@ -188,5 +193,7 @@ def test_training_reads_layers_0_and_1_only() -> None:
                 assert allowed, f"{path.name} imports {name}"
             if words[0] == "orbax":
                 assert path.stem == "state"
+            if words[0] == "tensorboardX":
+                assert path.stem == "event_log"
             if words[0] == "onnx":
                 assert path.stem in ("export", "onnx_ops")

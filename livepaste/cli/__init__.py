@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "clean": ("livepaste.faceset_options:CleanOptions", "move faces aside that are better not trained on"),
     "faceset": ("livepaste.faceset_options:FacesetOptions", "info, sort, merge and split of face sets"),
     "train": ("livepaste_train.options:TrainOptions", "two face sets to a checkpoint"),
+    "report": ("livepaste.options:ReportOptions", "a page about a training, also while it runs"),
     "train-occlusion": ("livepaste_train.options:OcclusionOptions", "your faces and hands to an occlusion network"),
     "clip": ("livepaste.options:ClipOptions", "swap the face in a recorded clip"),
     "live": ("livepaste.options:LiveOptions", "swap the face at the camera into a virtual camera"),
