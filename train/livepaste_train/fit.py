@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.checkpoint import held
+from livepaste.checkpoint import EVENTS, held
 from livepaste.errors import CheckpointError, TrainingError
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
+from livepaste_train.diary import Diary
 from livepaste_train.evaluate import Validator, crops, means
+from livepaste_train.event_log import EventLog
 from livepaste_train.export import multiply_adds
 from livepaste_train.keeper import Keeper, contract
 from livepaste_train.losses import drowned, guessed
@@ -72,6 +75,7 @@ class Trainer:
         self._found = generations(self.checkpoint)
         resumed = begun(self.checkpoint, self.recipe, resume=options.resume)
         self.alone = alone = options.only is not None
+        log = EventLog(self.checkpoint / EVENTS) if options.tensorboard else None
         # both of which a recipe may describe wrongly: before faces are read
         model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
@@ -138,10 +142,12 @@ class Trainer:
             "seed": options.seed,
             "faces": faces.count,
             "faces_hash": faces.fingerprint,
+            "face_sets": people.told(self.recipe.held_out),
             "parameters": parameters,
             "multiply_adds": multiplied,  # of one swap
         }
-        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before)
+        diary = Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone)
+        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, diary)
 
     @property
     def validation(self) -> dict[str, float]:
@@ -160,7 +166,7 @@ class Trainer:
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
-        with held(self.checkpoint):
+        with held(self.checkpoint), closing(self.keeper.diary):
             if generations(self.checkpoint) != self._found:  # written while this one read its faces
                 raise CheckpointError(
                     f"{self.checkpoint}: another training has just been saved here; go on with --resume"
