@@ -169,7 +169,7 @@ def settings(recipe: Mapping[str, Any], usual: Mapping[str, Any]) -> list[dict[s
 
     def flat(values: Mapping[str, Any]) -> dict[str, str]:
         own = {f"model.{name}": value for name, value in _table(values.get("architecture")).items()}
-        return {_text(name): _text(v) for name, v in ({**values, **own}).items() if name != "architecture"}
+        return {_text(name): _text(v) or "–" for name, v in ({**values, **own}).items() if name != "architecture"}
 
     mine, theirs = flat(recipe), flat(usual)
     names = [*theirs, *(name for name in mine if name not in theirs)] if mine else []
