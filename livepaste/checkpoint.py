@@ -1,6 +1,7 @@
 """A checkpoint: a folder that holds a model and its training state, in generations that are whole or absent.
 
-``NAME/generations/000123/{model.json, state/, swap.onnx, preview.png}`` and ``NAME/history.jsonl``. A generation
+``NAME/generations/000123/{model.json, state/, swap.onnx, preview.png}``, ``NAME/history.jsonl`` and what
+:mod:`livepaste.previews` keeps. A generation
 is written into a temporary folder, hashed (``model.json`` holds every other file's SHA-256), fsynced and renamed; the
 newest whose hashes hold wins; two are kept. A folder that holds ``model.json`` itself (a shipped checkpoint) is a
 generation too. Readable without jax; nothing in it is executable.
@@ -23,6 +24,7 @@ from typing import Any
 from livepaste.errors import CheckpointError
 from livepaste.jsons import parse
 from livepaste.lock import alone
+from livepaste.previews import FOLDER as PREVIEWS
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -73,7 +75,10 @@ def generation_folders(checkpoint: Path) -> list[Path]:
     return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
-OWN = frozenset({"generations", "history.jsonl", "preview.png", "preview.tmp", ".history.tmp", ".lock"})
+EVENTS = "tensorboard"  # folder of logs for TensorBoard
+OWN = frozenset(
+    {"generations", "history.jsonl", "preview.png", "preview.tmp", ".history.tmp", ".lock", PREVIEWS, EVENTS}
+)
 
 
 def foreign(checkpoint: Path) -> str:

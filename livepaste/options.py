@@ -267,6 +267,14 @@ class EvalOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """One page about a training: curves, previews over time, face sets, settings, time, machine and measures; also while it runs."""
+
+    checkpoint: str = option(help="checkpoint folder", positional=True)
+    to: str | None = option(None, help="the page (default: CHECKPOINT-report.html beside the folder)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LiveGuardOptions(GuardOptions):
     """The guard's options with live's default for other people."""
 

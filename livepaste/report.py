@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from livepaste.actors.staging import runs
+from livepaste.charts import CHART_WH, columns, paths, said
 from livepaste.measure_run import Row
 from livepaste.pages import picture_uri, write_page
 
 TILE_PX, ROOM = 300, 1.9  # longest side of a picture, and how much of the frame it shows, in widths of the face
 KEPT, APART_S = 3, 0.5  # worst frames of each measure, and how far apart they are
-CHART_WH = (920, 150)
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,6 @@ def by_kind(numbers: Mapping[str, Any], kinds: Iterable[str]) -> list[dict[str, 
         if cells:
             lines.append({"kind": "nothing in front" if part == "without_occluders" else part[5:], **cells})
     return lines
-
-
-def said(value: object) -> str:
-    """A number as it is shown."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
 
 
 @dataclass
@@ -175,14 +168,14 @@ def charts(table: Sequence[Row], fps: float) -> list[dict[str, Any]]:
             continue
         if title == "swap_psnr_db":
             series = {n.replace("_mse", ""): 10 * np.log10(255.0**2 / np.maximum(v, 1e-3)) for n, v in series.items()}
-        series = {name: _columns(values) for name, values in series.items()}
+        series = {name: columns(values) for name, values in series.items()}
         finite = np.concatenate([values[np.isfinite(values)] for values in series.values()])
         low = float(finite.min()) if title in FROM_LEAST else min(0.0, float(finite.min()))
         high = max(float(np.percentile(finite, 99.5)), low + 1e-6)
         made.append(
             {
                 "title": title,
-                "lines": [{"name": name, "paths": _paths(values, low, high)} for name, values in series.items()],
+                "lines": [{"name": name, "paths": paths(values, low, high)} for name, values in series.items()],
                 "low": said(low),
                 "high": said(high),
                 "spans": spans,
@@ -190,31 +183,6 @@ def charts(table: Sequence[Row], fps: float) -> list[dict[str, Any]]:
             }
         )
     return made
-
-
-def _columns(values: np.ndarray) -> np.ndarray:
-    """One value for each column of the picture at most, the mean of what falls into it: a page of an hour is no larger."""
-    if len(values) <= CHART_WH[0]:
-        return values
-    seen = np.isfinite(values)
-    starts = np.linspace(0, len(values), CHART_WH[0], endpoint=False).astype(int)
-    sums, counts = (np.add.reduceat(v, starts) for v in (np.where(seen, values, 0.0), seen.astype(float)))
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _paths(values: np.ndarray, low: float, high: float) -> list[str]:
-    """Polylines' points, one for each run of finite values; what is above ``high`` stays at the border.
-
-    A value between two that are not finite is a dash: a line of one point is not drawn.
-    """
-    w, h = CHART_WH
-    x = np.linspace(0, w, max(2, len(values)))[: len(values)]
-    y = h - (np.clip(values, low, high) - low) / (high - low) * (h - 8) - 4
-    return [
-        " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in range(first, last + 1))
-        + (f" {x[first] + 1:.1f},{y[first]:.1f}" if first == last else "")
-        for first, last in runs(np.isfinite(values))
-    ]
 
 
 def write_report(path: Path, **what: Any) -> None:

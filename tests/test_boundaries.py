@@ -66,6 +66,8 @@ LAYER = {
             "landmarks",
             "foreign",
             "foreign_sets",
+            "charts",
+            "previews",
         ),
         1,
     ),
@@ -79,6 +81,8 @@ LAYER = {
             "film_measures",
             "eval_run",
             "report",
+            "training_report",
+            "training_curves",
             "clip_run",
             "clip_diary",
             "faceset_import",
@@ -112,6 +116,7 @@ WRAPPED = {
     "av": {"devices"},
     "pyvirtualcam": {"devices", "cli"},
     "onnxruntime": {"runtime", "cli"},
+    "tensorboardX": set(),  # training's event_log alone
     "jax": set(),
     "flax": set(),
     "optax": set(),
@@ -135,7 +140,21 @@ def test_the_command_line_starts_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["extract", "clean", "faceset", "train", "latent", "clip", "live", "devices", "actors", "measure", "eval"]
+    "verb",
+    [
+        "extract",
+        "clean",
+        "faceset",
+        "train",
+        "report",
+        "latent",
+        "clip",
+        "live",
+        "devices",
+        "actors",
+        "measure",
+        "eval",
+    ],
 )
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:
     code = f"from livepaste.cli import main\nassert main([{verb!r}, '--help']) == 0"
@@ -199,5 +218,7 @@ def test_training_reads_layers_0_and_1_only() -> None:
                 assert path.stem == "state"
             if words[0] == "sklearn":
                 assert path.stem == "maps"
+            if words[0] == "tensorboardX":
+                assert path.stem == "event_log"
             if words[0] == "onnx":
                 assert path.stem in ("export", "onnx_ops")

@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "info, sort, merge and split of face sets, import of others'",
     ),
     "train": ("livepaste_train.options:TrainOptions", "two face sets to a checkpoint"),
+    "report": ("livepaste.options:ReportOptions", "a page about a training, also while it runs"),
     "train-occlusion": ("livepaste_train.options:OcclusionOptions", "your faces and hands to an occlusion network"),
     "latent": ("livepaste_train.options:LatentOptions", "what a checkpoint makes of faces, as one page"),
     "clip": ("livepaste.options:ClipOptions", "swap the face in a recorded clip"),

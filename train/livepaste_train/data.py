@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -95,6 +96,31 @@ def fingerprint(packed: UInt32[np.ndarray, "n s s"], weights: list[np.ndarray]) 
 def turned(facesets: list[FaceSet]) -> float:
     """How far from the camera all but one in fifty of these faces are turned at most, degrees: so far a swap can be trusted."""
     return round(float(np.percentile([turned_of(*row.pose[:2]) for f in facesets for row in f.rows], 98)), 1)
+
+
+def told(faceset: FaceSet, share: float) -> dict[str, Any]:
+    """A face set in numbers, of its rows alone: how many faces from how many files, how many of them are held out, and how they are.
+
+    Degrees are those of the 2nd and the 98th in a hundred, the others medians.
+    """
+    rows, info = faceset.rows, faceset.info
+
+    def range_deg(values: list[float]) -> list[float]:
+        return np.percentile(values, [2, 98]).round(1).tolist()
+
+    return {
+        "person": info.person,
+        "consent": info.consent,
+        "faces": len(rows),
+        "held_out": int(held_out(rows, share).sum()),
+        "sources": len({row.source for row in rows}),
+        "size": info.size,
+        "yaw_deg": range_deg([row.pose[0] for row in rows]),
+        "pitch_deg": range_deg([row.pose[1] - LEVEL for row in rows]),
+        "sharpness": round(float(np.median([row.sharpness for row in rows])), 1),
+        "exposure": round(float(np.median([row.exposure for row in rows])), 3),
+        "width_px": round(float(np.median([row.width_px for row in rows]))),
+    }
 
 
 def likeness(faceset: FaceSet) -> list[float]:

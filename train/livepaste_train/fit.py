@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.checkpoint import held, read_history
+from livepaste.checkpoint import EVENTS, held, read_history
 from livepaste.errors import CheckpointError, TrainingError
 from livepaste_train.auto import resolved
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
+from livepaste_train.diary import Diary
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.early import ending
 from livepaste_train.evaluate import Validator, crops, means, spread
+from livepaste_train.event_log import EventLog
 from livepaste_train.export import multiply_adds
 from livepaste_train.forecast import longer, told
 from livepaste_train.keeper import Keeper, contract
@@ -84,6 +86,7 @@ class Trainer:
         self._found = generations(self.checkpoint)
         resumed = begun(self.checkpoint, self.recipe, resume=options.resume)
         self.alone = alone = options.only is not None
+        log = EventLog(self.checkpoint / EVENTS) if options.tensorboard and leads() else None
         # both of which a recipe may describe wrongly: before faces are read
         model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
@@ -170,13 +173,15 @@ class Trainer:
             "seed": options.seed,
             "faces": faces.count,
             "faces_hash": faces.fingerprint,
+            "face_sets": people.told(self.recipe.held_out),
             "parameters": parameters,
             "multiply_adds": multiplied,  # of one swap
             "asked_steps": self._planned(),
             "until": options.until,
             "plan_begun": self._plan_begun,  # a step
         }
-        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, self.settle)
+        diary = Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone)
+        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, self.settle, diary)
 
     @property
     def validation(self) -> dict[str, float]:
@@ -195,7 +200,7 @@ class Trainer:
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
-        with held(self.checkpoint) if leads() else nullcontext():
+        with held(self.checkpoint) if leads() else nullcontext(), closing(self.keeper.diary):
             if leads() and generations(self.checkpoint) != self._found:  # written while this one read its faces
                 raise CheckpointError(
                     f"{self.checkpoint}: another training has just been saved here; go on with --resume"

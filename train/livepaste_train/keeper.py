@@ -13,6 +13,7 @@ from flax import nnx
 from livepaste.align import CENTER, TEMPLATE
 from livepaste.checkpoint import append_history, cut_history, write_generation
 from livepaste.errors import TrainingError
+from livepaste_train.diary import Diary
 from livepaste_train.environment import environment
 from livepaste_train.evaluate import Validator, write_picture
 from livepaste_train.export import export
@@ -41,11 +42,12 @@ class Keeper:
     """Writes into one checkpoint's folder."""
 
     def __init__(self, checkpoint: Path, graph: Any, validator: Validator, facts: dict[str, Any], record: dict[str, Any],
-                 before: dict[str, float], settle: Callable[[Any], Any]) -> None:  # fmt: skip
-        """``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``facts`` go into ``swap.onnx`` and ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
+                 before: dict[str, float], settle: Callable[[Any], Any], diary: Diary) -> None:  # fmt: skip
+        """``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``facts`` go into ``swap.onnx`` and
+        ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
         self.checkpoint, self.validation = checkpoint, before
-        self._graph, self._validator = graph, validator
-        self._facts, self._record, self._settle = facts, record, settle
+        self._graph, self._validator, self._settle = graph, validator, settle
+        self._facts, self._record, self.diary = facts, record, diary
         self._noted = -1  # the last step in the history
         self._unseen = False  # the preview could not be written
 
@@ -54,7 +56,7 @@ class Keeper:
         if not leads():
             return
         made = self._measured(self._settle(state.ema))
-        self._picture(made)
+        self._picture(made, int(state.step))
         self._note(state, losses, spent_s)
 
     def save(self, state: TrainState, losses: dict[str, float], spent_s: float) -> None:
@@ -86,31 +88,36 @@ class Keeper:
         written = write_generation(self.checkpoint, step, record, fill)
         if refused:
             raise TrainingError(f"{refused[0]}; the training itself is kept in {written.path}") from refused[0]
-        self._picture(made)
+        self._picture(made, step)
 
     def cut(self, step: int) -> None:
-        """Forget what the history says of later steps."""
+        """Forget what the history and the previews say of later steps."""
         self._noted = -1
         if leads():
             cut_history(self.checkpoint, step)
+            self.diary.cut(step)
 
     def _measured(self, weights: Any) -> dict[str, np.ndarray]:
         made = self._validator.run(weights)
         self.validation = self._validator.measure(made)
         return made
 
-    def _picture(self, made: dict[str, np.ndarray]) -> None:
+    def _picture(self, made: dict[str, np.ndarray], step: int) -> None:
         """Renew the preview that is looked at meanwhile. A viewer that holds it open (Windows) is no reason to end a training."""
+        sheet = self._validator.preview(made)
         try:
-            write_picture(self.checkpoint / "preview.png", self._validator.preview(made))
+            write_picture(self.checkpoint / "preview.png", sheet)
         except PermissionError as error:
             if not self._unseen:
                 logger.warning("preview.png cannot be written (%s); training goes on", error.strerror or error)
             self._unseen = True
+        self.diary.picture(step, sheet)
 
     def _note(self, state: TrainState, losses: dict[str, float], spent_s: float) -> None:
         if self._noted == int(state.step):
             return
         self._noted = int(state.step)
-        record = {"step": int(state.step), "seconds": round(spent_s, 1), **losses, **self.validation}
+        pace = self.diary.paced(state)
+        record = {"step": int(state.step), "seconds": round(spent_s, 1), **pace, **losses, **self.validation}
         append_history(self.checkpoint, record)
+        self.diary.note(int(state.step), loss=losses, held_out=self.validation, pace=pace)

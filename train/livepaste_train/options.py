@@ -78,6 +78,7 @@ class TrainOptions:
     save_every: int | None = option(
         None, help="steps between two generations (default: 250, or so many that they take a sixth of the time)"
     )
+    tensorboard: bool = option(False, help="write logs for TensorBoard too, into TO/tensorboard")
     from_: str = option("base", flag="--from", help="start from: base, none, or a checkpoint folder")
     hosts: str | None = option(
         None,

@@ -46,6 +46,7 @@ class Pace:
         self._ending_s = 0.05 * self._for_s
         self._timed_s, self._steps, self._since = 0.0, 0, 0.0
         self._dispatches = 0
+        self._asked = 0.0, 0  # seconds and steps when it was last asked how fast it goes
 
     def dispatched(self, took_s: float) -> None:
         """After every dispatch; the first one compiles, and does not count."""
@@ -70,6 +71,12 @@ class Pace:
     def steps_per_s(self) -> float:
         """Of dispatches alone; 0 until one is timed."""
         return self._steps / self._timed_s if self._timed_s else 0.0
+
+    def lately(self) -> float:
+        """Steps a second, of dispatches alone, since this was last asked; 0 before one is timed."""
+        took_s, steps = self._timed_s - self._asked[0], self._steps - self._asked[1]
+        self._asked = self._timed_s, self._steps
+        return steps / took_s if took_s else 0.0
 
     def _step_s(self) -> float:
         """With previews and generations between, which take their part of the time that is left too.

@@ -12,7 +12,17 @@ from livepaste.errors import FaceSetError
 from livepaste.faceset import FaceSet
 from livepaste.likeness import VERSION as LIKENESS_VERSION
 from livepaste_train.augment import Geometry
-from livepaste_train.data import Faces, damaged, fingerprint, likeness, load_side, open_faceset, stored_side, turned
+from livepaste_train.data import (
+    Faces,
+    damaged,
+    fingerprint,
+    likeness,
+    load_side,
+    open_faceset,
+    stored_side,
+    told,
+    turned,
+)
 from livepaste_train.options import TrainOptions
 from livepaste_train.recipe import Recipe
 from livepaste_train.step import Sides
@@ -61,6 +71,14 @@ class People:
     def turned_deg(self) -> float:
         """How far both sides' heads turn."""
         return min(turned([self._persona]), turned(self.wearers))
+
+    def told(self, share: float) -> list[dict[str, Any]]:
+        """What each face set holds, as it stands in ``model.json``; ``share`` of the faces are held out."""
+        of_sides = [
+            ("person" if self.alone else "persona", self._persona),
+            *(("wearer", faceset) for faceset in self._wearers),
+        ]
+        return [{"side": side, **told(faceset, share)} for side, faceset in of_sides]
 
     @property
     def likeness(self) -> dict[str, Any]:
