@@ -51,6 +51,8 @@ LAYER = {
             "backdrop",
             "portraits",
             "likeness",
+            "identity",
+            "heldout",
             "recognition",
             "choice",
             "hide",
@@ -77,6 +79,7 @@ LAYER = {
             "measure_run",
             "film_measures",
             "eval_run",
+            "who_run",
             "report",
             "clip_run",
             "clip_diary",
@@ -133,7 +136,7 @@ def test_the_command_line_starts_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["extract", "clean", "faceset", "train", "clip", "live", "devices", "actors", "measure", "eval"]
+    "verb", ["extract", "clean", "faceset", "train", "clip", "live", "devices", "actors", "measure", "eval", "who"]
 )
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:
     code = f"from livepaste.cli import main\nassert main([{verb!r}, '--help']) == 0"
