@@ -19,6 +19,7 @@ from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
 from livepaste_train.evaluate import Validator, crops, means, spread
 from livepaste_train.export import multiply_adds
+from livepaste_train.identity import Judge
 from livepaste_train.keeper import Keeper, contract
 from livepaste_train.losses import drowned, guessed
 from livepaste_train.models import make_model
@@ -148,7 +149,10 @@ class Trainer:
             "parameters": parameters,
             "multiply_adds": multiplied,  # of one swap
         }
-        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, self.settle)
+        judge = Judge(people.record, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
+        self.keeper = Keeper(
+            self.checkpoint, self.graph, self.validator, facts, record, before, self.settle, judge.measure
+        )
 
     @property
     def validation(self) -> dict[str, float]:

@@ -40,11 +40,12 @@ class Keeper:
     """Writes into one checkpoint's folder."""
 
     def __init__(self, checkpoint: Path, graph: Any, validator: Validator, facts: dict[str, Any], record: dict[str, Any],
-                 before: dict[str, float], settle: Callable[[Any], Any]) -> None:  # fmt: skip
-        """``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``facts`` go into ``swap.onnx`` and ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
+                 before: dict[str, float], settle: Callable[[Any], Any],
+                 taken_for: Callable[[dict[str, np.ndarray]], dict[str, float]]) -> None:  # fmt: skip
+        """``taken_for``: what a generation is measured by in addition, see ``livepaste_train.identity``. ``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``facts`` go into ``swap.onnx`` and ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
         self.checkpoint, self.validation = checkpoint, before
         self._graph, self._validator = graph, validator
-        self._facts, self._record, self._settle = facts, record, settle
+        self._facts, self._record, self._settle, self._taken_for = facts, record, settle, taken_for
         self._noted = -1  # the last step in the history
         self._unseen = False  # the preview could not be written
 
@@ -61,6 +62,7 @@ class Keeper:
         """
         weights = self._settle(state.ema)
         made = self._measured(weights)
+        self.validation |= self._taken_for(made)
         step = int(state.step)
         facts = {**self._facts, "steps": step, "planned_steps": int(state.total), "validation": self.validation}
         record = {**facts, **self._record, "seconds": round(spent_s, 1), "environment": environment()}
