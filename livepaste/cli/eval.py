@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from livepaste.clip_run import Made
     from livepaste.film_measures import Pair
+    from livepaste.identity import Known
     from livepaste.measure_run import Row
     from livepaste.swapper import Swapper
     from livepaste.types import Frame
+    from livepaste.who_run import Film
 
 PAGE, NUMBERS = "report.html", "measures.json"
 # what is in front of each drawn wearer: what is worn would hide what comes and goes
@@ -50,10 +52,12 @@ def run(options: EvalOptions) -> None:
 
     from livepaste import build
     from livepaste.report import Worst
+    from livepaste.who_run import judged
 
     cv2.setNumThreads(1)
     swapper = build.load_swapper(options.model, threads=options.threads)
     blend = build.usable(options.blend, swapper.model)
+    people = _people(options, swapper)
     how = _Truth if options.truth else _Clip if options.clip else _Drawn
     began = time.monotonic()
     with ExitStack() as opened:
@@ -62,10 +66,13 @@ def run(options: EvalOptions) -> None:
         worst = Worst(work.fps)
         for row in _with_bar(work.rows(), work.total, opened):
             worst.see(row)
-            done.table.append(replace(row, pictures={}, points_xyz=None))  # a film may be long
+            work.watch(row)
+            done.table.append(replace(row, pictures={}, points_xyz=None, found={}))  # a film may be long
         if not done.table:
             raise LivepasteError(f"{work.title}: no frame in it; name another clip")
-        done.numbers = work.summary(done.table)
+        done.numbers = work.summary(done.table) | judged(work.films, _persona_of(swapper), people, done.notes.append)
+        if best := done.numbers.get("identity_best"):
+            done.notes.append(f"Swaps are most like {', '.join(f'{name} ({score:.2f})' for name, score in best)}.")
     for step, spent_s in work.ways.spent_s.items():
         done.numbers |= _percentiles(step, spent_s)
     _print(done)
@@ -73,6 +80,30 @@ def run(options: EvalOptions) -> None:
         Path(options.json).write_text(json.dumps(done.numbers, indent=1) + "\n", "utf-8")
     if options.report:
         print(_report(Path(options.report), done, worst, swapper, blend, time.monotonic() - began))
+
+
+def _persona_of(swapper: Swapper) -> str:
+    """The name of whom the model shows."""
+    return str(swapper.model.get("persona", {}).get("person", "?"))
+
+
+def _people(options: EvalOptions, swapper: Swapper) -> dict[str, Known]:
+    """What is known of the persona and of others, by the settings; read before the work begins, which takes minutes."""
+    if not (options.persona or options.gallery):
+        return {}
+    from livepaste.cli.gallery import people
+    from livepaste.faceset import read_faceset
+    from livepaste.who_run import known_of
+
+    known = people(options.gallery)
+    if options.persona:
+        faceset, persona = read_faceset(options.persona), _persona_of(swapper)
+        if faceset.info.person != persona:
+            raise LivepasteError(
+                f"--persona {options.persona}: shows {faceset.info.person}, the model {persona}; name the face set that it was trained on"
+            )
+        known[persona] = known_of(faceset, float(swapper.model.get("recipe", {}).get("held_out", 0.05)))
+    return known
 
 
 def _check(options: EvalOptions) -> None:
@@ -119,6 +150,7 @@ class _Work:
 
         self.options, self.swapper, self.blend = options, swapper, blend
         self.notes: list[str] = []
+        self.films: dict[str, Film] = {}  # by the wearer's name
         if blend.mask != options.blend.mask:
             self.notes.append(f"The model's own masks are not learned yet: measured with --mask {blend.mask}.")
         self.prepare(opened)
@@ -147,6 +179,18 @@ class _Work:
 
     def summary(self, table: list[Row]) -> dict[str, Any]:
         raise NotImplementedError
+
+    def watch(self, row: Row) -> None:
+        """Keep what tells who the swap is taken for."""
+        from livepaste.who_run import Film
+
+        name, index = self.wearer_of(row)
+        if row.numbers.get("mark_swapped", 1.0):
+            self.films.setdefault(name, Film(self.fps)).see(row, index)
+
+    def wearer_of(self, row: Row) -> tuple[str, int]:
+        """Whose film a row is of, and its number in that."""
+        return "the wearer", row.index
 
     def made(self, frames: Iterator[Frame], size_wh: tuple[int, int]) -> Iterator[dict[str, Made]]:
         from livepaste.clip_run import find
@@ -298,6 +342,10 @@ class _Drawn(_Film):
             for row in rows(self._pairs(number), self.finds(), lambda image: False):
                 yield replace(row, index=first + row.index)
             first += self.each
+
+    def wearer_of(self, row: Row) -> tuple[str, int]:
+        number, index = divmod(row.index, self.each)
+        return f"drawn {self.options.seed + number}", index
 
     def _pairs(self, number: int) -> Iterator[Pair]:
         from livepaste.actors.drawn import DrawnActor
