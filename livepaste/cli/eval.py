@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from livepaste.clip_run import Made
     from livepaste.film_measures import Pair
-    from livepaste.identity import Known
     from livepaste.measure_run import Row
     from livepaste.swapper import Swapper
     from livepaste.types import Frame
@@ -51,13 +50,14 @@ def run(options: EvalOptions) -> None:
     import cv2
 
     from livepaste import build
+    from livepaste.cli.gallery import known_to, persona_of
     from livepaste.report import Worst
     from livepaste.who_run import judged
 
     cv2.setNumThreads(1)
     swapper = build.load_swapper(options.model, threads=options.threads)
     blend = build.usable(options.blend, swapper.model)
-    people = _people(options, swapper)
+    people = known_to(options, swapper.model)
     how = _Truth if options.truth else _Clip if options.clip else _Drawn
     began = time.monotonic()
     with ExitStack() as opened:
@@ -70,7 +70,9 @@ def run(options: EvalOptions) -> None:
             done.table.append(replace(row, pictures={}, points_xyz=None, found={}))  # a film may be long
         if not done.table:
             raise LivepasteError(f"{work.title}: no frame in it; name another clip")
-        done.numbers = work.summary(done.table) | judged(work.films, _persona_of(swapper), people, done.notes.append)
+        done.numbers = work.summary(done.table) | judged(
+            work.films, persona_of(swapper.model), people, done.notes.append
+        )
         if best := done.numbers.get("identity_best"):
             done.notes.append(f"Swaps are most like {', '.join(f'{name} ({score:.2f})' for name, score in best)}.")
     for step, spent_s in work.ways.spent_s.items():
@@ -80,30 +82,6 @@ def run(options: EvalOptions) -> None:
         Path(options.json).write_text(json.dumps(done.numbers, indent=1) + "\n", "utf-8")
     if options.report:
         print(_report(Path(options.report), done, worst, swapper, blend, time.monotonic() - began))
-
-
-def _persona_of(swapper: Swapper) -> str:
-    """The name of whom the model shows."""
-    return str(swapper.model.get("persona", {}).get("person", "?"))
-
-
-def _people(options: EvalOptions, swapper: Swapper) -> dict[str, Known]:
-    """What is known of the persona and of others, by the settings; read before the work begins, which takes minutes."""
-    if not (options.persona or options.gallery):
-        return {}
-    from livepaste.cli.gallery import people
-    from livepaste.faceset import read_faceset
-    from livepaste.who_run import known_of
-
-    known = people(options.gallery)
-    if options.persona:
-        faceset, persona = read_faceset(options.persona), _persona_of(swapper)
-        if faceset.info.person != persona:
-            raise LivepasteError(
-                f"--persona {options.persona}: shows {faceset.info.person}, the model {persona}; name the face set that it was trained on"
-            )
-        known[persona] = known_of(faceset, float(swapper.model.get("recipe", {}).get("held_out", 0.05)))
-    return known
 
 
 def _check(options: EvalOptions) -> None:

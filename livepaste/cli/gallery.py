@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,30 @@ from livepaste.cli.sources import files_of, is_photo, refuse_unread
 from livepaste.errors import ClipError, FaceSetError
 from livepaste.faceset import read_faceset
 from livepaste.identity import FEWEST_PICTURES, Known, known
+from livepaste.options import EvalOptions
 from livepaste.who_run import FACES, known_of
 
 MOMENTS, EVERY, SIDE = 24, 30, 256  # that a photo is performed in, so many frames apart; pixels of the crops
+HELD_OUT = 0.05  # of a face set, where a model does not say it
 Seen = tuple[np.ndarray, np.ndarray]  # a picture and its mesh points
+
+
+def persona_of(model: dict[str, Any]) -> str:
+    """The name of whom a model shows."""
+    return str(model.get("persona", {}).get("person", "?"))
+
+
+def known_to(options: EvalOptions, model: dict[str, Any]) -> dict[str, Known]:
+    """What is known of the persona and of others by the settings. Raises FaceSetError where ``--persona`` shows somebody else."""
+    known = people(options.gallery)
+    if options.persona:
+        faceset, persona = read_faceset(options.persona), persona_of(model)
+        if faceset.info.person != persona:
+            raise FaceSetError(
+                f"--persona {options.persona}: shows {faceset.info.person}, the model {persona}; name the face set that it was trained on"
+            )
+        known[persona] = known_of(faceset, float(model.get("recipe", {}).get("held_out", HELD_OUT)))
+    return known
 
 
 def people(sources: list[str]) -> dict[str, Known]:
