@@ -45,6 +45,7 @@ def rows(pairs: Iterable[Pair], find: tuple[Find, Find, Find], is_cut: Callable[
         if is_cut(pair.worn):
             last = None
         numbers = {f"mark_{pair.mark.value}": 1.0, "faceless": float(pair.points_xyz is None)}
+        found: dict[str, np.ndarray] = {}
         if pair.mark is Mark.SWAPPED and pair.mask is not None and pair.points_xyz is not None:
             mask, face_px = pair.mask > 0.5, width(pair.points_xyz)
             numbers["seam"], numbers["band_sharpness"] = measures.seam(pair.out, pair.worn, mask, face_px)
@@ -59,7 +60,8 @@ def rows(pairs: Iterable[Pair], find: tuple[Find, Find, Find], is_cut: Callable[
                 numbers["_hidden_px"] = float(np.count_nonzero(pair.hidden))
             inside = measures.erode_px(mask, 0.05 * face_px)
             numbers["sharpness"] = _sharpness(pair, inside)
-            numbers |= _seen(pair, find)
+            seen, found = _seen(pair, find)
+            numbers |= seen
             if last is not None and last.mask is not None and last.mark is Mark.SWAPPED:
                 moved, own = _changes(pair, last, inside)
                 numbers |= {"_moved": moved, "_own": own, "flicker": moved / max(own, LEAST_CHANGE)}
@@ -68,7 +70,7 @@ def rows(pairs: Iterable[Pair], find: tuple[Find, Find, Find], is_cut: Callable[
             view["mask"] = np.rint(pair.mask * 255).astype(np.uint8)
         if pair.rectangle is not None:
             view["rectangle"] = pair.rectangle
-        yield Row(pair.index, numbers, pair.in_front, pair.points_xyz, view)
+        yield Row(pair.index, numbers, pair.in_front, pair.points_xyz, view, found)
         last = pair
 
 
@@ -79,12 +81,13 @@ def _sharpness(pair: Pair, region: np.ndarray) -> float:
     return float(out / max(float(worn), 1e-6))
 
 
-def _seen(pair: Pair, find: tuple[Find, Find, Find]) -> dict[str, float]:
-    """Expression and pose of the wearer, and of what the finder sees in the outputs."""
-    numbers = {}
+def _seen(pair: Pair, find: tuple[Find, Find, Find]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Expression and pose of the wearer, and of what the finder sees in the outputs; and where it sees it in the own one."""
+    numbers: dict[str, float] = {}
+    found: dict[str, np.ndarray] = {}
     worn = _same(find[0](pair.worn), pair)
     if worn is None:
-        return {}
+        return numbers, found
     points = worn.points_xyz
     numbers |= _expressed("worn", points)
     for name, image, look in (("", pair.out, find[1]), (RECTANGLE, pair.rectangle, find[2])):
@@ -93,11 +96,13 @@ def _seen(pair: Pair, find: tuple[Find, Find, Find]) -> dict[str, float]:
         face = _same(look(image), pair)
         numbers[f"lost{name}"] = float(face is None)
         if face is not None:
+            if not name:
+                found["swapped"] = face.points_xyz
             numbers |= _expressed(f"out{name}", face.points_xyz)
             numbers[f"pose_error_deg{name}"] = measures.pose_error_deg(
                 pose_degrees(face.points_xyz), pose_degrees(points)
             )
-    return numbers
+    return numbers, found
 
 
 def _same(faces: tuple[Face, ...], pair: Pair) -> Face | None:

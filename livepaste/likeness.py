@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from livepaste.align import OUTLINE, align, crop, mean_mesh, transform
 
@@ -23,10 +23,12 @@ VERSION = 1  # of `likeness.npz`: vectors of different ones cannot be compared
 SIDE = 64  # pixels of the crop that is sampled
 STEP = 0.045  # template units between samples
 _BLUR, _LOCAL = 1.2, 5.0  # sigmas: of the crop, in its pixels; of what counts as local, in samples
+SOFT = 2.0  # sigma of a crop as soft as a network draws it
 _FLAT = 4.0  # variance, of 255 squared, that is added to every contrast: noise is no likeness
 # Cosine from which on two are one person. Between the means of two real tracks: of the same person 0.66 and more, all but 3 of 48 pairs
 # 0.74 and more (13 tracks of two people); of two people 0.64 at most (251 pairs).
 FAMILIAR = 0.7
+_SEEN = 0.75  # of a sample's surroundings: one of which less is visible counts as hidden
 Likeness = Float32[np.ndarray, " k"]  # of unit length
 
 
@@ -64,22 +66,42 @@ def _locally(values: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(values, (0, 0), _LOCAL)
 
 
-def samples(image: UInt8[np.ndarray, "h w 3"], points_xyz: Float32[np.ndarray, "478 c"]) -> Float32[np.ndarray, " n"]:
-    """A face's luma where :func:`grid` says, each less the mean of its neighbourhood and by its contrast; points in image pixels."""
+def samples(
+    image: UInt8[np.ndarray, "h w 3"],
+    points_xyz: Float32[np.ndarray, "478 c"],
+    visible: Bool[np.ndarray, "h w"] | None = None,
+    blur_px: float = _BLUR,
+) -> Float32[np.ndarray, " n"]:
+    """A face's luma where :func:`grid` says, each less the mean of its neighbourhood and by its contrast; points in image pixels.
+
+    What is not ``visible`` is NaN, and no part of a neighbourhood.
+    """
     at = grid()
     alignment = align(points_xyz, SIDE)
     luma = cv2.cvtColor(crop(image, alignment), cv2.COLOR_RGB2GRAY).astype(np.float32)
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
     places = np.einsum("nk,nkc->nc", at.weights, points_xy[at.corners])[:, None]
-    luma = cv2.GaussianBlur(luma, (0, 0), _BLUR)
+    shown = None if visible is None else crop(visible.astype(np.float32), alignment)
+    if shown is None:
+        luma = cv2.GaussianBlur(luma, (0, 0), blur_px)
+    else:  # what is hidden must not be smeared into what is seen
+        luma, shown = (cv2.GaussianBlur(part, (0, 0), blur_px) for part in (luma * shown, shown))
+        luma /= np.maximum(shown, 1e-6)
     taken = cv2.remap(luma, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     flat = np.zeros(at.shape, np.float32)
     known = np.zeros(at.shape, np.float32)
     flat.flat[at.inside], known.flat[at.inside] = taken[:, 0], 1
+    if shown is not None:
+        shown = cv2.remap(shown, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        known.flat[at.inside] = shown[:, 0] > _SEEN
+        flat *= known
     there = _locally(known) + 1e-6
     off = (flat - _locally(flat) / there) * known
-    return (off / np.sqrt(_locally(off * off) / there + _FLAT)).flat[at.inside].astype(np.float32)
+    made = (off / np.sqrt(_locally(off * off) / there + _FLAT)).flat[at.inside].astype(np.float32)
+    if shown is not None:
+        made[known.flat[at.inside] == 0] = np.nan
+    return made
 
 
 @cache

@@ -50,6 +50,7 @@ class Row:
     in_front: tuple[str, ...] = ()  # kinds of what hides some of the face
     points_xyz: np.ndarray | None = None  # of the wearer
     pictures: dict[str, np.ndarray] = field(default_factory=dict)  # to look at
+    found: dict[str, np.ndarray] = field(default_factory=dict)  # mesh points in some of them, by their names
 
 
 def masks_in(folder: Path, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
@@ -105,7 +106,12 @@ def rows(inputs: Inputs, find: tuple[Find, Find, Find]) -> Iterator[Row]:
             numbers[f"{name}_mse"] = measures.squared_error(picture, truth, region)
             if name != "colored":
                 numbers[f"{name}_ssim"] = measures.swap_ssim(picture, truth, region)
-        numbers |= _landmarks(find, out, truth)
+        found = {
+            name: faces[0].points_xyz
+            for name, look, image in (("swapped", find[1], out), ("truth", find[2], truth))
+            if (faces := look(image))
+        }
+        numbers |= _landmarks(found)
         for name, mask in masks.items():
             numbers |= _of_mask(f"_{name}" if name else "", mask, true_mask, hidden, face_px)
         if points is not None:
@@ -135,7 +141,7 @@ def rows(inputs: Inputs, find: tuple[Find, Find, Find]) -> Iterator[Row]:
         view = {"input": worn, "swapped": shown, "truth": truth}
         if OWN in masks:
             view["mask"] = masks[OWN].astype(np.uint8) * 255
-        yield Row(i, numbers, inputs.truth.in_front(i), points, view)
+        yield Row(i, numbers, inputs.truth.in_front(i), points, view, found)
 
 
 def _truth(truth: Truth, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -262,13 +268,13 @@ def summary(table: Iterable[Row], truth: Truth) -> dict[str, Any]:
 _BY_KIND = ("mask_iou", "mask_boundary_f", "hidden_painted")  # told apart by what is in front
 
 
-def _landmarks(find: tuple[Find, Find, Find], out: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    seen, wanted = find[1](out), find[2](truth)
-    numbers = {"lost": float(bool(wanted and not seen))}  # a face that the swap destroyed has no expression to compare
-    if seen and wanted:
-        a, b = seen[0].points_xyz, wanted[0].points_xyz
-        numbers["expression_error"] = measures.expression_error(a, b)
-        numbers["pose_error_deg"] = measures.pose_error_deg(pose_degrees(a), pose_degrees(b))
+def _landmarks(found: Mapping[str, np.ndarray]) -> dict[str, float]:
+    seen, wanted = found.get("swapped"), found.get("truth")
+    # a face that the swap destroyed has no expression to compare
+    numbers = {"lost": float(wanted is not None and seen is None)}
+    if seen is not None and wanted is not None:
+        numbers["expression_error"] = measures.expression_error(seen, wanted)
+        numbers["pose_error_deg"] = measures.pose_error_deg(pose_degrees(seen), pose_degrees(wanted))
     return numbers
 
 

@@ -251,6 +251,13 @@ class EvalOptions:
     )
     truth: str | None = option(None, help="truth folder whose persona the model was trained on: every measure")
     clip: str | None = option(None, help="a real clip: what can be told without a truth")
+    persona: str | None = option(
+        None,
+        help="the persona's face set, as the training had it: who the swap is taken for is told by its held-out faces",
+    )
+    gallery: list[str] = option(
+        [], help="more people to be mistaken for: face sets, clips, photos, or folders of these"
+    )
     seconds: float = option(4.0, help="length of each film that is drawn, without --truth and --clip")
     seed: int = option(8401, help="number of the first wearer that is drawn")
     report: str | None = option(None, help="write report.html and measures.json into this folder")
@@ -272,6 +279,20 @@ class ReportOptions:
 
     checkpoint: str = option(help="checkpoint folder", positional=True)
     to: str | None = option(None, help="the page (default: CHECKPOINT-report.html beside the folder)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhoOptions:
+    """Who the people in pictures and clips are most like, of a gallery. No proof of anybody's identity."""
+
+    sources: list[str] = option(help="photos, clips, face sets, or folders of these", positional=True)
+    gallery: list[str] = option(
+        [], help="people beside those who do not exist: face sets, clips, photos, or folders of these"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise OptionError("name a photo, a clip or a face set")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from livepaste.actors.staging import runs
 from livepaste.charts import CHART_WH, columns, paths, said
+from livepaste.identity import CONTROL, TAKEN, TOP, why_not
 from livepaste.measure_run import Row
 from livepaste.pages import picture_uri, write_page
 
@@ -30,10 +31,13 @@ class Measure:
 
 
 RECT = "rectangle"
+CONTROLS = ((CONTROL, "unswapped mistaken"), (TAKEN, "wearer unswapped"), ("identity_people", "of people"))
 MEASURES = (
     Measure("swap_psnr_db", "likeness to the truth, dB", "5 above the better baseline", (("swap_psnr_db_unswapped", "unswapped"),
             ("swap_psnr_db_mean_face", "mean face"), ("swap_psnr_db_ceiling", "ceiling"), ("swap_psnr_db_default_color", "in color"))),
     Measure("swap_ssim", "structure like the truth's", "", (("swap_ssim_unswapped", "unswapped"), ("swap_ssim_mean_face", "mean face"))),
+    *(Measure(name, f"swaps whose persona is not among the first {k}" if k > 1 else "swaps taken for somebody else than the persona",
+              "≤ 0.02" if k == 1 else "", CONTROLS if k == 1 else ()) for k, name in enumerate(TOP, 1)),
     Measure("mask_iou", "mask: overlap with the truth", "", (("mask_iou_hull", "hull alone"), ("mask_iou_learned", "learned alone"),
             ("mask_iou_ceiling", "ceiling"))),
     Measure("mask_boundary_f", "mask: edge met within 2 px of 256", "", (("mask_boundary_f_hull", "hull alone"),
@@ -72,7 +76,10 @@ def table(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
         if numbers.get(m.name) is None:
             continue
         beside = [f"{what} {said(numbers[key])}" for key, what in m.beside if numbers.get(key) is not None]
-        lines.append({"measure": m.name, "title": m.title, "value": said(numbers[m.name]), "beside": ", ".join(beside), "goal": m.goal})  # fmt: skip
+        value = said(numbers[m.name])
+        if m.name in TOP and why_not(numbers):
+            value, beside = "cannot judge", [why_not(numbers), *beside] if m.name == TOP[0] else beside
+        lines.append({"measure": m.name, "title": m.title, "value": value, "beside": ", ".join(beside), "goal": m.goal})
     return lines
 
 

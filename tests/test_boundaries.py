@@ -52,6 +52,8 @@ LAYER = {
             "backdrop",
             "portraits",
             "likeness",
+            "identity",
+            "heldout",
             "recognition",
             "choice",
             "hide",
@@ -80,6 +82,7 @@ LAYER = {
             "measure_run",
             "film_measures",
             "eval_run",
+            "who_run",
             "report",
             "training_report",
             "training_curves",
@@ -142,18 +145,8 @@ def test_the_command_line_starts_light() -> None:
 @pytest.mark.parametrize(
     "verb",
     [
-        "extract",
-        "clean",
-        "faceset",
-        "train",
-        "report",
-        "latent",
-        "clip",
-        "live",
-        "devices",
-        "actors",
-        "measure",
-        "eval",
+        *("extract", "clean", "faceset", "train", "report", "latent", "clip", "live", "devices"),
+        *("actors", "measure", "eval", "who"),
     ],
 )
 def test_help_of_a_verb_starts_light_and_exits_0(verb: str) -> None:

@@ -259,11 +259,14 @@ def page_of(folder: Path) -> str:
     return page
 
 
-def test_drawn_wearers_by_default_and_a_report_that_stands_alone(checkpoint: Path, tmp_path: Path, capsys) -> None:
+def test_drawn_wearers_by_default_and_a_report_that_stands_alone(
+    checkpoint: Path, facesets, tmp_path: Path, capsys
+) -> None:
     report = tmp_path / "report"
     report.mkdir()
     (report / "report.html.part").write_text("what a killed run has left")
-    assert main(["eval", str(checkpoint), "--seconds", "0.6", "--report", str(report), "--mask", "hull"]) == 0
+    words = ["--persona", str(facesets[0]), "--report", str(report), "--mask", "hull"]
+    assert main(["eval", str(checkpoint), "--seconds", "0.6", *words]) == 0
     said = capsys.readouterr().out
     numbers = json.loads((report / "measures.json").read_text())
     assert numbers["frames"] == 45
@@ -272,6 +275,8 @@ def test_drawn_wearers_by_default_and_a_report_that_stands_alone(checkpoint: Pat
     for kind in ("hand", "glasses", "hair"):
         assert f"hidden_painted_with_{kind}" in numbers
         assert kind in said
+    assert 0 <= numbers["identity_top5_error"] <= numbers["identity_top1_error"] <= 1
+    assert "Swaps are most like" in " ".join(said.split())
     assert "likeness is measured with a truth folder" in " ".join(said.split())
     page = page_of(report)
     assert page.count("<polyline") >= 3
@@ -311,8 +316,14 @@ def test_with_a_truth_every_measure_and_on_a_clip_what_needs_none(
         "flicker",
         "flicker_unsteadied",
         "expression_error",
+        "identity_top1_error",
+        "identity_top5_error",
+        "identity_control_error",
+        "identity_wearer_as_persona",
     ):
         assert told[name] is not None
+    assert told["identity_best"][0][1] >= told["identity_best"][4][1]
+    assert "identity_top1_error" not in numbers["clip"]  # nobody knows what the persona looks like
     for name in ("expression_error", "expression_error_rectangle", "seam", "seam_rectangle", "flicker", "sharpness"):
         assert numbers["clip"][name] is not None
     assert numbers["clip"]["seam"] < numbers["clip"]["seam_rectangle"]

@@ -48,6 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "devices": ("livepaste.options:DevicesOptions", "what this machine has: cameras, virtual cameras, accelerators"),
     "actors": ("livepaste.options:ActorsOptions", "make a truth folder of people who do not exist"),
     "measure": ("livepaste.options:MeasureOptions", "compare an output with its truth"),
+    "who": ("livepaste.options:WhoOptions", "who a face is most like, of a gallery"),
     "eval": ("livepaste.options:EvalOptions", "swap, measure, and report on a checkpoint"),
 }
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from livepaste.measure_run import Row
     from livepaste.swapper import Swapper
     from livepaste.types import Frame
+    from livepaste.who_run import Film
 
 PAGE, NUMBERS = "report.html", "measures.json"
 # what is in front of each drawn wearer: what is worn would hide what comes and goes
@@ -49,11 +50,14 @@ def run(options: EvalOptions) -> None:
     import cv2
 
     from livepaste import build
+    from livepaste.cli.gallery import known_to, persona_of
     from livepaste.report import Worst
+    from livepaste.who_run import judged
 
     cv2.setNumThreads(1)
     swapper = build.load_swapper(options.model, threads=options.threads)
     blend = build.usable(options.blend, swapper.model)
+    people = known_to(options, swapper.model)
     how = _Truth if options.truth else _Clip if options.clip else _Drawn
     began = time.monotonic()
     with ExitStack() as opened:
@@ -62,10 +66,15 @@ def run(options: EvalOptions) -> None:
         worst = Worst(work.fps)
         for row in _with_bar(work.rows(), work.total, opened):
             worst.see(row)
-            done.table.append(replace(row, pictures={}, points_xyz=None))  # a film may be long
+            work.watch(row)
+            done.table.append(replace(row, pictures={}, points_xyz=None, found={}))  # a film may be long
         if not done.table:
             raise LivepasteError(f"{work.title}: no frame in it; name another clip")
-        done.numbers = work.summary(done.table)
+        done.numbers = work.summary(done.table) | judged(
+            work.films, persona_of(swapper.model), people, done.notes.append
+        )
+        if best := done.numbers.get("identity_best"):
+            done.notes.append(f"Swaps are most like {', '.join(f'{name} ({score:.2f})' for name, score in best)}.")
     for step, spent_s in work.ways.spent_s.items():
         done.numbers |= _percentiles(step, spent_s)
     _print(done)
@@ -119,6 +128,7 @@ class _Work:
 
         self.options, self.swapper, self.blend = options, swapper, blend
         self.notes: list[str] = []
+        self.films: dict[str, Film] = {}  # by the wearer's name
         if blend.mask != options.blend.mask:
             self.notes.append(f"The model's own masks are not learned yet: measured with --mask {blend.mask}.")
         self.prepare(opened)
@@ -147,6 +157,18 @@ class _Work:
 
     def summary(self, table: list[Row]) -> dict[str, Any]:
         raise NotImplementedError
+
+    def watch(self, row: Row) -> None:
+        """Keep what tells who the swap is taken for."""
+        from livepaste.who_run import Film
+
+        name, index = self.wearer_of(row)
+        if row.numbers.get("mark_swapped", 1.0):
+            self.films.setdefault(name, Film(self.fps)).see(row, index)
+
+    def wearer_of(self, row: Row) -> tuple[str, int]:
+        """Whose film a row is of, and its number in that."""
+        return "the wearer", row.index
 
     def made(self, frames: Iterator[Frame], size_wh: tuple[int, int]) -> Iterator[dict[str, Made]]:
         from livepaste.clip_run import find
@@ -298,6 +320,10 @@ class _Drawn(_Film):
             for row in rows(self._pairs(number), self.finds(), lambda image: False):
                 yield replace(row, index=first + row.index)
             first += self.each
+
+    def wearer_of(self, row: Row) -> tuple[str, int]:
+        number, index = divmod(row.index, self.each)
+        return f"drawn {self.options.seed + number}", index
 
     def _pairs(self, number: int) -> Iterator[Pair]:
         from livepaste.actors.drawn import DrawnActor

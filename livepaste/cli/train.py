@@ -82,6 +82,12 @@ def run(options: TrainOptions) -> None:
         wearer = f"{v['wearer_psnr_db']:.1f} dB, " if "wearer_psnr_db" in v else ""
         made += (f"; held-out faces: persona {v['persona_psnr_db']:.1f} dB, mask {v['persona_mask_iou']:.3f}; "
                  f"wearer {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
+        if "identity_top1_error" in v:
+            from livepaste.identity import why_not
+
+            made += f"; swaps taken for the persona: {1 - v['identity_top1_error']:.0%}" + (
+                f" ({doubt})" if (doubt := why_not(v)) else ""
+            )
     print("; ".join(filter(None, [made, trainer.longer])))
     sys.stdout.flush()
 

@@ -13,11 +13,12 @@ from livepaste_train.augment import (
     random_warp,
     sample,
 )
-from livepaste_train.data import held_out, pack, pose_weights
+from livepaste_train.data import pack, pose_weights
 from livepaste_train.recipe import Recipe
 
 from livepaste.cli import main
 from livepaste.faceset import FaceRow
+from livepaste.heldout import held_out
 
 STILL = jnp.array([[[1.0, 0, 0], [0, 1.0, 0]]])
 batch = jax.jit(batch, static_argnums=(5, 6))  # operation by operation, compiling takes four times as long

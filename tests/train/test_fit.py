@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 from livepaste_train import fit, keeper, pace, resume
 from livepaste_train.compiling import put
-from livepaste_train.data import held_out, load_faces, load_side
+from livepaste_train.data import load_faces, load_side
 from livepaste_train.evaluate import psnr_db, undistorted
 from livepaste_train.options import TrainOptions, seconds
 from livepaste_train.people import People
@@ -33,6 +33,7 @@ from livepaste.cli import main, train
 from livepaste.cli.signals import AGAIN_S
 from livepaste.errors import CheckpointError, FaceSetError, OptionError, TrainingError
 from livepaste.faceset import read_faceset
+from livepaste.heldout import held_out
 from livepaste.limits import limit_of
 from livepaste.runtime import Session
 

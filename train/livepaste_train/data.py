@@ -11,11 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8, UInt32
+from jaxtyping import Float16, Float32, Float64, Int32, UInt8, UInt32
 
 from livepaste.align import CENTER, LEVEL, STORED_COVERAGE, Alignment, crop, transform, turned_of
 from livepaste.errors import FaceSetError
 from livepaste.faceset import DELETED, FaceRow, FaceSet, FaceSetInfo, read_faceset
+from livepaste.heldout import held_out
 from livepaste.likeness import describe, unit
 from livepaste.masks.hull import hull_mask
 
@@ -38,6 +39,8 @@ class Faces:
     packed: UInt32[np.ndarray, "n s s"]
     weight: Float32[np.ndarray, n]  # sampling probability, sums to 1: see ``pose_weights``
     played: Float32[np.ndarray, "n k"]  # what the face does, by its landmarks: see ``played``
+    points: Float16[np.ndarray, "n 478 2"] | None = None  # its mesh, in shares of the crop's side
+    whose: Int32[np.ndarray, n] | None = None  # number of its face set among those of its side
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -67,22 +70,6 @@ def pose_weights(yaw: np.ndarray, pitch: np.ndarray, how: str = "half_yaw") -> F
     count = np.bincount(bins, minlength=YAW_BINS)[bins]
     weight = {"as_filmed": np.ones(len(bins)), "uniform": 1 / count}.get(how, 1 / np.sqrt(count))
     return (weight / weight.sum()).astype(np.float32)
-
-
-def held_out(rows: list[FaceRow], share: float) -> np.ndarray:
-    """Which faces are never trained on, bool (n,): whole seconds of a source, because neighbours in time are near copies.
-
-    Which seconds is told by a hash of source and second: a picture deleted or a clip added moves hardly any face from one side to
-    the other.
-    """
-    seconds = [f"{row.source} {int(row.time_s)}" for row in rows]
-    order = sorted(set(seconds), key=lambda second: hashlib.sha256(second.encode()).digest())
-    least = max(1, min(3, len(order) // 8))  # of one second, the number would be that of a pose or two
-    chosen = set(order[: min(max(least, round(share * len(order))), len(order) - 1)])
-    if not chosen:  # all within one second
-        period = min(max(2, round(1 / share)), len(rows))
-        return np.arange(len(rows)) % period == period // 2
-    return np.array([second in chosen for second in seconds])
 
 
 def fingerprint(packed: UInt32[np.ndarray, "n s s"], weights: list[np.ndarray]) -> str:
@@ -207,7 +194,14 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "hal
             "delete the folder masks"
         )
     yaw, pitch = np.array([row.pose[:2] for row in rows]).T
-    return Faces(packed, pose_weights(yaw, pitch, poses), np.array([played(row) for row in rows]))
+    points = np.stack([(points_at(faceset, row, side)[:, :2] + 0.5) / side for row in rows]).astype(np.float16)
+    return Faces(
+        packed,
+        pose_weights(yaw, pitch, poses),
+        np.array([played(row) for row in rows]),
+        points,
+        np.zeros(len(rows), np.int32),
+    )
 
 
 def played(row: FaceRow) -> np.ndarray:
@@ -220,11 +214,13 @@ def played(row: FaceRow) -> np.ndarray:
 
 def join(parts: list[Faces]) -> Faces:
     """Several wearers as one side; each gets the same share of the samples."""
-    weight = np.concatenate([part.weight / len(parts) for part in parts])
+    known = all(part.points is not None for part in parts)
     return Faces(
         np.concatenate([part.packed for part in parts]),
-        weight,
+        np.concatenate([part.weight / len(parts) for part in parts]),
         np.concatenate([part.played for part in parts]),
+        np.concatenate([part.points for part in parts if part.points is not None]) if known else None,
+        np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts]),
     )
 
 

@@ -27,6 +27,7 @@ from livepaste_train.evaluate import Validator, crops, means, spread
 from livepaste_train.event_log import EventLog
 from livepaste_train.export import multiply_adds
 from livepaste_train.forecast import longer, told
+from livepaste_train.identity import Recogniser
 from livepaste_train.keeper import Keeper, contract
 from livepaste_train.losses import drowned, guessed
 from livepaste_train.memory import Room
@@ -180,8 +181,13 @@ class Trainer:
             "until": options.until,
             "plan_begun": self._plan_begun,  # a step
         }
-        diary = Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone)
-        self.keeper = Keeper(self.checkpoint, self.graph, self.validator, facts, record, before, self.settle, diary)
+        recogniser = Recogniser(people.record, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
+        self.keeper = Keeper(
+            *(self.checkpoint, self.graph, self.validator, facts, record, before),
+            settle=self.settle,
+            taken_for=recogniser.measure,
+            diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone),
+        )
 
     @property
     def validation(self) -> dict[str, float]:

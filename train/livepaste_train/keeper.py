@@ -42,11 +42,15 @@ class Keeper:
     """Writes into one checkpoint's folder."""
 
     def __init__(self, checkpoint: Path, graph: Any, validator: Validator, facts: dict[str, Any], record: dict[str, Any],
-                 before: dict[str, float], settle: Callable[[Any], Any], diary: Diary) -> None:  # fmt: skip
-        """``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``facts`` go into ``swap.onnx`` and
-        ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures."""
+                 before: dict[str, float], *, settle: Callable[[Any], Any], diary: Diary,
+                 taken_for: Callable[[dict[str, np.ndarray]], dict[str, float]]) -> None:  # fmt: skip
+        """``facts`` go into ``swap.onnx`` and ``model.json``, ``record`` into ``model.json`` alone; ``before`` are the last measures.
+
+        ``settle``: the averaged weights as they are kept, see ``livepaste_train.settled``. ``taken_for``: what a generation is measured
+        by in addition, see ``livepaste_train.identity``.
+        """
         self.checkpoint, self.validation = checkpoint, before
-        self._graph, self._validator, self._settle = graph, validator, settle
+        self._graph, self._validator, self._settle, self._taken_for = graph, validator, settle, taken_for
         self._facts, self._record, self.diary = facts, record, diary
         self._noted = -1  # the last step in the history
         self._unseen = False  # the preview could not be written
@@ -68,6 +72,7 @@ class Keeper:
             return
         weights = self._settle(state.ema)
         made = self._measured(weights)
+        self.validation |= self._taken_for(made)
         step = int(state.step)
         facts = {**self._facts, "steps": step, "planned_steps": int(state.total), "validation": self.validation}
         record = {**facts, **self._record, "seconds": round(spent_s, 1), "environment": environment()}

@@ -19,10 +19,11 @@ from jaxtyping import Bool, Float32, UInt8, UInt32
 from livepaste.align import Alignment
 from livepaste.errors import FaceSetError
 from livepaste.faceset import FaceRow, FaceSet
+from livepaste.heldout import held_out
 from livepaste.masks.hand_shape import hand_mask
 from livepaste.masks.hull import hull_mask
 from livepaste_train.augment import Geometry
-from livepaste_train.data import FEWEST, empty, held_out, pack, points_at, read_face
+from livepaste_train.data import FEWEST, empty, pack, points_at, read_face
 from livepaste_train.evaluate import spread, undistorted
 from livepaste_train.models.visible import VisibleFace
 from livepaste_train.occluded import laid_on, worn
