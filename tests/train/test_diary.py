@@ -129,7 +129,9 @@ def test_a_missing_library_is_said_before_anything_is_read(tmp_path: Path, monke
 
 
 def state(step: int, total: int, rate: float = 1.0) -> TrainState:
-    return TrainState({}, {}, {}, jnp.zeros(2), jnp.int32(step), jnp.int32(total), jnp.float32(rate), jnp.zeros(1))
+    return TrainState(
+        {}, {}, {}, jnp.zeros(2), jnp.int32(step), jnp.int32(total), jnp.float32(rate), jnp.int32(0), jnp.zeros(1)
+    )
 
 
 def diary(tmp_path: Path, **more) -> Diary:

@@ -98,10 +98,10 @@ def test_a_unit_sees_its_window_and_nothing_else() -> None:
 def test_the_crops_shown_are_those_that_excite_a_unit_most() -> None:
     """The first unit looks for red: one dot in each picture, each redder than another, each somewhere else."""
     model = make_model(recipe_of("original"), 0)
-    kernel = np.array(model.convs[0].kernel[...])
+    kernel = np.array(model.convs[0].conv.kernel[...])
     kernel[..., 0] = 0
     kernel[2, 2, 0, 0] = 1
-    model.convs[0].kernel[...] = jax.numpy.asarray(kernel)
+    model.convs[0].conv.kernel[...] = jax.numpy.asarray(kernel)
     rng = np.random.default_rng(0)
     red, at = rng.permutation(np.linspace(0.3, 1, 18)), rng.permutation(30)[:18]
     pictures = np.zeros((18, 64, 64, 3), np.float32)

@@ -154,12 +154,6 @@ class LatentOptions:
         within("faces", self.faces, FEWEST_SEEN, 500)
         if not self.to.endswith((".html", ".htm")):
             raise OptionError(f"to {self.to}: is a page; name a file that ends in .html")
-        if self.hosts is not None and self.hosts != "auto":
-            match = re.fullmatch(r"[^\s,]+:\d{1,5},(\d{1,5}),(\d{1,5})", self.hosts)
-            if not match or int(match[2]) >= int(match[1]):
-                raise OptionError(
-                    f"hosts must be ADDRESS:PORT,COUNT,NUMBER with a number from 0 to COUNT - 1, or auto, got {self.hosts!r}"
-                )
         if self.only is not None and (self.persona is not None or self.wearer):
             raise OptionError("--only shows one person, without --persona and --wearer; give it or them")
         if self.only is None and self.persona is None and not self.wearer:
