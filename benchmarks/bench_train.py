@@ -69,8 +69,14 @@ class Copies(threading.Thread):
     def look(self) -> None:
         for path in sorted((self._model / "generations").glob("[0-9]*")):
             if path.name not in self.taken:
-                self.taken[path.name] = time.monotonic() - self._began
-                shutil.copytree(path, self._to / path.name / "model")
+                there, copy = time.monotonic() - self._began, self._to / f"{path.name}.part"
+                try:
+                    shutil.copytree(path, copy / "model")
+                except (OSError, shutil.Error):  # removed meanwhile: two are kept
+                    shutil.rmtree(copy, ignore_errors=True)
+                    continue
+                copy.rename(self._to / path.name)
+                self.taken[path.name] = there
 
     def end(self) -> None:
         self._ended.set()

@@ -24,8 +24,8 @@ from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, pack, pose_weights, stored_side
 from livepaste_train.data import played as played_in
 from livepaste_train.evaluate import crops, mask_iou, means, psnr_db, spread, undistorted, write_picture
+from livepaste_train.models import make_model
 from livepaste_train.models.autoencoder import PERSONA
-from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.offset import EVERY, Offset
 from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.start import apply, kind_of, rate_scale, rests, starting_weights
@@ -69,6 +69,8 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     given = dict(setting.split("=", 1) for setting in settings)
     if unknown := set(given) - set(known):
         raise SystemExit(f"unknown setting {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    if ignored := {"poses", "pretrain", "balanced", "normalisation"} & set(given):
+        raise SystemExit(f"{', '.join(sorted(ignored))}: is not looked at here")
     return replace(recipe, **{key: known[key](value) for key, value in given.items()})
 
 
@@ -131,7 +133,7 @@ def main() -> None:
         shoot(who, film, FACES, side, 11 + k) for k, (who, film) in enumerate(zip(people, films, strict=True))
     )
     truth, worn = (shoot(who, perform(9303, 400), TESTED, side, 13) for who in people)
-    model = LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(0))
+    model = make_model(recipe, 0)
     own = [means(*crops(faces, geometry, 200)) for faces in (persona, wearer)]
     model.start_from(*own)
     graph, params = nnx.split(model, nnx.Param)

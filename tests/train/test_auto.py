@@ -25,6 +25,8 @@ def test_a_processor_gets_what_is_made_for_it() -> None:
 def test_a_card_gets_df_where_there_is_time_and_room_for_it() -> None:
     assert choose(CARD, None) == Choice("df", 16, "NVIDIA H200 is fast enough to train it, and to swap live with it")
     assert choose(CARD, 7200.0)[:2] == ("df", 16)
+    assert "wants 50,000 steps; 500 are asked for" in choose(CARD, None, asked=500).why
+    assert choose(CARD, 7200.0, levels=True).recipe == "light"
     short = choose(CARD, 120.0)
     assert short.recipe == "light"
     assert "df begins with nothing and wants 50,000 steps; NVIDIA H200 takes about 9,000 in that time" in short.why

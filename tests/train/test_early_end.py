@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from livepaste_train import fit
+from livepaste_train.early import falls
 from livepaste_train.options import TrainOptions
+from livepaste_train.recipe import Recipe
 from livepaste_train.resume import planned, restored
 from livepaste_train.state import named, save_state
 
@@ -91,8 +94,8 @@ def test_killed_in_the_generation_that_saw_the_plateau_it_is_seen_again(
     _, trainer, told = whole
     (at,) = [p.step for p in told if "a plateau" in p.note]
     trained(tmp_path / "a", stop_at=at)
-    again, _ = trained(tmp_path / "a", until="plateau", resume=True)
-    assert "a plateau" in again.start_note
+    again, said = trained(tmp_path / "a", until="plateau", resume=True)
+    assert any("a plateau" in p.note for p in said)
     assert int(again.state.step) == int(trainer.state.step)
 
 
@@ -160,3 +163,9 @@ def test_a_state_of_an_earlier_livepaste_knows_no_early_end(whole, tmp_path: Pat
     learned = [name for name in named(read.params) if name.endswith("kernel")]
     for name in learned:
         np.testing.assert_array_equal(named(read.params)[name], named(trainer.state.params)[name], err_msg=name)
+
+
+def test_a_judges_phase_is_an_end_too() -> None:
+    still = Recipe(schedule="constant", warp=0.0)
+    assert not falls(still)
+    assert falls(replace(still, adversarial=0.1))

@@ -438,6 +438,18 @@ def test_a_preview_that_is_held_open_ends_no_training(
     assert (newest_generation(tmp_path / "a").path / "preview.png").exists()
 
 
+def test_a_generation_after_a_preview_of_the_same_step_has_the_last_word(
+    tmp_path: Path, facesets, small_recipe
+) -> None:
+    """Stopped right after a preview, the history has one line for the step, with what only generations are measured by."""
+    trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=4), lambda p: None)
+    trainer.keeper._taken_for = lambda made: {"identity_top1_error": 0.25}
+    state = trainer.state._replace(step=jnp.int32(2))
+    trainer.keeper.show(state, {"loss": 1.0}, 1.0)
+    trainer.keeper.save(state, {"loss": 1.0}, 1.0)
+    assert [(r["step"], r["identity_top1_error"]) for r in read_history(tmp_path / "a")] == [(2, 0.25)]
+
+
 def test_what_was_saved_while_the_faces_were_read_is_not_trained_over(begun: Path, facesets, small_recipe) -> None:
     """The training that is being stopped saves a last generation: nobody goes on from the one before."""
     trainer = fit.Trainer(options(facesets, small_recipe, begun, steps=8, resume=True), lambda p: None)

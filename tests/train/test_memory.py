@@ -70,7 +70,7 @@ def test_limits_of_control_groups_count_and_files_in_them_do_not(tmp_path: Path,
 def test_an_accelerator_has_its_own_memory(monkeypatch) -> None:
     device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": 20 * GB, "bytes_in_use": 6 * GB})
     monkeypatch.setattr(memory.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(memory.jax, "devices", lambda: [device])
+    monkeypatch.setattr(memory.jax, "local_devices", lambda: [device])
     assert memory.free() == 14 * GB
     assert memory.swap_free() == 0
 

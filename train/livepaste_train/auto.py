@@ -17,7 +17,7 @@ from livepaste_train.compiling import compiled
 from livepaste_train.memory import GB, free
 from livepaste_train.options import TrainOptions, seconds
 from livepaste_train.recipe import Recipe, of_record, read_recipe
-from livepaste_train.start import kind_of, kind_said
+from livepaste_train.start import kind_of, kind_said, shipped_base
 
 AUTO = "auto"
 SIDE = {"cpu": 1024}  # of the matrices that are multiplied to time a device; others: 4096
@@ -100,20 +100,25 @@ def batch_for(device: Device, recipe: str) -> int:
     return max(SMALLEST, min(usual, fits // 2 * 2))
 
 
-def choose(device: Device, time_s: float | None, *, base: bool = True) -> Choice:
-    """What to train with: nothing but what it is told. ``time_s`` is None where no time is asked for; ``base``: whether a base may be begun from.
+def choose(
+    device: Device, time_s: float | None, *, base: bool = True, asked: int | None = None, levels: bool = False
+) -> Choice:
+    """What to train with: nothing but what it is told. ``time_s`` is None where no time is asked for, ``asked`` steps where none are;
+    ``base``: whether a base may be begun from; ``levels``: whether they are to be trained one by one first.
 
     Batches are the recipes', for which their rates were found; only too little memory makes them smaller.
     """
     light = "light" if base else "scratch"
     why = ""
-    if device.platform != "cpu":
+    if device.platform != "cpu" and levels:
+        why = "df has no levels to be trained one by one"
+    elif device.platform != "cpu":
         batch = batch_for(device, "df")
-        steps = None if time_s is None else steps_in(device, "df", batch, time_s)
+        steps = asked if time_s is None else steps_in(device, "df", batch, time_s)
         if batch < read_recipe("df").batch:
             why = f"df at batch {read_recipe('df').batch} needs more than the {device.free / GB:.1f} GB that are free on {device.name}"
         elif steps is not None and steps < FROM_NOTHING:
-            why = f"df begins with nothing and wants {FROM_NOTHING:,} steps; {device.name} takes about {rough(steps):,} in that time"
+            why = f"df begins with nothing and wants {FROM_NOTHING:,} steps; {f'{device.name} takes about {rough(steps):,} in that time' if time_s is not None else f'{steps:,} are asked for'}"
         else:
             count = "" if steps is None else f", and takes about {rough(steps):,} steps in that time"
             return Choice("df", batch, f"{device.name} is fast enough to train it, and to swap live with it{count}")
@@ -151,10 +156,21 @@ def resolved(options: TrainOptions) -> tuple[Recipe, str]:
     if options.from_ not in ("base", "none"):
         recipe, why = _of(options.from_), f"what {options.from_} was trained with"
     else:
-        choice = choose(here(), seconds(options.for_) if options.for_ else None, base=options.from_ == "base")
+        time_s = seconds(options.for_) if options.for_ else None
+        choice = choose(here(), time_s, base=_base_fits(options), asked=options.steps, levels=bool(options.pretrain))
         recipe, why = replace(read_recipe(choice.recipe), batch=choice.batch), choice.why
     recipe = options.over(recipe)
+    if options.batch is not None:
+        why = why.partition("; ")[0]  # what is said of a batch is of another
     return recipe, f"recipe auto: {recipe.name} at {recipe.resolution} px, batch {recipe.batch}: {why}"
+
+
+def _base_fits(options: TrainOptions) -> bool:
+    """Whether a training with recipe ``light`` begins from the base that comes with the program."""
+    path = shipped_base()
+    if options.from_ != "base" or path is None:
+        return False
+    return kind_said(newest_generation(path).model) == kind_of(options.over(read_recipe("light")))
 
 
 def _of(checkpoint: str) -> Recipe:

@@ -40,8 +40,10 @@ def reason(until: Until, records: Sequence[Mapping[str, Any]], since: int = 0) -
 
 
 def falls(recipe: Recipe) -> bool:
-    """Whether the end of a plan is another than its middle: the rate falls, or the warp does."""
-    return (recipe.schedule in ("cosine", "linear") and recipe.lr_floor < 1) or recipe.warp > 0
+    """Whether the end of a plan is another than its middle: the rate falls, or the warp does, or a judge has its phase."""
+    return (
+        (recipe.schedule in ("cosine", "linear") and recipe.lr_floor < 1) or recipe.warp > 0 or recipe.adversarial > 0
+    )
 
 
 def ending(

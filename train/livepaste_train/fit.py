@@ -9,6 +9,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +38,23 @@ from livepaste_train.offset import Offset
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import MOST_STEPS, TrainOptions
 from livepaste_train.pace import Pace
-from livepaste_train.parallel import agreed, check_batch, devices_said, everywhere, here, leads
+from livepaste_train.parallel import agreed, check_alike, check_batch, devices_said, everywhere, first_ones, here, leads
 from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record
 from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored
 from livepaste_train.settled import COUNT, Settler
 from livepaste_train.stacked import check_levels, pretrained
-from livepaste_train.start import apply, check_learning, check_pretrained, kind_of, rate_scale, rests, starting_weights
+from livepaste_train.start import (
+    JUDGE,
+    apply,
+    check_learning,
+    check_pretrained,
+    kind_of,
+    rate_scale,
+    rests,
+    starting_weights,
+)
+from livepaste_train.state import named
 from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss
 from livepaste_train.until import read_until
 
@@ -106,7 +117,7 @@ class Trainer:
         if self.recipe.balanced:
             self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
-        parameters = sum(p.size for p in jax.tree.leaves(params))
+        parameters = sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE))
         if resumed:
             from_base = bool(resumed.model.get("from_base"))
         else:
@@ -149,7 +160,6 @@ class Trainer:
         if resting:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
-        self.data = everywhere(self.data)
         self.spent_s, before, self._plan_begun = 0.0, {}, 0
         if resumed:
             self.state, self.start_note, self._plan_begun = planned(
@@ -163,6 +173,8 @@ class Trainer:
             self.start_note += inexact(resumed.model, faces.fingerprint)
             self.spent_s = float(resumed.model.get("seconds", 0.0))
             before = dict(resumed.model.get("validation", {}))
+        check_alike(recipe=self.recipe, seed=options.seed, faces=faces.fingerprint, start=self.start_note)
+        self.state, self.data = everywhere((first_ones(self.state), self.data))
         self._until, self.forecast, self.longer = read_until(options.until), "", ""
         self._went_on = resumed is not None
         facts = {**contract(self.recipe), **people.record, "turned_deg": people.turned_deg}
@@ -219,11 +231,11 @@ class Trainer:
         self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, self.start_note))
         if self.recipe.pretrain and not done:
             self._pretrain()
-        good, roll_backs = jax.tree.map(np.asarray, self.state), 0
+        good, roll_backs, good_by_clock = jax.tree.map(np.asarray, self.state), 0, False
         full_rate = float(self.state.rate)
         self.keeper.cut(done if self._went_on else -1)  # of a killed run
         if self._went_on and (note := self._end_early()):  # as the run that was killed would have after its generation
-            self.start_note += f"; {note}"
+            self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, note))
         losses: dict[str, float] = {}
         saved = done if self._went_on else -1
         pace, per, note = self.pace, self.recipe.steps_per_dispatch, ""
@@ -237,7 +249,7 @@ class Trainer:
                 break
             started = time.monotonic()
             if self.offset and done and done % OFFSET_EVERY < per:
-                self.state = self.state._replace(offset=self.offset.measure(self.settle(here(self.state.params))))
+                self.state = self.state._replace(offset=self._offset(self.state.params))
             with self.room.told(self.dispatch, self.state, self.data):
                 self.state, metrics = self.dispatch(self.state, self.data)
                 losses = {name: float(value) for name, value in metrics.items()}
@@ -254,7 +266,7 @@ class Trainer:
                 self.state = jax.tree.map(put, good)
                 self.state = self.state._replace(rate=jnp.float32(full_rate * 0.5**roll_backs))
                 note = f"loss not finite: back to step {int(self.state.step)} with rate × {float(self.state.rate):g}"
-                done = int(self.state.step)
+                done, by_clock = int(self.state.step), good_by_clock
                 self.keeper.cut(done)
                 self.tell(Progress(done, int(self.state.total), 0.0, None, losses, self.validation, note))
                 note, losses = "", {}
@@ -267,7 +279,7 @@ class Trainer:
                 note, by_clock = "; ".join(filter(None, [note, self._plan()])), True
             # whatever the clock says of generations: where it rolls back to is the same in every run
             if done % pace.save.every == 0:
-                good = jax.tree.map(np.asarray, self.state)
+                good, good_by_clock = jax.tree.map(np.asarray, self.state), by_clock
             if pace.save.at(done):
                 with pace.making(pace.save):
                     self.keeper.save(here(self.state), losses, self.spent_s)
@@ -301,12 +313,19 @@ class Trainer:
             self.tell(Progress(0, int(self.state.total), 0.0, None, {}, self.validation, note))
 
         started = time.monotonic()
+        with self.room.told(self.dispatch, self.state, self.data):  # of the training itself, before minutes are spent
+            pass
         params = pretrained(self.graph, self.state.params, self.data, self.geometry, self.recipe, self.scale, self.compute,
-                            alone=self.alone, seed=self.options.seed, tell=tell, stop=lambda: bool(agreed(self.stop())[0]))  # fmt: skip
+                            alone=self.alone, seed=self.options.seed, tell=tell, stop=lambda: agreed(self.stop())[0])  # fmt: skip
         self.spent_s += time.monotonic() - started
-        offset = self.offset.measure(self.settle(params)) if self.offset else None
+        offset = self._offset(params) if self.offset else None
         total = int(self.state.total)
         self.state = new_state(params, self.recipe, self.options.seed, total, self.scale, offset)
+
+    def _offset(self, params: Any) -> jax.Array:
+        """How far the sides' codes are apart by now, the same in every process."""
+        assert self.offset is not None
+        return first_ones(self.offset.measure(self.settle(here(params))))
 
     def _plan(self) -> str:
         """How many steps fit into the time asked for; the schedules follow the step count from here on."""
@@ -317,9 +336,10 @@ class Trainer:
     def _end_early(self) -> str:
         """Plan an earlier end if ``--until`` says so by now, and the sentence about it."""
         step, total, origin = (int(value) for value in (self.state.step, self.state.total, self.state.origin))
-        if not self._until or not leads() or origin or 0 < total <= step:
+        until = replace(self._until, plateau_db=None) if origin else self._until  # an end that has begun goes on
+        if not until or not leads() or 0 < total <= step:
             return ""
-        plan = ending(self._until, read_history(self.checkpoint), self.recipe, step, total, self._plan_begun)
+        plan = ending(until, read_history(self.checkpoint), self.recipe, step, total, self._plan_begun)
         if plan is None:
             return ""
         self.state = self.state._replace(total=jnp.int32(plan.total), origin=jnp.int32(plan.origin))

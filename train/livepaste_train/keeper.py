@@ -89,6 +89,9 @@ class Keeper:
                 refused.append(error)
             write_picture(folder / "preview.png", self._validator.preview(made))
 
+        if self._noted == step:  # by a preview, which knows less
+            self._noted = -1
+            cut_history(self.checkpoint, step - 1)
         self._note(state, losses, spent_s)
         written = write_generation(self.checkpoint, step, record, fill)
         if refused:

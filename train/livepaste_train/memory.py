@@ -14,6 +14,7 @@ import psutil
 
 from livepaste.errors import TrainingError
 from livepaste_train.dispatch import Dispatch
+from livepaste_train.parallel import least
 
 logger = logging.getLogger(__name__)
 GB = 1e9
@@ -60,7 +61,7 @@ def machine_free() -> int:
 
 def free() -> int:
     """Bytes that are free where steps are taken: on the accelerator, or in the machine."""
-    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if stats and "bytes_limit" in stats:
         return max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     return machine_free()
@@ -117,7 +118,8 @@ class Room:
 
     def _look(self, dispatch: Dispatch, state: Any, data: Any) -> None:
         """Compile, which comes next anyway, and compare what is needed with what there is."""
-        need, there = dispatch.needs(state, data), free()
+        # all processes go the same way: what follows compiles and computes together
+        need, there = dispatch.needs(state, data), least(free() >> 20) << 20
         if need is None or need <= there:
             return
         if need > there + swap_free():
@@ -129,7 +131,9 @@ class Room:
 
     def _instead(self, need: int, there: int, state: Any, data: Any) -> str:
         """What to say where ``need`` is more than there is."""
+        count = len(jax.devices())  # each takes as large a share
         fits = fitting(lambda batch: self._dispatch_of(batch).needs(state, data), self._batch, need, TO_USE * there)
+        fits = fits // count * count
         said = "batch {} needs {}, {} are free; ".format(self._batch, *in_gb(need, there))
         if fits:
             return f"{said}--batch {fits} fits"

@@ -15,6 +15,7 @@ GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
 OF_AUTOENCODERS = (
     *("architecture", "initialiser", "activation", "normalisation", "unit"),
     *("corrupt", "sparsity", "balanced", "poses", "pretrain", "adversarial"),
+    *("light", "standardise", "jpeg"),
 )
 FEWEST_SEEN = 8  # faces of a set; fewer make no map
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
@@ -114,6 +115,8 @@ class TrainOptions:
                 raise OptionError(
                     f"hosts must be ADDRESS:PORT,COUNT,NUMBER with a number from 0 to COUNT - 1, or auto, got {self.hosts!r}"
                 )
+        if self.hosts is not None and self.recipe == "auto":
+            raise OptionError("--recipe auto looks at one machine; name a recipe with --hosts")
         if self.only is not None and (self.persona is not None or self.wearer):
             raise OptionError("--only trains one person, without --persona and --wearer; give it or them")
         if self.only is None and (self.persona is None or not self.wearer):

@@ -6,6 +6,7 @@ augmentation and losses are those of one device, to rounding.
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from typing import Any
 
@@ -81,11 +82,35 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
-def agreed(*numbers: int) -> tuple[int, ...]:
-    """The first process's numbers, in every process."""
+def _of_all(*numbers: int) -> np.ndarray:
+    """Every process's numbers (32 bits), int (processes, numbers)."""
     if jax.process_count() == 1:
-        return numbers
-    return tuple(int(number) for number in multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32)))
+        return np.array([numbers])
+    return np.asarray(multihost_utils.process_allgather(np.array(numbers, np.int32)))
+
+
+def agreed(stop: bool, *numbers: int) -> tuple[bool, *tuple[int, ...]]:
+    """Whether any process is to stop, and the first one's numbers, in every process."""
+    gathered = _of_all(int(stop), *numbers)
+    return bool(gathered[:, 0].any()), *(int(number) for number in gathered[0, 1:])
+
+
+def least(number: int) -> int:
+    """The smallest of every process's."""
+    return int(_of_all(min(number, 2**31 - 1)).min())
+
+
+def first_ones(tree: Tree) -> Tree:
+    """The first process's arrays, in every process: those that each computes for itself may differ in their last bits."""
+    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+
+
+def check_alike(**what: object) -> None:
+    """Raise TrainingError, in every process, if their words for one of ``what`` are not the same."""
+    for name, value in what.items():
+        told = int(hashlib.sha256(repr(value).encode()).hexdigest()[:7], 16)
+        if len(set(_of_all(told)[:, 0].tolist())) > 1:
+            raise TrainingError(f"--hosts: the processes have another {name} each; start all of them with the same")
 
 
 def check_batch(recipe: Recipe) -> None:

@@ -46,10 +46,12 @@ def _settler(graph: Any, alone: bool) -> Callable[..., Any]:
         model, ops = nnx.merge(graph, params), MeasuringOps()
         sides = {PERSONA: persona} if alone else {PERSONA: persona, WEARER: wearers}
         codes = model.encode(jnp.concatenate(list(sides.values())), ops)
-        for number, (side, crops) in enumerate(sides.items()):
+        for number, side in enumerate(sides):
             code = codes[number * len(persona) : (number + 1) * len(persona)]
             model.picture(side, code, ops)
-            model.drawn_to_edges(crops, model.mask_logits(side, code, ops), ops)
+            logits = model.mask_logits(side, code, ops)
+        # as in a step and in a swap: of the wearers alone
+        model.drawn_to_edges(sides[side], logits, ops)
         ops.write()
         return nnx.state(model, nnx.Param)
 

@@ -3,6 +3,7 @@ is given, the ones outside of it left as they are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from livepaste.errors import OptionError
+from livepaste.errors import OptionError, TrainingError
 from livepaste_train.augment import Geometry, batch, choose
 from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import LEARNING_OPS
@@ -93,7 +94,9 @@ def pretrained(graph: Any, params: Any, data: Sides, geometry: Geometry, recipe:
     for :func:`~livepaste_train.step.make_dispatch`.
     """
     model, steps = nnx.merge(graph, params), recipe.levels_first()
-    own = replace(recipe, schedule="constant", ema=0.0, regulariser="")
+    own = replace(
+        recipe, schedule="constant", ema=0.0, regulariser="", pretrain=""
+    )  # the same program whatever the steps
     for level in range(len(model.LEVELS)):
         rates = of_level(model, level, scale)
         loss = level_loss(geometry, own, compute, level, alone=alone)
@@ -104,5 +107,10 @@ def pretrained(graph: Any, params: Any, data: Sides, geometry: Geometry, recipe:
         params = state.params
         if metrics is None or stop():
             break
-        tell(level + 1, len(model.LEVELS), float(metrics["error"]))
+        error = float(metrics["error"])
+        if not math.isfinite(error):
+            raise TrainingError(
+                f"--pretrain: the error of level {level + 1} is not finite; lower --lr (now {recipe.lr:g}), or look for broken pictures"
+            )
+        tell(level + 1, len(model.LEVELS), error)
     return params
