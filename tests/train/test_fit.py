@@ -443,6 +443,7 @@ def test_a_generation_after_a_preview_of_the_same_step_has_the_last_word(
 ) -> None:
     """Stopped right after a preview, the history has one line for the step, with what only generations are measured by."""
     trainer = fit.Trainer(options(facesets, small_recipe, tmp_path / "a", steps=4), lambda p: None)
+    (tmp_path / "a").mkdir()
     trainer.keeper._taken_for = lambda made: {"identity_top1_error": 0.25}
     state = trainer.state._replace(step=jnp.int32(2))
     trainer.keeper.show(state, {"loss": 1.0}, 1.0)
