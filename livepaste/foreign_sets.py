@@ -10,7 +10,7 @@ from typing import Any
 
 from livepaste.errors import FaceSetError
 from livepaste.foreign import ForeignFace, read_foreign
-from livepaste.pickled import read_pickled
+from livepaste.pickled import read_pickled, shown
 
 PAK = "faceset.pak"
 _PICTURES = frozenset({".jpg", ".jpeg", ".png"})
@@ -22,7 +22,7 @@ _MOST_PICKLED = 1 << 30  # of a faceset.pak, without the pictures: 20,000 faces 
 class Entry:
     """One face, not read yet."""
 
-    name: str  # its file's
+    name: str  # its file's, which a faceset.pak may say in any way: see ``pickled.shown``
     path: Path  # where its bytes are
     start: int = 0
     length: int | None = None  # None: the whole file
@@ -35,7 +35,7 @@ class Entry:
             data = file.read(_MOST_BYTES + 1 if self.length is None else min(self.length, _MOST_BYTES + 1))
         if len(data) > _MOST_BYTES:
             raise ValueError(f"file larger than {_MOST_BYTES >> 20} MB")
-        where = str(self.path) if self.config is None else f"{self.path}: {self.name}"
+        where = str(self.path) if self.config is None else f"{self.path}: {shown(self.name)}"
         return read_foreign(data, where, self.config)
 
 

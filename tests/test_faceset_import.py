@@ -217,6 +217,10 @@ def test_a_hostile_file_ends_the_import_before_anything_is_written(kind, shots, 
     assert not marker.exists()
 
 
+ITSELF: list = []
+ITSELF.extend([ITSELF, ITSELF])  # 2^n places, n deep
+
+
 def literal(text: bytes, shots):
     picture = cut(shots[0])[0]
     return read_foreign(png_with(picture, b"faceswap", text), "a.png")
@@ -287,6 +291,18 @@ def test_a_damaged_mask_of_faceswaps_is_said(change, shots) -> None:
         ({"seg_ie_polys": {"polys": [{"type": 1, "pts": np.full((3, 2), np.nan)}]}}, "polygons damaged"),
         ({"seg_ie_polys": {"polys": [{"type": 1, "pts": np.zeros((3, 3))}]}}, "polygons damaged"),
         ({"seg_ie_polys": {"polys": ["x"]}}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [{}, {}, {}])]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [[{}, 1]] * 3)]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [[10**400, 1]] * 3)]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [ITSELF] * 3)]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, np.float64(3.0))]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, np.array(3.0))]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, np.full((3, 2), np.iinfo(np.int64).min))]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [[1, 1]] * 2001)]}, "more than anybody draws"),
+        ({"seg_ie_polys": [(1, np.ones((1001, 2)))] * 2}, "more than anybody draws"),
+        ({"seg_ie_polys": [(1, [])] * 101}, "more than anybody draws"),
+        ({"landmarks": [ITSELF] * 68}, "no list of places"),
+        ({"landmarks": [[{}, 1]] * 68}, "no list of places"),
     ],
 )
 def test_damaged_metadata_of_deepfacelab_is_said(change, message, shots) -> None:
@@ -306,6 +322,36 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(shots) -> None:
         read_foreign(
             jpeg_with(picture, pickle.dumps({**told, "xseg_mask": np.frombuffer(bytes(png), np.uint8)})), "a.jpg"
         )
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def test_the_size_that_is_told_is_the_one_that_is_decoded(shots) -> None:
+    """Of two headers OpenCV's libraries take the first, or give up."""
+    jpeg, png = dfl_jpeg(shots[0], 0), faceswap_png(shots[0], 0)
+    small = png[8:33]
+    huge = chunk(b"IHDR", struct.pack(">II", 60_000, 60_000) + png[24:29])
+    for parts in ((huge, small), (small, huge), (chunk(b"tEXt", b"a\0b"), small)):
+        with pytest.raises(ValueError, match="PNG damaged"):
+            read_foreign(png[:8] + b"".join(parts) + png[33:], "a.png")
+    frame = next(i for i in range(len(jpeg)) if jpeg[i : i + 2] == b"\xff\xc0")
+    again = jpeg[frame : frame + 19]
+    with pytest.raises(ValueError, match="JPEG damaged"):
+        read_foreign(jpeg[:frame] + again + jpeg[frame:], "a.jpg")
+
+
+def test_a_name_in_a_pak_is_nothing_that_a_terminal_obeys(shots, tmp_path, capsys) -> None:
+    """Nor one that no terminal can write: half of a surrogate pair."""
+    name = "a\x1b[2J\udc80.jpg"
+    source = write(tmp_path / "packed", {"faceset.pak": pak([(name, shots[0], b"no picture")])})
+    assert run(source, tmp_path / "set", "--masks", "hull") == 1
+    assert "neither a JPEG nor a PNG, as a?[2J?.jpg" in capsys.readouterr().out
+    evil = jpeg_with(cut(shots[0])[0], pickle.dumps(Calls(os.system, "true")))
+    source = write(tmp_path / "hostile", {"faceset.pak": pak([(name, shots[0], evil)])})
+    assert run(source, tmp_path / "other", "--masks", "hull") == 1
+    assert "faceset.pak: a?[2J?.jpg: asks for posix.system" in capsys.readouterr().err
 
 
 def test_polygons_of_before_and_without_an_including_one(shots) -> None:
