@@ -24,7 +24,7 @@ from livepaste.extract import Collector, MaskOf, Tally, content_of
 from livepaste.faceset import FaceRow
 from livepaste.foreign import ForeignFace, ForeignMask
 from livepaste.foreign_sets import Entry
-from livepaste.landmarks import apart, onto
+from livepaste.landmarks import apart, is_stored_so, onto
 from livepaste.types import Face, Frame
 
 # Share of the face's size by which mesh and landmarks may lie apart. Drawn actors' are 0.005 to 0.012 apart; programs differ by more in what
@@ -143,7 +143,10 @@ def _take_one(
     else:
         to_frame = _to_frame(stored)
         seen, landmarks = face.points_xyz, stored.landmarks_xy
-    if apart(seen, landmarks) > AGREE:
+    # A similarity lays most faces onto most landmarks: which of two faces in faceswap's picture is theirs, its place says
+    if apart(seen, landmarks) > AGREE or (
+        stored.landmarks_xy is None and not is_stored_so(face.points_xyz, image.shape[1::-1])
+    ):
         tally.skipped["its landmarks are not those of the face found in it"] += 1
         return
     source, time_s = origin_of(stored.source or re.sub(r"_\d{1,2}(\.\w+)$", r"\1", entry.name), key)

@@ -143,6 +143,21 @@ def test_faceswaps_face_pngs(shots, tmp_path, capsys) -> None:
         assert iou(faces.mask(row), crop(shots[i].mask, Alignment(row.frame_to_crop, 256))) > (0.98 if i else 0.93)
 
 
+def test_another_face_in_faceswaps_picture_is_not_that_of_its_landmarks(shots, tmp_path, capsys) -> None:
+    """Where its own is found by nobody: the other one lies in a corner, is larger, or leans."""
+    picture, told = faceswap_dict(shots[0], 0, side=320)
+    text, files = str(told).encode(), {}
+    small = np.full_like(picture, 90)
+    small[:160, :160] = cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA)
+    leaning = cv2.warpAffine(picture, cv2.getRotationMatrix2D((160, 160), 45, 1), (320, 320), borderValue=(90, 90, 90))
+    for name, image in {"as it is": picture, "corner": small, "larger": picture[75:245, 75:245], "leaning": leaning}.items():
+        files[f"{name}.png"] = png_with(np.ascontiguousarray(image), b"faceswap", text)
+    assert run(write(tmp_path / "faces", files), tmp_path / "set", "--keep-alike", "--masks", "hull") == 0
+    said = capsys.readouterr().out
+    assert "1 faces of nobody (1 new) from 4 pictures" in said
+    assert "left out 3: its landmarks are not those of the face found in it, as corner.png" in said
+
+
 def test_what_is_left_out_is_told_with_count_and_reason(shots, tmp_path, capsys) -> None:
     picture, told = dfl_dict(shots[1], 1)
     good = pickle.dumps(told)
