@@ -28,15 +28,22 @@ class Entry:
     length: int | None = None  # None: the whole file
     config: dict[str, Any] | None = None  # what a faceset.pak says of it
 
-    def read(self) -> ForeignFace:
-        """Raises ValueError with the reason when it cannot be used, HostileFileError when it asks for more than to be read."""
+    def data(self) -> bytes:
+        """Its file's bytes. Raises ValueError when they are more than any face's."""
         with self.path.open("rb") as file:
             file.seek(self.start)
             data = file.read(_MOST_BYTES + 1 if self.length is None else min(self.length, _MOST_BYTES + 1))
         if len(data) > _MOST_BYTES:
             raise ValueError(f"file larger than {_MOST_BYTES >> 20} MB")
+        return data
+
+    def read(self, data: bytes | None = None) -> ForeignFace:
+        """The face, of its ``data`` if they are there already.
+
+        Raises ValueError with the reason when it cannot be used, HostileFileError when it asks for more than to be read.
+        """
         where = str(self.path) if self.config is None else f"{self.path}: {shown(self.name)}"
-        return read_foreign(data, where, self.config)
+        return read_foreign(self.data() if data is None else data, where, self.config)
 
 
 def entries(source: Path) -> list[Entry]:

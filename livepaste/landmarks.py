@@ -13,7 +13,14 @@ CORNERS = {36: 33, 39: 133, 42: 362, 45: 263, 30: 4, 48: 61, 54: 291}
 _LIDS_AND_LIPS = {37: 160, 38: 158, 40: 153, 41: 144, 43: 385, 44: 387, 46: 373, 47: 380, 27: 168, 33: 2, 51: 0, 57: 17}
 _PAIRS = {**CORNERS, **_LIDS_AND_LIPS}
 # Of the unit square that faceswap lays faces into: outer and inner corners of the eyes, corners of the mouth
-_SQUARE = {36: (0.132, 0.216), 39: (0.344, 0.232), 42: (0.656, 0.232), 45: (0.868, 0.216), 48: (0.264, 0.780), 54: (0.736, 0.780)}
+_SQUARE = {
+    36: (0.132, 0.216),
+    39: (0.344, 0.232),
+    42: (0.656, 0.232),
+    45: (0.868, 0.216),
+    48: (0.264, 0.780),
+    54: (0.736, 0.780),
+}
 _HEAD = 2.667  # side of its pictures in that unit
 # How far a face may be from that: its middle, as a share of the picture's side (the square follows the head's pose, not the face), tilt, size
 _SHIFT, _TILT_DEG, _SIZES = 0.2, 25.0, (0.6, 1.7)

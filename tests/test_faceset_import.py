@@ -103,6 +103,40 @@ def test_an_aligned_folder_of_deepfacelab(shots, tmp_path, capsys) -> None:
     assert (to / "rows.jsonl").read_bytes() == before
 
 
+def test_a_face_is_known_again_whatever_lies_beside_it(shots, tmp_path, capsys) -> None:
+    source = write(tmp_path / "aligned", {f"{i}.jpg": dfl_jpeg(shots[i], i) for i in (1, 2, 3)})
+    assert run(source, tmp_path / "set", "--masks", "hull") == 0
+    write(source, {"0.jpg": dfl_jpeg(shots[0], 0)})
+    (source / "1.jpg").unlink()
+    assert run(source, tmp_path / "set", "--masks", "hull") == 0
+    said = capsys.readouterr().out
+    assert "4 faces of nobody (1 new) from 3 pictures" in said
+    assert "left out 2: imported before, or deleted since, as 2.jpg" in said
+
+
+def test_two_folders_of_one_name_stay_two_after_a_break(shots, tmp_path, monkeypatch, capsys) -> None:
+    """Files have the same names in every folder that DeepFaceLab writes."""
+    first, second = (
+        write(tmp_path / name / "aligned", {"0.jpg": dfl_jpeg(shots[i], 0), "1.jpg": dfl_jpeg(shots[i + 1], 1)})
+        for i, name in ((0, "monday"), (2, "friday"))
+    )
+
+    looked = iter((0.0,))
+
+    def broken(*_: object) -> float:
+        for off in looked:
+            return off
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("livepaste.faceset_import.apart", broken)
+        assert run(first, tmp_path / "set", "--masks", "hull") not in (0, 1)
+    for source in (second, first):
+        assert run(source, tmp_path / "set", "--masks", "hull") == 0
+    faces = read_faceset(tmp_path / "set")
+    assert sorted(row.source for row in faces.rows) == ["aligned"] * 2 + ["aligned (2)"] * 2
+
+
 def test_a_faceset_pak(shots, tmp_path, capsys) -> None:
     """Its last offset is absolute; the first picture has lost its own metadata, and the list's counts."""
     faces = [(f"{i:05d}_0.jpg", shot, dfl_jpeg(shot, i)) for i, shot in enumerate(shots)]
@@ -150,7 +184,12 @@ def test_another_face_in_faceswaps_picture_is_not_that_of_its_landmarks(shots, t
     small = np.full_like(picture, 90)
     small[:160, :160] = cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA)
     leaning = cv2.warpAffine(picture, cv2.getRotationMatrix2D((160, 160), 45, 1), (320, 320), borderValue=(90, 90, 90))
-    for name, image in {"as it is": picture, "corner": small, "larger": picture[75:245, 75:245], "leaning": leaning}.items():
+    for name, image in {
+        "as it is": picture,
+        "corner": small,
+        "larger": picture[75:245, 75:245],
+        "leaning": leaning,
+    }.items():
         files[f"{name}.png"] = png_with(np.ascontiguousarray(image), b"faceswap", text)
     assert run(write(tmp_path / "faces", files), tmp_path / "set", "--keep-alike", "--masks", "hull") == 0
     said = capsys.readouterr().out
