@@ -14,7 +14,7 @@ help:
 	@echo "make ablate [SECONDS=60] [SEEDS=5]                     batch norm, residual blocks and stacked pretraining on one budget"
 	@echo "make bench-swaps PAIRS=\"drawn:8401 a.jpg,b.jpg\" [FOR=1m,5m] quality after so many minutes of training"
 	@echo "make bench-kill [COUNT=50] [RECIPE=light]              training killed at random instants and resumed"
-	@echo "make fuzz [COUNT=10000] [SEED=0]                       broken clips, photos, face sets, checkpoints, settings, recipes"
+	@echo "make fuzz [COUNT=10000] [SEED=0]                       broken clips, photos, face sets, also other programs', checkpoints, settings, recipes"
 	@echo "make look [MODEL=checkpoint] [TO=folder]               contact sheets of the clips in LIVEPASTE_CLIPS and stills in LIVEPASTE_STILLS"
 	@echo "make lint                                              ruff"
 

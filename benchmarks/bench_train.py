@@ -21,10 +21,14 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bench import machine
 from swaps import Pair
+
+from livepaste.charts import said
+from livepaste.identity import TOP, why_not
 
 FILM_S = 84  # of each person, at 25 frames a second: 2000 faces once near copies are left out
 STEPS, BATCH = 10, 16
@@ -97,9 +101,9 @@ def quality(name: str, folder: Path, length: str, recipe: str) -> None:
     chosen = sorted({int(i) for i in np.geomspace(1, len(names), MARKS).round()})
     passed: dict[int, float] = {}
     print(
-        f"\n{pair.label}, recipe {recipe}, --for {length}\n\n| after | steps | swap | above the better baseline | below the ceiling | mask IoU |"
+        f"\n{pair.label}, recipe {recipe}, --for {length}\n\n| after | steps | swap | above the better baseline | below the ceiling | mask IoU | {TOP[0]} |"
     )
-    print("| --- " * 6 + "|")
+    print("| --- " * 7 + "|")
     for i in chosen:
         generation = names[i - 1]
         pair.walk.swap(made / generation)
@@ -111,7 +115,7 @@ def quality(name: str, folder: Path, length: str, recipe: str) -> None:
             if above >= gain:
                 passed.setdefault(gain, took)
         print(
-            f"| {took / 60:.1f} min | {int(generation)} | {swap:.2f} | {above:+.2f} | {numbers['swap_psnr_db_ceiling'] - swap:.2f} | {numbers['mask_iou']:.3f} |",
+            f"| {took / 60:.1f} min | {int(generation)} | {swap:.2f} | {above:+.2f} | {numbers['swap_psnr_db_ceiling'] - swap:.2f} | {numbers['mask_iou']:.3f} | {taken_for(pair.walk.taken_for(made / generation))} |",
             flush=True,
         )
     print(
@@ -120,6 +124,11 @@ def quality(name: str, folder: Path, length: str, recipe: str) -> None:
             for gain in PASSED_DB
         )
     )
+
+
+def taken_for(numbers: dict[str, Any]) -> str:
+    """Who the swap is taken for, where that can be told."""
+    return said(numbers[TOP[0]]) if TOP[0] in numbers and not why_not(numbers) else "cannot judge"
 
 
 def ours() -> float:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import pickle
 import random
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from livepaste.pickled import read_pickled
 
 ODD_VALUES: tuple[Any, ...] = (
     None,
@@ -70,12 +76,15 @@ def break_json(rng: random.Random, text: str) -> str:
     record = json.loads(text)
     if "format" in record and rng.random() < 0.1:
         record["format"] = rng.choice((2, 99, 0, -1, "1", 1.5))
-        return json.dumps(record)
+    else:
+        break_tree(rng, record)
+    return json.dumps(record)
+
+
+def break_tree(rng: random.Random, record: Any) -> None:
+    """Another value or none, somewhere in lists and dicts."""
     at = record
-    while True:
-        keys = list(at) if isinstance(at, dict) else list(range(len(at)))
-        if not keys:
-            return json.dumps(record)
+    while keys := list(at) if isinstance(at, dict) else list(range(len(at))):
         key = rng.choice(keys)
         if isinstance(at[key], (dict, list)) and at[key] and rng.random() < 0.6:
             at = at[key]
@@ -84,7 +93,47 @@ def break_json(rng: random.Random, text: str) -> str:
             del at[key]
         else:
             at[key] = rng.choice(ODD_VALUES)
-        return json.dumps(record)
+        return
+
+
+def break_stored_face(rng: random.Random, path: Path) -> None:
+    """A file of ``tests/foreign_files.py``: its bytes, or what its metadata says, as its program would write that."""
+    data = path.read_bytes()
+    made = break_bytes(rng, data) if rng.random() < 0.3 else _with_other_metadata(rng, data)
+    replace(path, made)
+
+
+def _with_other_metadata(rng: random.Random, data: bytes) -> bytes:
+    times = rng.choice((1, 4, 12))  # most places are one landmark's
+    if data[:2] == b"\xff\xd8":
+        place = data.index(b"\xff\xef")
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        told = pickle.loads(data[place + 4 : place + 2 + length])  # written by the fuzzer itself
+        part = (
+            told.get("seg_ie_polys") if rng.random() < 0.5 else None
+        )  # what is read number by number, else rarely met
+        for _ in range(times):
+            break_tree(rng, part or told)
+        payload = pickle.dumps(told, rng.choice((2, 3, 4, 5)))[:65_533]
+        return data[:place] + b"\xff\xef" + struct.pack(">H", len(payload) + 2) + payload + data[place + 2 + length :]
+    if data[:4] == b"\x89PNG":
+        place = data.index(b"iTXt")
+        (length,) = struct.unpack_from(">I", data, place - 4)
+        keyword, _, rest = data[place + 4 : place + 4 + length].partition(b"\0\0\0\0\0")
+        told = ast.literal_eval(rest.decode())
+        for _ in range(times):
+            break_tree(rng, told)
+        chunk = b"iTXt" + keyword + b"\0\0\0\0\0" + str(told).encode()
+        made = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[: place - 4] + made + data[place + 8 + length :]
+    (length,) = struct.unpack_from("<Q", data, 8)
+    told = [
+        dict(config) for config in read_pickled(data[16 : 16 + length], "fuzz")
+    ]  # by number what is an enumeration there
+    for _ in range(times):
+        break_tree(rng, told)
+    payload = pickle.dumps(told, 4)
+    return struct.pack("<QQ", rng.choice((1, 1, 1, 2)), len(payload)) + payload + data[16 + length :]
 
 
 def break_toml(rng: random.Random, text: str) -> bytes:

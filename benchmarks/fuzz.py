@@ -1,6 +1,6 @@
 """Bad input by the thousand: whatever is broken, the program answers in one line or works. ``make fuzz``.
 
-Clips, photos, face sets, checkpoints, occlusion networks, settings, recipes and truth folders are made whole, then one thing in them is
+Clips, photos, face sets, those of other programs, checkpoints, occlusion networks, settings, recipes and truth folders are made whole, then one thing in them is
 broken and a verb that reads it is run through the program's own entry, ``livepaste.cli.main``. Only training itself is
 left out: it ends where its first step would begin. Answered is exit 1 or 2 with exactly one line ``livepaste: …``;
 worked is exit 0. A traceback, a crash of a native library, a hang and memory beyond all measure are failures, each
@@ -33,21 +33,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from breakage import break_bytes, break_folder, break_place, break_toml, settle_hashes
+from breakage import break_bytes, break_folder, break_place, break_stored_face, break_toml, settle_hashes
 from samples import make_whole
 
 from livepaste.actors.processes import cores
 
 # kind -> how many in a hundred
 KINDS = {
-    "clip": 22,
+    "clip": 20,
     "photo": 8,
-    "faceset": 20,
-    "checkpoint": 20,
+    "faceset": 18,
+    "checkpoint": 18,
     "settings": 6,
     "recipe": 12,
     "truth": 6,
     "occlusion": 6,
+    "aligned": 6,
 }
 HANG_S = 60
 LIFE = 400  # cases a process lives: what leaks in libraries stays small
@@ -100,6 +101,17 @@ def words(kind: str, path: Path, whole: Path, rng: random.Random) -> list[str | 
             ["live", "--camera", whole / "clip.mp4", "--sink", "memory", *fine[:2], "--mask", mask],
             ["train-occlusion", whole / "faceset", "--to", new, "--from", path],
         ))  # fmt: skip
+    if kind == "aligned":
+        return [
+            "faceset",
+            "import",
+            rng.choice((path, path / "packed", path)),
+            "--to",
+            new,
+            *made_up,
+            "--masks",
+            "hull",
+        ]
     if kind == "settings":
         return ["live", "--camera", whole / "clip.mp4", "--sink", "memory", *fine, "--settings", path]
     if kind == "recipe":
@@ -115,6 +127,10 @@ def broken(kind: str, folder: Path, whole: Path, rng: random.Random) -> Path:
     path = folder / name
     if (whole / name).is_dir():
         shutil.copytree(whole / name, path)
+        if kind == "aligned":  # of several one that is broken is left out, which is no answer
+            for file in sorted(file for file in path.rglob("*") if file.is_file()):
+                break_stored_face(rng, file)
+            return path
         break_folder(rng, path)
         if kind in ("checkpoint", "occlusion"):
             settle_hashes(rng, path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,8 +42,28 @@ def make_training(folder: Path) -> None:
     (folder / "recipe.toml").write_text(RECIPE)
 
 
+def make_foreign(folder: Path) -> None:
+    """Faces as DeepFaceLab and faceswap store them, one of each, and in ``packed`` two in a ``faceset.pak``."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    from foreign_files import cut, dfl_dict, dfl_jpeg, faceswap_png, jpeg_with, pak, write
+
+    from livepaste.actors.drawn import DrawnActor
+    from livepaste.actors.motion import perform
+
+    performance = perform(4, 80)
+    shots = [DrawnActor(8201).render(performance, i * 20, (480, 360)) for i in range(4)]
+    picture, told = dfl_dict(shots[0], 0, mask=cut(shots[0], 128)[1])
+    outline = cv2.convexHull(cut(shots[0])[2].astype(np.float32))[:, 0].tolist()
+    told["seg_ie_polys"] = [[1, outline], [0, outline[:4]]]  # the older way, in which every number can be another thing
+    drawn = jpeg_with(picture, pickle.dumps(told, 4))
+    write(folder, {"00000_0.jpg": drawn, "film_000020_0.png": faceswap_png(shots[1], 20)})
+    faces = [(f"{i:05d}_0.jpg", shots[i], dfl_jpeg(shots[i], i)) for i in (2, 3)]
+    write(folder / "packed", {"faceset.pak": pak(faces, person="someone")})
+
+
 def make_whole(folder: Path) -> None:
-    """A training with its ``checkpoint``, ``clip.mp4``, ``photo.png``, ``settings.toml``, a ``truth`` folder, and an ``occlusion`` network."""
+    """A training with its ``checkpoint``, ``clip.mp4``, ``photo.png``, ``settings.toml``, a ``truth`` folder, an ``occlusion`` network, and
+    ``aligned`` faces of other programs."""
     from livepaste_train.fit import Trainer
     from livepaste_train.options import TrainOptions
 
@@ -52,6 +74,7 @@ def make_whole(folder: Path) -> None:
     from livepaste.devices.video import write_video
 
     make_training(folder)
+    make_foreign(folder / "aligned")
     shutil.copytree(shipped("occlusion"), folder / "occlusion" / "generations" / "000001")
     (folder / "settings.toml").write_text(SETTINGS)
     options = TrainOptions(persona=str(folder / "faceset"), wearer=[str(folder / "other")], to=str(folder / "checkpoint"),

@@ -76,16 +76,19 @@ def generation_folders(checkpoint: Path) -> list[Path]:
 
 
 EVENTS = "tensorboard"  # folder of logs for TensorBoard
-OWN = frozenset(
-    {"generations", "history.jsonl", "preview.png", "preview.tmp", ".history.tmp", ".lock", PREVIEWS, EVENTS}
-)
+_BEGUN = frozenset({"generations", "history.jsonl", ".lock"})  # one of them is there before anything else is
+_OWN = _BEGUN | {"preview.png", "preview.tmp", ".history.tmp"}
+# names that anybody's folder may have: a training's own beside one of the first alone, since it deletes what it finds there of a killed run
+_BESIDE = frozenset({PREVIEWS, EVENTS})
 
 
 def foreign(checkpoint: Path) -> str:
     """The name of something in the folder that no training writes there, or nothing."""
     if not checkpoint.is_dir():
         return ""
-    return next((path.name for path in sorted(checkpoint.iterdir()) if path.name not in OWN), "")
+    names = sorted(path.name for path in checkpoint.iterdir())
+    own = _OWN | _BESIDE if _BEGUN & set(names) else _OWN
+    return next((name for name in names if name not in own), "")
 
 
 @contextmanager

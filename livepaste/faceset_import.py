@@ -24,7 +24,7 @@ from livepaste.extract import Collector, MaskOf, Tally, content_of
 from livepaste.faceset import FaceRow
 from livepaste.foreign import ForeignFace, ForeignMask
 from livepaste.foreign_sets import Entry
-from livepaste.landmarks import apart, onto
+from livepaste.landmarks import apart, is_stored_so, onto
 from livepaste.types import Face, Frame
 
 # Share of the face's size by which mesh and landmarks may lie apart. Drawn actors' are 0.005 to 0.012 apart; programs differ by more in what
@@ -81,35 +81,41 @@ def refuse_hostile(listed: list[Entry]) -> None:
 
 
 def known_as(source: Path, listed: list[Entry], collector: Collector) -> tuple[str, Tally]:
-    """The name a source goes by in the face set. A folder is known by its first picture: more may be added to it."""
+    """The name a source goes by in the face set, noted there at once: a folder of the same name is another one even after a Ctrl-C.
+
+    A folder is known by its first picture: more may be added to it. Without that picture it goes by another name, and so do frames whose
+    files say no film's name; its faces are known by themselves, see :func:`take`.
+    """
     name = os.fsencode(source.resolve().name).decode("utf-8", "replace") or "import"
     content = content_of(listed[0].path)
-    return collector.source(name, 0, content)[0], Tally(content=content)
+    key, tally = collector.source(name, 0, content)[0], Tally(content=content)
+    collector.note(key, tally)
+    return key, tally
 
 
 def take(
     key: str, tally: Tally, listed: list[Entry], collector: Collector, find: FindAt, mask_of: MaskOf | None, told: Told
 ) -> Iterator[int]:
-    """Add the faces of a source, under names made of their files' names, so that another run adds what is new; yields their number so far.
+    """Add the faces of a source, under names made of their files' names and bytes, so that another run adds what is new; yields their
+    number so far.
 
     ``mask_of`` makes the masks of faces that come without one that means visible face; None: they get none.
     """
     usual: list[float] = []
     for number, entry in enumerate(listed, 1):
         tally.frames = tally.looked = number
-        name = _name(key, entry.name)
-        if collector.has(name):
-            tally.skipped["imported before, or deleted since"] += 1
-        else:
-            try:
-                _take_one(key, tally, name, entry, collector, find, mask_of, told, usual)
-            except (ValueError, OSError) as error:
-                if isinstance(error, HostileFileError):
-                    raise
-                words = error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
-                tally.skipped[words.partition(" (")[0]] += (
-                    1  # in brackets is how it came to light, in each file another way
-                )
+        try:
+            data = entry.data()
+            if collector.has(name := _name(entry.name, data)):
+                tally.skipped["imported before, or deleted since"] += 1
+            else:
+                _take_one(key, tally, name, entry, entry.read(data), collector, find, mask_of, told, usual)
+        except (ValueError, OSError) as error:
+            if isinstance(error, HostileFileError):
+                raise
+            words = error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
+            # in brackets is how it came to light, in each file another way
+            tally.skipped[words.partition(" (")[0]] += 1
         for reason in tally.skipped:
             told.examples.setdefault(reason, entry.name)
         yield number
@@ -122,13 +128,13 @@ def _take_one(
     tally: Tally,
     name: str,
     entry: Entry,
+    stored: ForeignFace,
     collector: Collector,
     find: FindAt,
     mask_of: MaskOf | None,
     told: Told,
     usual: list[float],
 ) -> None:
-    stored = entry.read()
     image = stored.image()
     face = find(image, stored.landmarks_xy)
     if face is None:
@@ -143,7 +149,10 @@ def _take_one(
     else:
         to_frame = _to_frame(stored)
         seen, landmarks = face.points_xyz, stored.landmarks_xy
-    if apart(seen, landmarks) > AGREE:
+    # A similarity lays most faces onto most landmarks: which of two faces in faceswap's picture is theirs, its place says
+    if apart(seen, landmarks) > AGREE or (
+        stored.landmarks_xy is None and not is_stored_so(face.points_xyz, image.shape[1::-1])
+    ):
         tally.skipped["its landmarks are not those of the face found in it"] += 1
         return
     source, time_s = origin_of(stored.source or re.sub(r"_\d{1,2}(\.\w+)$", r"\1", entry.name), key)
@@ -217,11 +226,7 @@ def origin_of(name: str, key: str) -> tuple[str, float]:
     return plain or key, number / FPS
 
 
-def _name(key: str, file: str) -> str:
-    """A face's name by its file's: plain letters, and a hash where more than the dot before the suffix had to be changed for that."""
-    stem, _, suffix = f"{key}_{file}".rpartition(".")
-    wanted = f"{stem}-{suffix}"
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", wanted)[:120]
-    if plain == wanted:
-        return plain
-    return f"{plain}-{hashlib.sha256(wanted.encode('utf-8', 'replace')).hexdigest()[:8]}"
+def _name(file: str, data: bytes) -> str:
+    """A face's name: its file's in plain letters, and a hash of its bytes, which are the same in whatever folder they lie."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", file.rpartition(".")[0] or file)[:100]
+    return f"{plain}-{hashlib.sha256(data).hexdigest()[:12]}"

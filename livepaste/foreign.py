@@ -24,7 +24,8 @@ from livepaste.picture_files import PictureFile, take_apart
 MOST_SIDE = 4096  # pixels of a stored face; theirs have 256 to 1024
 MOST_TEXT = 1 << 20  # bytes of a faceswap face's metadata; usual are 20 to 200 kB
 _DEEP = 12  # brackets within brackets; theirs have 5
-_MOST_POINTS = 10_000  # of a polygon
+_MOST_POLYGONS, _MOST_POINTS = 100, 2000  # of a mask drawn by hand, the points of all of them together
+_FAR = 1e5  # pixels: no polygon has such a place
 # faceswap's masks that are drawn by what is seen, the one that knows of things in front first. `components` and `extended` are outlines of the
 # landmarks, `vgg-clear` takes no account of what is in front, `bisenet-fp_head` holds the hair, `custom` may be anything.
 VISIBLE_MASKS = "vgg-obstructed", "unet-dfl", "bisenet-fp_face", "bisenet-fp"
@@ -104,14 +105,15 @@ def _drawn(told: dict[str, Any], size_wh: tuple[int, int]) -> ForeignMask | None
         polys = polys.get("polys")
     if not isinstance(polys, list):
         return None
+    if len(polys) > _MOST_POLYGONS:
+        raise ValueError("mask's polygons are more than anybody draws")
     by_kind: dict[int, list[np.ndarray]] = {1: [], 0: []}
+    room = _MOST_POINTS
     for poly in polys:
-        kind, points = (poly.get("type"), poly.get("pts")) if isinstance(poly, dict) else _pair(poly)
-        if isinstance(points, list):
-            points = np.array([_pair(point) for point in points], np.float64).reshape(-1, 2)
-        if type(kind) is not int or kind not in by_kind or not isinstance(points, np.ndarray) or points.ndim != 2:
-            raise ValueError("mask's polygons damaged")
-        if points.shape[1] != 2 or len(points) > _MOST_POINTS or not np.abs(points).max(initial=0) < 1e5:  # nor NaN
+        kind, told = (poly.get("type"), poly.get("pts")) if isinstance(poly, dict) else _pair(poly)
+        points = _places(told, room)
+        room -= len(points)
+        if type(kind) is not int or kind not in by_kind:
             raise ValueError("mask's polygons damaged")
         if len(points) >= 3:
             by_kind[kind].append(points.round().astype(np.int32))
@@ -128,6 +130,24 @@ def _pair(value: Any) -> tuple[Any, Any]:
     if isinstance(value, tuple | list) and len(value) == 2:
         return value[0], value[1]
     raise ValueError("mask's polygons damaged")
+
+
+def _places(told: Any, most: int) -> Float64[np.ndarray, "n 2"]:
+    """A polygon's points. Every number is looked at before it is one of an array: a list may hold anything, itself for one."""
+    is_array = isinstance(told, np.ndarray) and told.ndim == 2 and told.shape[1] == 2 and told.dtype.kind in "fiu"
+    if not (is_array or isinstance(told, list)):
+        raise ValueError("mask's polygons damaged")
+    if len(told) > most:
+        raise ValueError("mask's polygons are more than anybody draws")
+    if isinstance(told, list):
+        pairs = [_pair(point) for point in told]
+        if not all(type(v) in (int, float) and abs(v) < _FAR for pair in pairs for v in pair):  # nor NaN
+            raise ValueError("mask's polygons damaged")
+        return np.array(pairs, np.float64).reshape(-1, 2)
+    points = told.astype(np.float64)
+    if not np.abs(points).max(initial=0) < _FAR:
+        raise ValueError("mask's polygons damaged")
+    return points
 
 
 def _by_xseg(told: dict[str, Any]) -> ForeignMask | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from livepaste.errors import FaceSetError
 from livepaste.foreign import ForeignFace, read_foreign
-from livepaste.pickled import read_pickled
+from livepaste.pickled import read_pickled, shown
 
 PAK = "faceset.pak"
 _PICTURES = frozenset({".jpg", ".jpeg", ".png"})
@@ -22,21 +22,28 @@ _MOST_PICKLED = 1 << 30  # of a faceset.pak, without the pictures: 20,000 faces 
 class Entry:
     """One face, not read yet."""
 
-    name: str  # its file's
+    name: str  # its file's, which a faceset.pak may say in any way: see ``pickled.shown``
     path: Path  # where its bytes are
     start: int = 0
     length: int | None = None  # None: the whole file
     config: dict[str, Any] | None = None  # what a faceset.pak says of it
 
-    def read(self) -> ForeignFace:
-        """Raises ValueError with the reason when it cannot be used, HostileFileError when it asks for more than to be read."""
+    def data(self) -> bytes:
+        """Its file's bytes. Raises ValueError when they are more than any face's."""
         with self.path.open("rb") as file:
             file.seek(self.start)
             data = file.read(_MOST_BYTES + 1 if self.length is None else min(self.length, _MOST_BYTES + 1))
         if len(data) > _MOST_BYTES:
             raise ValueError(f"file larger than {_MOST_BYTES >> 20} MB")
-        where = str(self.path) if self.config is None else f"{self.path}: {self.name}"
-        return read_foreign(data, where, self.config)
+        return data
+
+    def read(self, data: bytes | None = None) -> ForeignFace:
+        """The face, of its ``data`` if they are there already.
+
+        Raises ValueError with the reason when it cannot be used, HostileFileError when it asks for more than to be read.
+        """
+        where = str(self.path) if self.config is None else f"{self.path}: {shown(self.name)}"
+        return read_foreign(self.data() if data is None else data, where, self.config)
 
 
 def entries(source: Path) -> list[Entry]:

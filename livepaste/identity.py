@@ -168,7 +168,12 @@ def scores(classifier: Classifier, shown: Float[np.ndarray, "m n"]) -> Float[np.
     """Cosine of each picture with each person: 1 for their usual picture, about 0 for somebody else, 0 where hardly anything is seen."""
     c = classifier
     made = _units((_codes(shown, c.mean, c.components, c.prior) - c.middle) @ c.directions) @ c.people.T
-    return np.where(np.isnan(shown).mean(1, keepdims=True) > 1 - LEAST, 0.0, made)
+    return np.where(is_seen(shown)[:, None], made, 0.0)
+
+
+def is_seen(shown: Float[np.ndarray, "m n"]) -> Bool[np.ndarray, " m"]:
+    """Which pictures show enough of a face to be anybody's."""
+    return np.isnan(shown).mean(1) <= 1 - LEAST
 
 
 def _units(vectors: np.ndarray) -> np.ndarray:
@@ -195,14 +200,17 @@ def best(classifier: Classifier, shown: Float[np.ndarray, "m n"], count: int = B
 def controls(
     classifier: Classifier, people: Mapping[str, Known], persona: str, wearers: Iterable[str]
 ) -> dict[str, float]:
-    """What the classifier does without a swap: how often it mistakes anybody (everybody counts alike), and wearers for the persona."""
-    at = {name: scores(classifier, known.control) for name, known in people.items() if len(known.control)}
+    """What the classifier does without a swap: how often it mistakes anybody (everybody counts alike), and wearers for the persona.
+
+    A figure is left out where too little is seen of everybody it is about.
+    """
+    shown = {name: known.control[is_seen(known.control)] for name, known in people.items()}
+    at = {name: scores(classifier, rows) for name, rows in shown.items() if len(rows)}
     wrong = [top_errors(scored, classifier.names.index(name))[0] for name, scored in at.items()]
     worn = [at[name] for name in wearers if name in at]
-    told = {CONTROL: float(np.mean(wrong))}
+    told = {CONTROL: float(np.mean(wrong))} if wrong else {}
     if worn:
-        first = np.concatenate(worn).argmax(1)
-        told[TAKEN] = float((first == classifier.names.index(persona)).mean())
+        told[TAKEN] = float((places(np.concatenate(worn), classifier.names.index(persona)) == 0).mean())
     return {name: round(value, 4) for name, value in told.items()}
 
 

@@ -12,6 +12,18 @@ COUNT = 68  # of the 300-W annotation (Sagonas et al. 2013): jaw 0-16, brows 17-
 CORNERS = {36: 33, 39: 133, 42: 362, 45: 263, 30: 4, 48: 61, 54: 291}
 _LIDS_AND_LIPS = {37: 160, 38: 158, 40: 153, 41: 144, 43: 385, 44: 387, 46: 373, 47: 380, 27: 168, 33: 2, 51: 0, 57: 17}
 _PAIRS = {**CORNERS, **_LIDS_AND_LIPS}
+# Of the unit square that faceswap lays faces into: outer and inner corners of the eyes, corners of the mouth
+_SQUARE = {
+    36: (0.132, 0.216),
+    39: (0.344, 0.232),
+    42: (0.656, 0.232),
+    45: (0.868, 0.216),
+    48: (0.264, 0.780),
+    54: (0.736, 0.780),
+}
+_HEAD = 2.667  # side of its pictures in that unit
+# How far a face may be from that: its middle, as a share of the picture's side (the square follows the head's pose, not the face), tilt, size
+_SHIFT, _TILT_DEG, _SIZES = 0.2, 25.0, (0.6, 1.7)
 _FAR = 1e5  # pixels: no picture has such a place
 
 
@@ -37,6 +49,17 @@ def apart(points_xyz: Float32[np.ndarray, "478 c"], landmarks_xy: Float[np.ndarr
     """
     ours, theirs = points_xyz[list(CORNERS.values()), :2], landmarks_xy[list(CORNERS)]
     return float(np.median(np.linalg.norm(ours - theirs, axis=1)) / max(width(points_xyz), 1e-6))
+
+
+def is_stored_so(points_xyz: Float32[np.ndarray, "478 c"], size_wh: tuple[int, int]) -> bool:
+    """Whether a face lies in a picture as faceswap stores it: about the middle, upright, with all of the head around it."""
+    side, middle = max(size_wh), (np.array(size_wh) - 1) / 2
+    there = points_xyz[[CORNERS[i] for i in _SQUARE], :2].astype(np.float64)
+    usual = (np.array(list(_SQUARE.values())) - 0.5) * side / _HEAD + middle
+    moved = fit_similarity(usual, there)
+    size, tilt_deg = np.hypot(*moved[0, :2]), np.degrees(np.arctan2(moved[1, 0], moved[0, 0]))
+    shift = np.linalg.norm(there.mean(0) - usual.mean(0)) / side
+    return bool(shift <= _SHIFT and abs(tilt_deg) <= _TILT_DEG and _SIZES[0] <= size <= _SIZES[1])
 
 
 def onto(

@@ -11,6 +11,8 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from livepaste.errors import HostileFileError
 from livepaste.pickled_names import NAMES, Array, Kind, Name, array_of
 
@@ -30,7 +32,7 @@ def read_pickled(data: bytes, where: str) -> Any:
     It may refer to itself, as lists in pickles may: walk it no deeper than is expected. Raises HostileFileError, naming ``where`` and what was
     asked for, when it wants anything but data, and ValueError when it is damaged.
     """
-    machine = _Machine(where)
+    machine = _Machine(where, room=2 * len(data))
     try:
         for count, (instruction, value, _) in enumerate(pickletools.genops(data)):
             if count > MOST_INSTRUCTIONS:
@@ -48,8 +50,9 @@ def read_pickled(data: bytes, where: str) -> Any:
 class _Machine:
     """What a pickle's instructions work on: a stack, the stacks below its marks, and the memo."""
 
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self, where: str, room: int) -> None:
+        """``room``: bytes that calls may make; protocol 2 makes an array's twice, as bytes of a text and as the array of these."""
+        self._where, self._room = where, room
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}  # a dict: a number of a place costs nothing by being large
@@ -63,7 +66,7 @@ class _Machine:
         elif name in _INSTRUCTIONS:
             _INSTRUCTIONS[name](self, value)
         else:  # INST, OBJ, NEWOBJ, EXT1, PERSID, NEXT_BUFFER …, and those of protocols that no such program wrote
-            what = f" for {_shown('.'.join(str(value).split(' ', 1)))}" if name == "INST" else ""
+            what = f" for {shown('.'.join(str(value).split(' ', 1)))}" if name == "INST" else ""
             self._refuse(f"uses the pickle instruction {name}{what}")
 
     def result(self) -> Any:
@@ -163,7 +166,7 @@ class _Machine:
 
     def _named(self, text: str) -> None:
         if text not in NAMES:
-            self._refuse(f"asks for {_shown(text)}")
+            self._refuse(f"asks for {shown(text)}")
         self._stack.append(Name(text))
 
     def _reduce(self, value: None) -> None:
@@ -174,7 +177,14 @@ class _Machine:
             return
         if type(arguments) is not tuple:
             raise ValueError("it calls with what is no tuple")
-        self._stack.append(made(*arguments))
+        self._stack.append(self._afforded(made(*arguments)))
+
+    def _afforded(self, value: Any) -> Any:
+        """What a call made, counted: of one text in the memo, calls of a few bytes each could make copies without end."""
+        self._room -= value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes) else 0
+        if self._room < 0:
+            raise ValueError("its calls make more bytes than it has")
+        return value
 
     def _build(self, value: None) -> None:
         state, target = self._stack.pop(), self._stack[-1]
@@ -187,7 +197,7 @@ class _Machine:
             target.order = "=" if order == "|" else order
         elif isinstance(target, Array):
             _, shape, kind, is_fortran, content = state
-            array = array_of(content, kind, shape, "F" if is_fortran else "C")
+            array = self._afforded(array_of(content, kind, shape, "F" if is_fortran else "C"))
             self._stack[-1] = array
             for place in target.places:
                 self._memo[place] = array
@@ -222,8 +232,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
 }
 
 
-def _shown(text: str) -> str:
-    """A name from a file, short and without what a terminal would obey."""
-    plain = text.encode("ascii", "backslashreplace").decode()
-    plain = "".join(c if c.isprintable() else "?" for c in plain)
+def shown(text: str) -> str:
+    """A name from a file, short and without what a terminal would obey or could not write."""
+    plain = "".join(c if c.isprintable() else "?" for c in text)
     return plain if len(plain) <= 80 else f"{plain[:77]}..."

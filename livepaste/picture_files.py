@@ -52,6 +52,8 @@ def _jpeg(data: bytes) -> PictureFile:
             raise ValueError("picture cut short")
         content = data[position + 2 : position + length]
         if marker in _FRAMES:
+            if size_wh is not None:  # which of two counts, every reader decides for itself
+                raise ValueError("JPEG damaged")
             height, width = struct.unpack_from(">xHH", content)
             size_wh = width, height
         elif marker == 0xEF:
@@ -70,6 +72,10 @@ def _png(data: bytes) -> PictureFile:
         content = data[position + 8 : position + 8 + length]
         if len(content) < length:
             raise ValueError("picture cut short")
+        if (name == b"IHDR") != (
+            position == 8
+        ):  # the first of all, and none else (PNG, 5.6): readers differ in which of two counts
+            raise ValueError("PNG damaged")
         if name == b"IHDR":
             size_wh = struct.unpack_from(">II", content)
         elif name == b"iTXt":

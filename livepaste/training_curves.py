@@ -11,7 +11,8 @@ import numpy as np
 from livepaste.charts import clock, clock_ticks, columns, log_ticks, number, paths, place_up, said, ticks
 
 CHART_WH = (420, 170)
-MEASURED = "_db", "_iou", "_error", "_deg"  # how measures' names end: what else is in a history is a loss
+# how measures' names end: what else is in a history is a loss
+MEASURED = "_db", "_iou", "_error", "_deg", "_as_persona"
 LOSSES = "losses, as they are weighed"
 _OWN = {"gradient_norm": "the gradient's length", "lr": "learning rate", "images_per_s": "images a second"}
 _TITLES = {"psnr_db": "held-out faces drawn again: likeness, dB", "mask_iou": "held-out faces: overlap of the mask"}

@@ -20,11 +20,14 @@ from livepaste import previews
 from livepaste.charts import clock, number, said
 from livepaste.checkpoint import Generation, has_begun, newest_generation, read_history
 from livepaste.errors import CheckpointError
+from livepaste.identity import CONTROL, TAKEN, TOP, why_not
 from livepaste.pages import picture_uri, write_page
+from livepaste.picture_files import take_apart
 from livepaste.pictures import read_picture
 from livepaste.training_curves import CHART_WH, MEASURED, curves
 
 SHEET_PX = 960  # width at most of a preview that is the only one
+MOST_SIDE = 4096  # pixels of a preview: a file of 30 kB may claim any number
 _WORDS = 300  # characters at most of anything that a file says
 _ROWS = {5: ("wearer", "swapped", "laid over", "persona", "drawn again"), 3: ("face", "drawn again", "laid over")}
 
@@ -51,8 +54,11 @@ class Training:
 
 
 def gather(checkpoint: Path) -> Training:
-    """Read a checkpoint's folder, also while it is being trained. Raises CheckpointError when there is neither a model nor a history."""
-    history = sorted(read_history(checkpoint), key=lambda line: line["step"])
+    """Read a checkpoint's folder, also while it is being trained. Raises CheckpointError when there is neither a model nor a history.
+
+    Of its history that is left out which the classifier's control figures of the same line do not let it judge.
+    """
+    history = sorted(map(_judged, read_history(checkpoint)), key=lambda line: line["step"])
     try:
         generation = newest_generation(checkpoint)
     except CheckpointError as error:
@@ -67,7 +73,22 @@ def gather(checkpoint: Path) -> Training:
         made.notes.append(
             f"The newest generation is of step {made.steps}, the history goes on to step {history[-1]['step']}."
         )
+    if reason := _why_not(_table(made.model.get("validation"))):
+        made.notes.append(f"Who the swaps are taken for: {reason}.")
     return made
+
+
+def _why_not(numbers: Mapping[str, Any]) -> str:
+    """Why the identity errors among ``numbers`` may not be believed; empty where they may, or where there are none."""
+    if not any(name in numbers for name in TOP):
+        return ""
+    return why_not(
+        {name: number(numbers.get(name)) for name in (CONTROL, TAKEN) if math.isfinite(number(numbers.get(name)))}
+    )
+
+
+def _judged(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in TOP} if _why_not(line) else line
 
 
 def strips(training: Training) -> dict[str, Any]:
@@ -102,7 +123,13 @@ def _jpeg(path: Path) -> tuple[str, int] | None:
         return None
     if not 0 < len(data) <= 2 * previews.LARGEST:
         return None
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        file = take_apart(data)
+        if file.kind != "jpeg" or max(file.size_wh) > MOST_SIDE:
+            return None
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (ValueError, cv2.error):
+        return None
     return None if picture is None else (f"data:image/jpeg;base64,{b64encode(data).decode('ascii')}", picture.shape[0])
 
 
@@ -120,17 +147,19 @@ def _only(training: Training) -> list[dict[str, Any]]:
 
 
 def measures(training: Training) -> list[dict[str, str]]:
-    """Each measure of the newest generation, and its best so far: name, value, best, step."""
-    lines = []
-    for name, value in _table(training.model.get("validation")).items():
+    """Each measure of the newest generation, and its best so far: name, value, best, step. Control figures of a classifier have no best."""
+    lines, validation = [], _table(training.model.get("validation"))
+    reason = _why_not(validation)
+    for name, value in validation.items():
         told = [(number(line.get(name)), line["step"]) for line in training.history]
         told = [(v, step) for v, step in told if math.isfinite(v)]
         best, step = "", ""
-        if told:
+        if told and name not in (CONTROL, TAKEN):
             of = min if "error" in name else max
             at = of(told, key=lambda pair: pair[0])
             best, step = said(at[0]), f"{at[1]:,}"
-        lines.append({"name": _text(name), "value": said(number(value)), "best": best, "step": step})
+        shown = "cannot judge" if reason and name in TOP else said(number(value))
+        lines.append({"name": _text(name), "value": shown, "best": best, "step": step})
     return lines
 
 

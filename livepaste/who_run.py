@@ -28,7 +28,9 @@ from livepaste.measure_run import Row
 
 EVERY_S = 0.1  # seconds between frames that are looked at
 MOST = 400  # frames of a film that are kept: then every other one, and so on
-PARTS = 8  # of a film, every other one to learn from: moments beside each other are near copies
+# Learned from is a film's first half, asked about the second; moments beside each other are near copies, so that so many seconds are left
+# out between them, where the film is as long as LEAST_S
+GAP_S, LEAST_S = 1.0, 3.0
 FACES = 60  # of a face set
 
 
@@ -64,7 +66,7 @@ class Film:
             self.moments = [m for m in self.moments if m["index"] % self._step == 0]
 
     def known(self, what: str) -> Known | None:
-        """``wearer`` or ``truth`` in the parts to learn from, and in the others; None for too few."""
+        """``wearer`` or ``truth`` in the part to learn from, and in the other; None for too few."""
         fitted, tried = ([m[what] for m in part if what in m] for part in self._parts())
         if len(fitted) < FEWEST_PICTURES or not tried:
             return None
@@ -74,9 +76,20 @@ class Film:
         """Swaps of the moments that are not learned from."""
         return [m["swapped"] for m in self._parts()[1]]
 
+    @property
+    def is_short(self) -> bool:
+        """Whether there is no room for a gap between the two parts."""
+        return not self.moments or self.moments[-1]["index"] - self.moments[0]["index"] < LEAST_S * self.fps
+
     def _parts(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        parts = np.array_split(np.arange(len(self.moments)), PARTS)
-        return tuple([self.moments[i] for part in parts[first::2] for i in part] for first in (0, 1))  # type: ignore[return-value]
+        if not self.moments:
+            return [], []
+        middle = (self.moments[0]["index"] + self.moments[-1]["index"]) / 2
+        half = 0 if self.is_short else GAP_S * self.fps / 2
+        return (
+            [m for m in self.moments if m["index"] < middle - half],
+            [m for m in self.moments if m["index"] >= middle + half],
+        )
 
 
 def known_of(faceset: FaceSet, share: float | None) -> Known:
@@ -113,6 +126,10 @@ def judged(
     if not shown or (persona in people and len(people[persona].fit) < FEWEST_PICTURES):
         tell("Who the swap is taken for was not measured: too few faces of wearer or persona.")
         return {}
+    if short := [name for name in worn if films[name].is_short]:
+        tell(
+            f"Who the swap is taken for: {', '.join(short)} is seen for less than {LEAST_S:g} s, so what is asked about may be nearly what was learned."
+        )
     swaps = np.stack(shown)
     everybody = hidden(gallery(people | worn), swaps)
     classifier = fit(everybody)

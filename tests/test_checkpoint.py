@@ -15,6 +15,7 @@ from livepaste.checkpoint import (
     Generation,
     append_history,
     cut_history,
+    foreign,
     generation_folders,
     held,
     newest_generation,
@@ -259,6 +260,19 @@ def test_history_survives_a_cut_line_and_is_cut_back_to_a_step(tmp_path: Path) -
     assert [r["step"] for r in read_history(tmp_path)] == [10, 20, 30]
     cut_history(tmp_path, 20)
     assert [r["step"] for r in read_history(tmp_path)] == [10, 20]
+
+
+@pytest.mark.parametrize("name", ["previews", "tensorboard"])
+def test_a_folder_of_the_users_own_is_no_trainings(tmp_path: Path, name: str) -> None:
+    """Its numbered pictures would be deleted as those of a killed run."""
+    (tmp_path / name).mkdir()
+    assert foreign(tmp_path) == name
+    (tmp_path / "preview.png").touch()
+    assert foreign(tmp_path) == name
+    append_history(tmp_path, {"step": 1})
+    assert foreign(tmp_path) == ""
+    (tmp_path / "mine.txt").touch()
+    assert foreign(tmp_path) == "mine.txt"
 
 
 def test_a_file_that_links_to_itself_is_missing(tmp_path: Path) -> None:

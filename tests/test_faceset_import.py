@@ -103,6 +103,40 @@ def test_an_aligned_folder_of_deepfacelab(shots, tmp_path, capsys) -> None:
     assert (to / "rows.jsonl").read_bytes() == before
 
 
+def test_a_face_is_known_again_whatever_lies_beside_it(shots, tmp_path, capsys) -> None:
+    source = write(tmp_path / "aligned", {f"{i}.jpg": dfl_jpeg(shots[i], i) for i in (1, 2, 3)})
+    assert run(source, tmp_path / "set", "--masks", "hull") == 0
+    write(source, {"0.jpg": dfl_jpeg(shots[0], 0)})
+    (source / "1.jpg").unlink()
+    assert run(source, tmp_path / "set", "--masks", "hull") == 0
+    said = capsys.readouterr().out
+    assert "4 faces of nobody (1 new) from 3 pictures" in said
+    assert "left out 2: imported before, or deleted since, as 2.jpg" in said
+
+
+def test_two_folders_of_one_name_stay_two_after_a_break(shots, tmp_path, monkeypatch, capsys) -> None:
+    """Files have the same names in every folder that DeepFaceLab writes."""
+    first, second = (
+        write(tmp_path / name / "aligned", {"0.jpg": dfl_jpeg(shots[i], 0), "1.jpg": dfl_jpeg(shots[i + 1], 1)})
+        for i, name in ((0, "monday"), (2, "friday"))
+    )
+
+    looked = iter((0.0,))
+
+    def broken(*_: object) -> float:
+        for off in looked:
+            return off
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("livepaste.faceset_import.apart", broken)
+        assert run(first, tmp_path / "set", "--masks", "hull") not in (0, 1)
+    for source in (second, first):
+        assert run(source, tmp_path / "set", "--masks", "hull") == 0
+    faces = read_faceset(tmp_path / "set")
+    assert sorted(row.source for row in faces.rows) == ["aligned"] * 2 + ["aligned (2)"] * 2
+
+
 def test_a_faceset_pak(shots, tmp_path, capsys) -> None:
     """Its last offset is absolute; the first picture has lost its own metadata, and the list's counts."""
     faces = [(f"{i:05d}_0.jpg", shot, dfl_jpeg(shot, i)) for i, shot in enumerate(shots)]
@@ -141,6 +175,26 @@ def test_faceswaps_face_pngs(shots, tmp_path, capsys) -> None:
     for i, row in enumerate(faces.rows):
         assert row.mask_by == ("" if i else "network")
         assert iou(faces.mask(row), crop(shots[i].mask, Alignment(row.frame_to_crop, 256))) > (0.98 if i else 0.93)
+
+
+def test_another_face_in_faceswaps_picture_is_not_that_of_its_landmarks(shots, tmp_path, capsys) -> None:
+    """Where its own is found by nobody: the other one lies in a corner, is larger, or leans."""
+    picture, told = faceswap_dict(shots[0], 0, side=320)
+    text, files = str(told).encode(), {}
+    small = np.full_like(picture, 90)
+    small[:160, :160] = cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA)
+    leaning = cv2.warpAffine(picture, cv2.getRotationMatrix2D((160, 160), 45, 1), (320, 320), borderValue=(90, 90, 90))
+    for name, image in {
+        "as it is": picture,
+        "corner": small,
+        "larger": picture[75:245, 75:245],
+        "leaning": leaning,
+    }.items():
+        files[f"{name}.png"] = png_with(np.ascontiguousarray(image), b"faceswap", text)
+    assert run(write(tmp_path / "faces", files), tmp_path / "set", "--keep-alike", "--masks", "hull") == 0
+    said = capsys.readouterr().out
+    assert "1 faces of nobody (1 new) from 4 pictures" in said
+    assert "left out 3: its landmarks are not those of the face found in it, as corner.png" in said
 
 
 def test_what_is_left_out_is_told_with_count_and_reason(shots, tmp_path, capsys) -> None:
@@ -217,6 +271,10 @@ def test_a_hostile_file_ends_the_import_before_anything_is_written(kind, shots, 
     assert not marker.exists()
 
 
+ITSELF: list = []
+ITSELF.extend([ITSELF, ITSELF])  # 2^n places, n deep
+
+
 def literal(text: bytes, shots):
     picture = cut(shots[0])[0]
     return read_foreign(png_with(picture, b"faceswap", text), "a.png")
@@ -287,6 +345,18 @@ def test_a_damaged_mask_of_faceswaps_is_said(change, shots) -> None:
         ({"seg_ie_polys": {"polys": [{"type": 1, "pts": np.full((3, 2), np.nan)}]}}, "polygons damaged"),
         ({"seg_ie_polys": {"polys": [{"type": 1, "pts": np.zeros((3, 3))}]}}, "polygons damaged"),
         ({"seg_ie_polys": {"polys": ["x"]}}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [{}, {}, {}])]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [[{}, 1]] * 3)]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [[10**400, 1]] * 3)]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [ITSELF] * 3)]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, np.float64(3.0))]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, np.array(3.0))]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, np.full((3, 2), np.iinfo(np.int64).min))]}, "polygons damaged"),
+        ({"seg_ie_polys": [(1, [[1, 1]] * 2001)]}, "more than anybody draws"),
+        ({"seg_ie_polys": [(1, np.ones((1001, 2)))] * 2}, "more than anybody draws"),
+        ({"seg_ie_polys": [(1, [])] * 101}, "more than anybody draws"),
+        ({"landmarks": [ITSELF] * 68}, "no list of places"),
+        ({"landmarks": [[{}, 1]] * 68}, "no list of places"),
     ],
 )
 def test_damaged_metadata_of_deepfacelab_is_said(change, message, shots) -> None:
@@ -306,6 +376,36 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(shots) -> None:
         read_foreign(
             jpeg_with(picture, pickle.dumps({**told, "xseg_mask": np.frombuffer(bytes(png), np.uint8)})), "a.jpg"
         )
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def test_the_size_that_is_told_is_the_one_that_is_decoded(shots) -> None:
+    """Of two headers OpenCV's libraries take the first, or give up."""
+    jpeg, png = dfl_jpeg(shots[0], 0), faceswap_png(shots[0], 0)
+    small = png[8:33]
+    huge = chunk(b"IHDR", struct.pack(">II", 60_000, 60_000) + png[24:29])
+    for parts in ((huge, small), (small, huge), (chunk(b"tEXt", b"a\0b"), small)):
+        with pytest.raises(ValueError, match="PNG damaged"):
+            read_foreign(png[:8] + b"".join(parts) + png[33:], "a.png")
+    frame = next(i for i in range(len(jpeg)) if jpeg[i : i + 2] == b"\xff\xc0")
+    again = jpeg[frame : frame + 19]
+    with pytest.raises(ValueError, match="JPEG damaged"):
+        read_foreign(jpeg[:frame] + again + jpeg[frame:], "a.jpg")
+
+
+def test_a_name_in_a_pak_is_nothing_that_a_terminal_obeys(shots, tmp_path, capsys) -> None:
+    """Nor one that no terminal can write: half of a surrogate pair."""
+    name = "a\x1b[2J\udc80.jpg"
+    source = write(tmp_path / "packed", {"faceset.pak": pak([(name, shots[0], b"no picture")])})
+    assert run(source, tmp_path / "set", "--masks", "hull") == 1
+    assert "neither a JPEG nor a PNG, as a?[2J?.jpg" in capsys.readouterr().out
+    evil = jpeg_with(cut(shots[0])[0], pickle.dumps(Calls(os.system, "true")))
+    source = write(tmp_path / "hostile", {"faceset.pak": pak([(name, shots[0], evil)])})
+    assert run(source, tmp_path / "other", "--masks", "hull") == 1
+    assert "faceset.pak: a?[2J?.jpg: asks for posix.system" in capsys.readouterr().err
 
 
 def test_polygons_of_before_and_without_an_including_one(shots) -> None:

@@ -34,7 +34,7 @@ def untrained(fuzz: ModuleType):
 
 @pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(("kind", "count"), [("clip", 6), ("photo", 4), ("faceset", 8), ("checkpoint", 8), ("settings", 4),
-                                             ("recipe", 12), ("truth", 4), ("occlusion", 6)])  # fmt: skip
+                                             ("recipe", 12), ("truth", 4), ("occlusion", 6), ("aligned", 16)])  # fmt: skip
 def test_broken_input_is_answered_or_works(fuzz: ModuleType, whole: Path, kind: str, count: int) -> None:
     found = [fuzz.one(kind, seed, whole) for seed in range(count)]
     assert [text for result, text in found if result == "failed"] == []
@@ -42,12 +42,14 @@ def test_broken_input_is_answered_or_works(fuzz: ModuleType, whole: Path, kind: 
 
 
 @pytest.mark.usefixtures("untrained")
-@pytest.mark.parametrize("kind", ["clip", "photo", "faceset", "checkpoint", "settings", "recipe", "truth", "occlusion"])
+@pytest.mark.parametrize(
+    "kind", ["clip", "photo", "faceset", "checkpoint", "settings", "recipe", "truth", "occlusion", "aligned"]
+)
 def test_whole_input_works_with_every_command(
     fuzz: ModuleType, whole: Path, tmp_path: Path, kind: str, monkeypatch
 ) -> None:
     """Else an answer would say nothing about what was broken."""
-    for method in ("break_folder", "break_place", "settle_hashes"):
+    for method in ("break_folder", "break_place", "break_stored_face", "settle_hashes"):
         monkeypatch.setattr(fuzz, method, lambda *_: None)
     monkeypatch.setattr(fuzz, "break_bytes", lambda rng, data: data)
     monkeypatch.setattr(fuzz, "break_toml", lambda rng, text: text.encode())

@@ -7,6 +7,7 @@ import random
 import struct
 import subprocess
 import time
+import tracemalloc
 from contextlib import suppress
 from datetime import date
 
@@ -201,6 +202,26 @@ def test_bombs_are_small() -> None:
         patch.setattr("livepaste.pickled.MOST_INSTRUCTIONS", 1000)
         with pytest.raises(ValueError, match="more instructions than any face set has"):
             read_pickled(b"\x80\x02" + b"]" * 2000, "x")
+
+
+@pytest.mark.parametrize("kind", ["text", "bytearray"])
+def test_one_text_is_not_made_into_bytes_again_and_again(kind: str) -> None:
+    size, calls = 20_000, 1000
+    if kind == "text":
+        begin = b"\x80\x04(c_codecs\nencode\nq\x00X" + struct.pack("<I", size) + b"a" * size + b"q\x01"
+        again = b"h\x00h\x01\x8c\x06latin1\x86R"
+    else:
+        begin = (
+            b"\x80\x05(cnumpy.core.numeric\n_frombuffer\nq\x00\x96" + struct.pack("<Q", size) + b"a" * size + b"q\x01"
+        )
+        begin += b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87Rq\x02"
+        again = b"h\x00(h\x01h\x02J" + struct.pack("<i", size) + b"\x85X\x01\x00\x00\x00CtR"
+    assert read_pickled(begin + again + b"t.", "x") is not None
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="its calls make more bytes than it has"):
+        read_pickled(begin + again * calls + b"t.", "x")
+    assert tracemalloc.get_traced_memory()[1] < 6 * size + 200_000
+    tracemalloc.stop()
 
 
 def test_cut_anywhere_and_changed_at_random_it_ends_in_a_value_or_one_of_two_errors(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from livepaste import previews
 from livepaste.charts import clock, clock_ticks, log_ticks, paths, ticks
 from livepaste.checkpoint import append_history, shipped, write_generation
 from livepaste.cli import main
+from livepaste.identity import CONTROL, TAKEN, TOP
 from livepaste.training_curves import LOSSES, curves
-from livepaste.training_report import gather, people, settings, strips
+from livepaste.training_report import gather, measures, people, settings, strips
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -153,7 +155,7 @@ def trained(tmp_path: Path) -> Path:
     }  # fmt: skip
     write_generation(to, 2000, model, lambda folder: None)
     for line in history():
-        append_history(to, line)
+        append_history(to, line | {CONTROL: 0.01, TAKEN: 0.0})
         if line["step"] % 500 == 0:
             previews.keep(to, line["step"], previews.small(sheet(seed=line["step"]), 5)[0])
     return to
@@ -179,7 +181,7 @@ def test_one_page_tells_a_training_and_stands_alone(trained: Path, capsys) -> No
     assert page.count("<img src=") == 4
     assert page.count(" hidden>") == 3  # all but the newest
     assert "step 1,500 · 5:00 · persona_psnr_db 23" in page
-    assert page.count("<polyline") == 2 * 9  # nine names, over steps and over time
+    assert page.count("<polyline") == 2 * 11  # eleven names, over steps and over time
     assert page.count("<script") == 1  # the page's own
     assert "&lt;script&gt;alert" in page
     assert "900 of 256 px" in page
@@ -206,6 +208,40 @@ def test_previews_carry_their_place_in_the_curves_and_damaged_ones_are_left_out(
     strip = strips(gather(trained))
     assert [p["places"] for p in strip["pictures"]] == [{"step": x, "seconds": x} for x in (0.25, 0.5, 0.75, 1.0)]
     assert strip["rows"] == ("wearer", "swapped", "laid over", "persona", "drawn again")
+
+
+def test_previews_that_are_no_jpegs_or_claim_to_be_huge_are_left_out(trained: Path) -> None:
+    """OpenCV raises an error of its own for more than 2^30 pixels, and one of 2^29 would take gigabytes."""
+    jpeg = bytearray((trained / "previews" / "000500.jpg").read_bytes())
+    place = jpeg.index(b"\xff\xc0") + 5
+    for step, (height, width) in ((600, (65_000, 65_000)), (700, (4097, 60))):
+        jpeg[place : place + 4] = struct.pack(">HH", height, width)
+        (trained / "previews" / f"{step:06d}.jpg").write_bytes(jpeg)
+    (trained / "previews" / "000800.jpg").write_bytes(cv2.imencode(".png", np.zeros((400, 480, 3), np.uint8))[1])
+    assert [p["places"]["step"] for p in strips(gather(trained))["pictures"]] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_who_swaps_are_taken_for_is_shown_where_it_may_be_believed(trained: Path) -> None:
+    file = trained / "generations" / "002000" / "model.json"
+    model = json.loads(file.read_text())
+    figures = {name: 0.5 for name in TOP} | {CONTROL: 0.01, TAKEN: 0.0}
+    file.write_text(json.dumps({**model, "validation": figures}))
+    with (trained / "history.jsonl").open("w") as lines:  # the best is one that cannot be believed
+        for step, error, taken in ((500, 0.0, 0.5), (1000, 0.4, 0.0), (2000, 0.5, 0.01)):
+            lines.write(json.dumps({"step": step, TOP[0]: error, CONTROL: 0.01, TAKEN: taken}) + "\n")
+    told = {line["name"]: (line["value"], line["best"], line["step"]) for line in measures(gather(trained))}
+    assert told[TOP[0]] == ("0.5", "0.4", "1,000")
+    assert told[CONTROL] == ("0.01", "", "")
+    assert told[TAKEN] == ("0", "", "")
+    assert "cannot" not in " ".join(gather(trained).notes)
+    assert [line.get(TOP[0]) for line in gather(trained).history] == [None, 0.4, 0.5]
+    lines = [{"step": step, TAKEN: 0.1 * step} for step in (1, 2)]
+    assert [chart["title"] for chart in curves(lines, (), 16.0)] == ["identity wearer as persona"]  # no loss
+    for odd in (figures | {TAKEN: 0.5}, {name: 0.5 for name in TOP}, figures | {CONTROL: float("nan")}):
+        file.write_text(json.dumps({**model, "validation": odd}))
+        training = gather(trained)
+        assert next(line["value"] for line in measures(training) if line["name"] == TOP[0]) == "cannot judge"
+        assert "cannot judge: unswapped " in training.notes[-1]
 
 
 def test_a_training_without_a_generation_yet_has_its_curves(trained: Path, tmp_path: Path) -> None:

@@ -265,6 +265,7 @@ def report(
 
     from livepaste.coverage import contact_sheet, coverage_picture, missing, tables
     from livepaste.faceset import read_faceset
+    from livepaste.pickled import shown
     from livepaste.pictures import write_png
 
     faces = read_faceset(collector.path)
@@ -281,7 +282,7 @@ def report(
     if looked and of == "frames":
         print(f"  a face in {100 * (1 - without / looked):.1f} % of the frames looked at")
     for reason, count in reasons.most_common():
-        example = f", as {examples[reason]}" if examples and reason in examples else ""
+        example = f", as {shown(examples[reason])}" if examples and reason in examples else ""
         print(f"  left out {count}: {reason}{example}")
     cuts, anew = (sum(getattr(tally, name) for tally in tallies.values()) for name in ("cuts", "anew"))
     told = [f"{cuts} cut{'s' * (cuts > 1)}, after which the largest face was taken"] if cuts else []

@@ -10,7 +10,7 @@ import numpy as np
 
 from livepaste.cli.sources import files_of, is_photo, refuse_unread
 from livepaste.errors import ClipError, FaceSetError
-from livepaste.faceset import read_faceset
+from livepaste.faceset import read_faceset, read_info
 from livepaste.identity import FEWEST_PICTURES, Known, known
 from livepaste.options import EvalOptions
 from livepaste.who_run import FACES, known_of
@@ -26,10 +26,14 @@ def persona_of(model: dict[str, Any]) -> str:
 
 
 def known_to(options: EvalOptions, model: dict[str, Any]) -> dict[str, Known]:
-    """What is known of the persona and of others by the settings. Raises FaceSetError where ``--persona`` shows somebody else."""
-    known = people(options.gallery)
+    """What is known of the persona and of others by the settings. Raises FaceSetError where ``--persona`` shows somebody else.
+
+    Whoever of ``--gallery`` has the persona's name is left out: it may be what the swapper was trained on.
+    """
+    persona = persona_of(model)
+    known = people(options.gallery, without=persona)
     if options.persona:
-        faceset, persona = read_faceset(options.persona), persona_of(model)
+        faceset = read_faceset(options.persona)
         if faceset.info.person != persona:
             raise FaceSetError(
                 f"--persona {options.persona}: shows {faceset.info.person}, the model {persona}; name the face set that it was trained on"
@@ -38,18 +42,26 @@ def known_to(options: EvalOptions, model: dict[str, Any]) -> dict[str, Known]:
     return known
 
 
-def people(sources: list[str]) -> dict[str, Known]:
-    """What a gallery learns of each, by name. A photo is performed: one picture tells nothing of how a face changes.
+def people(sources: list[str], without: str = "") -> dict[str, Known]:
+    """What a gallery learns of each, by name; not of who is called ``without``. A photo is performed: one picture tells nothing of how
+    a face changes.
 
-    Raises ClipError or FaceSetError for a source that shows too few faces.
+    Files are called by their stems. Raises ClipError or FaceSetError for a source that shows too few faces, or whose name another folder's
+    file has too, which may be somebody else.
     """
     made: dict[str, Known] = {}
+    folders: dict[str, Path] = {}
     for source in each(sources):
-        if (source / "faceset.json").exists():
-            faceset = read_faceset(source)
-            name, of = faceset.info.person, known_of(faceset, None)
+        is_set = (source / "faceset.json").exists()
+        name = read_info(source).person if is_set else source.stem
+        if name == without:
+            continue
+        if not is_set and (other := folders.setdefault(name, source.parent)) != source.parent:
+            raise ClipError(f"{source}: {other} has a {name} too; give one of the files another name")
+        if is_set:
+            of = known_of(read_faceset(source), None)
         else:
-            name, of = source.stem, known(_performed(source) if is_photo(source) else faces_in(source))
+            of = known(_performed(source) if is_photo(source) else faces_in(source))
         if len(of.fit) < FEWEST_PICTURES or not len(of.control):
             raise FaceSetError(
                 f"{source}: too few faces in it to know anybody by; name a longer clip or a larger face set"

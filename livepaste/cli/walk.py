@@ -43,6 +43,12 @@ class Walk:
         self.step("clip without color", *common, to / "plain.mp4", "--model", to / "model", "--color", "none",
                   "--masks-to", to / "masks", "--crf", "8")  # fmt: skip
 
+    def taken_for(self, to: Path) -> dict[str, Any]:
+        """Numbers of ``eval`` on the truth's clip, among them who the swap is taken for."""
+        self.step("eval", "eval", to / "model", "--truth", self.truth, "--persona", self.faces / "persona",
+                  "--json", to / "eval.json")  # fmt: skip
+        return json.loads((to / "eval.json").read_text())
+
     def measure(self, to: Path) -> dict[str, Any]:
         """Numbers of what :meth:`swap` made."""
         self.step("measure", "measure", to / "plain.mp4", "--truth", self.truth, "--masks", to / "masks",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, join, load_side, stored_side
+from livepaste_train.evaluate import spread
 from livepaste_train.identity import Recogniser
 
 from livepaste.checkpoint import newest_generation
@@ -57,6 +58,24 @@ def test_the_personas_own_face_in_the_wearers_place_is_known(sides) -> None:
     told = asked.measure(swap(judge(persona, as_worn)[1]))
     assert told[TOP[0]] <= 0.5  # through another face's mesh, in another pose
     assert told[TOP[0]] < asked.measure(swap(judge(*sides)[1]))[TOP[0]]
+
+
+def test_swaps_of_faces_that_are_learned_from_are_not_asked_about(sides) -> None:
+    asked, worn = judge(*sides)
+    shown = worn.copy()
+    shown[:10] = judge(sides[0], sides[0])[1][:10]  # the persona's own pictures in place of two thirds
+    for image in (worn, shown):
+        assert asked.measure(swap(image))[TOP[0]] == 1
+    assert asked._asked(16).tolist() == list(range(10, 16))
+
+
+def test_of_each_wearer_the_last_faces_are_asked_about(sides) -> None:
+    persona, wearer = sides
+    record = {"persona": {"person": "somebody"}, "wearers": [{"person": "a"}, {"person": "b"}]}
+    asked, _ = judge(persona, join([wearer, persona]), record)
+    whose = join([wearer, persona]).whose[spread(len(wearer) + len(persona), 16)]
+    chosen = whose[asked._asked(16)]
+    assert [int((chosen == who).sum()) for who in (0, 1)] == [-(-int((whose == who).sum()) // 3) for who in (0, 1)]
 
 
 def test_what_the_mask_leaves_out_is_not_looked_at(sides) -> None:

@@ -41,22 +41,35 @@ class Recogniser:
         self._fitted: tuple[Classifier, dict[str, float]] | None = None
 
     def measure(self, made: dict[str, np.ndarray]) -> dict[str, float]:
-        """The five errors and both control figures; nothing where the persona is the wearer, or too few faces are held out."""
+        """The five errors and both control figures; nothing where the persona is the wearer, or too few faces are held out.
+
+        Asked about are swaps of those wearers' faces that nothing is learned from.
+        """
         worn = np.asarray(self._validator.wearer[0])
         points = self._points(self._sides[1], len(worn))
         if self._persona in self._names or points is None:
             return {}
+        asked = self._asked(len(worn))
         mask = made["swapped_mask"] * made["wearer_mask"]
         laid = made["swapped"] * mask + worn * (1 - mask)
         if self._fitted is None:
             people = self._people()
             if len(people.get(self._persona, Known(points[:0], points[:0])).fit) < FEWEST_PICTURES:
                 return {}
-            everybody = hidden(gallery(people), self._masked(worn, np.asarray(self._validator.wearer[1])))
+            everybody = hidden(gallery(people), self._masked(worn, np.asarray(self._validator.wearer[1]), asked))
             classifier = fit(everybody)
             self._fitted = classifier, controls(classifier, everybody, self._persona, self._names)
         classifier, told = self._fitted
-        return {**errors(classifier, self._masked(laid, mask), self._persona), **told}
+        return {**errors(classifier, self._masked(laid, mask, asked), self._persona), **told}
+
+    def _asked(self, count: int) -> np.ndarray:
+        """Which of the wearers' ``count`` crops are asked about: of each person those that :func:`known` keeps to be tried on."""
+        of = self._sides[1]
+        if of.whose is None:
+            return np.arange(count)
+        names = np.array(self._names)[of.whose[spread(len(of), count)]]
+        each = [np.flatnonzero(names == name) for name in dict.fromkeys(self._names)]
+        return np.concatenate([which[len(which) * 2 // 3 :] for which in each])
 
     def _people(self) -> dict[str, Known]:
         """The persona's and the wearers' held-out faces, in the order of their films."""
@@ -70,11 +83,11 @@ class Recogniser:
                     faces.setdefault(names[who], []).append((picture, mesh))
         return {name: known(of) for name, of in faces.items()}
 
-    def _masked(self, pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Samples of the wearers' crops, or of what is laid over them, under masks (n, s, s, 1)."""
+    def _masked(self, pictures: np.ndarray, masks: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Samples of ``which`` of the wearers' crops, or of what is laid over them, under masks (n, s, s, 1)."""
         points = self._points(self._sides[1], len(pictures))
         assert points is not None
-        faces = zip(_bytes(pictures), points, masks[..., 0] > 0.5, strict=True)
+        faces = zip(_bytes(pictures[which]), points[which], masks[which][..., 0] > 0.5, strict=True)
         return np.stack([samples(picture, mesh, mask) for picture, mesh, mask in faces])
 
     def _points(self, faces: Faces, count: int) -> np.ndarray | None:
