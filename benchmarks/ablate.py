@@ -39,8 +39,11 @@ from livepaste_train.step import Sides, lone_loss, make_dispatch, new_state, pai
 from recipes import actor, shoot
 
 from livepaste.actors.motion import perform
+from livepaste.charts import clock, clock_ticks, paths, place_up, ticks
+from livepaste.pages import write_page
 
 WIDTH, CODE = 16, 128
+SIZE_WH = 920, 320  # of the drawing
 PLAIN = replace(
     read_recipe("original"), architecture=(("code", CODE), ("width", WIDTH)), batch=16, lr=1e-3, ema=0.99, steps_per_dispatch=10, warp=0.0,
     rotate=2.0, zoom=0.02, shift=0.01, flip=0.0, warmup=0.0, schedule="constant",
@@ -202,7 +205,7 @@ def main() -> None:
             training = Training(pair, recipe, seed)
             first = training.spent_s
             if name in ("plain", "stacked"):
-                other = Training(pair, recipe, seed)
+                other = Training(pair, recipe, seed)  # begun like the other
                 for _ in range(FINE_TUNED // recipe.steps_per_dispatch):
                     other.step()
                 tuned.setdefault(name, []).append(other.drawn_db())
@@ -210,17 +213,48 @@ def main() -> None:
             steps = int(training.state.step)
             print(f"{name:<11} seed {seed}: {curves[name][-1][-1][1]:.2f} dB after {args.seconds:g} s, {steps} steps"
                   + (f", {first:.1f} s of it level by level" if first else ""), flush=True)  # fmt: skip
-    print(f"\n| {'of ' + str(args.seeds) + ' seeds':<11} | dB, median | least | most |\n| --- | --- | --- | --- |")
-    for name, runs in curves.items():
-        ends = [run[-1][1] for run in runs]
-        print(f"| {name:<11} | {median(ends):.2f} | {min(ends):.2f} | {max(ends):.2f} |")
-    print(
-        f"\nafter {FINE_TUNED} steps of the training itself, median: "
-        + ", ".join(f"{n} {median(v):.2f} dB" for n, v in tuned.items())
-    )
+    ends = {name: [run[-1][1] for run in runs] for name, runs in curves.items()}
+    rows = [(name, *(f"{value:.2f}" for value in (median(of), min(of), max(of)))) for name, of in ends.items()]
+    print(f"\n| {args.seeds} seeds | dB, median | least | most |\n| --- | --- | --- | --- |")
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
     apart = [told_apart(args.seconds, seed) for seed in range(args.seeds)]
-    print(f"{PEOPLE} people told apart by {LABELLED} labelled faces of each, error, median: "
-          f"encoder of an autoencoder {median(a for a, _ in apart):.1%}, from random {median(b for _, b in apart):.1%}")  # fmt: skip
+    said = [
+        f"After {FINE_TUNED} steps of the training itself, median: "
+        + ", ".join(f"{name} {median(of):.2f} dB" for name, of in tuned.items()),
+        f"{PEOPLE} people told apart by {LABELLED} labelled faces of each, error, median: encoder of an autoencoder "
+        f"{median(a for a, _ in apart):.1%}, from random {median(b for _, b in apart):.1%}",
+    ]
+    print("\n".join(said))
+    args.to.mkdir(parents=True, exist_ok=True)
+    draw(args.to / "index.html", curves, rows, said, args.seconds)
+
+
+def draw(
+    page: Path,
+    curves: dict[str, list[list[tuple[float, float]]]],
+    rows: list[tuple[str, ...]],
+    said: list[str],
+    seconds: float,
+) -> None:
+    """The medians over seeds as curves, and the table."""
+    middle = {
+        name: np.median(np.array([[db for _, db in run] for run in runs]), axis=0) for name, runs in curves.items()
+    }
+    low, high = (edge(value for of in middle.values() for value in of) for edge in (min, max))
+    w, h = SIZE_WH
+
+    def line(name: str, of: np.ndarray) -> dict[str, Any]:
+        across = np.arange(1, len(of) + 1) / len(of)
+        return {"name": name, "last": f"{of[-1]:.2f} dB", "paths": paths(of, low, high, SIZE_WH, across)}
+
+    write_page(
+        page, "ablate.html", beside=Path(__file__).parent, title="What parts of a training are worth",
+        summary=f"Held-out faces drawn again, PSNR, over seconds of steps (levels trained first count): medians of {len(next(iter(curves.values())))} seeds.",
+        size=SIZE_WH, lines=[line(name, of) for name, of in middle.items()], rows=rows, said=said,
+        across=[(f"{tick / seconds * w:.1f}", clock(tick)) for tick in clock_ticks(seconds)],
+        up=[(f"{place_up(tick, low, high, h):.1f}", f"{tick:g}") for tick in ticks(low, high)],
+    )  # fmt: skip
+    print(f"look at {page}")
 
 
 if __name__ == "__main__":

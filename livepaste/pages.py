@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 
-def write_page(path: Path, template: str, **what: Any) -> None:
-    """Fill a template of this folder and write the page in one go. ``what`` is described at the template's head."""
+def write_page(path: Path, template: str, *, beside: Path | None = None, **what: Any) -> None:
+    """Fill a template of this folder, or of the one ``beside`` it, and write the page in one go. ``what`` is described at the template's head."""
     from jinja2 import Environment, FileSystemLoader  # only for a page
 
-    loader = FileSystemLoader(Path(__file__).parent)
+    loader = FileSystemLoader([Path(__file__).parent, *([beside] if beside else [])])
     page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(template)
     new = path.with_name(f"{path.name}.part")
     new.write_text(page.render(**what), "utf-8")
