@@ -72,7 +72,7 @@ def _chart(
     if not log and 0 < low < high / 2:
         low = 0.0
     if not high > low:
-        low, high = low - abs(low) / 2 - 1e-9, high + abs(high) / 2 + 1e-9
+        low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (0.0, 0.01)
     up = log_ticks(low, high) if log else ticks(low, high)
     scaled = (lambda value: np.log10(value)) if log else (lambda value: value)
     bottom, top = float(scaled(low)), float(scaled(high))
