@@ -130,7 +130,7 @@ def test_what_no_axis_holds_is_left_out() -> None:
 def test_a_measure_that_stays_zero_has_an_axis_of_readable_numbers() -> None:
     lines = [{"step": step, "identity_top1_error": 0.0} for step in (1, 2, 3)]
     (chart,) = curves(lines, (), 16.0)
-    assert [words for _, words in chart["up"]][:2] == ["0", "0.002"]
+    assert [words for _, words in chart["up"]][:2] == ["0", "0.005"]
 
 
 def test_a_measure_that_is_taken_now_and_then_is_one_line() -> None:
