@@ -24,9 +24,8 @@ from livepaste.likeness import SOFT, grid, samples
 
 FEWEST_PEOPLE = 20  # in a gallery: among a handful, the persona is found by chance
 FEWEST_PICTURES = 4  # of a person, to learn from
-AT_MOST = (
-    0.02  # of pictures that are mistaken without a swap, and of wearers taken for the persona: above, it cannot judge
-)
+# of pictures that are mistaken without a swap, and of wearers taken for the persona: above, it cannot judge
+AT_MOST = 0.02
 LEAST = 0.1  # of a face: of less seen, it is nobody
 BEST = 5
 # principal components; of the mean variance within people, added to each. Of the values tried, those with the least control error

@@ -27,6 +27,10 @@ def test_a_card_gets_df_where_there_is_time_and_room_for_it() -> None:
     assert choose(CARD, 7200.0)[:2] == ("df", 16)
     assert "wants 50,000 steps; 500 are asked for" in choose(CARD, None, asked=500).why
     assert choose(CARD, 7200.0, levels=True).recipe == "light"
+    given = choose(CARD, None, asked=500, given=64)
+    assert (given.batch, given.why) == (64, "df begins with nothing and wants 50,000 steps; 500 are asked for")
+    assert "in that time" not in choose(CARD, None, asked=90_000).why
+    assert choose(LAPTOP, 120.0, given=64).batch == 64
     short = choose(CARD, 120.0)
     assert short.recipe == "light"
     assert "df begins with nothing and wants 50,000 steps; NVIDIA H200 takes about 9,000 in that time" in short.why

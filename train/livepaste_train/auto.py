@@ -101,10 +101,17 @@ def batch_for(device: Device, recipe: str) -> int:
 
 
 def choose(
-    device: Device, time_s: float | None, *, base: bool = True, asked: int | None = None, levels: bool = False
+    device: Device,
+    time_s: float | None,
+    *,
+    base: bool = True,
+    asked: int | None = None,
+    levels: bool = False,
+    given: int | None = None,
 ) -> Choice:
     """What to train with: nothing but what it is told. ``time_s`` is None where no time is asked for, ``asked`` steps where none are;
-    ``base``: whether a base may be begun from; ``levels``: whether they are to be trained one by one first.
+    ``base``: whether a base may be begun from; ``levels``: whether they are to be trained one by one first; ``given``: a batch that is asked
+    for, of which there is nothing to choose.
 
     Batches are the recipes', for which their rates were found; only too little memory makes them smaller.
     """
@@ -114,25 +121,30 @@ def choose(
         why = "df has no levels to be trained one by one"
     elif device.platform != "cpu":
         batch = batch_for(device, "df")
-        steps = asked if time_s is None else steps_in(device, "df", batch, time_s)
-        if batch < read_recipe("df").batch:
-            why = f"df at batch {read_recipe('df').batch} needs more than the {device.free / GB:.1f} GB that are free on {device.name}"
+        steps = asked if time_s is None else steps_in(device, "df", given or batch, time_s)
+        usual = read_recipe("df").batch
+        if batch < (wanted := min(given or usual, usual)):
+            why = f"df at batch {wanted} needs more than the {device.free / GB:.1f} GB that are free on {device.name}"
         elif steps is not None and steps < FROM_NOTHING:
-            why = f"df begins with nothing and wants {FROM_NOTHING:,} steps; {f'{device.name} takes about {rough(steps):,} in that time' if time_s is not None else f'{steps:,} are asked for'}"
+            timed = f"{device.name} takes about {rough(steps):,} in that time"
+            counted = f"{steps:,} are asked for" if time_s is None else timed
+            why = f"df begins with nothing and wants {FROM_NOTHING:,} steps; {counted}"
         else:
-            count = "" if steps is None else f", and takes about {rough(steps):,} steps in that time"
-            return Choice("df", batch, f"{device.name} is fast enough to train it, and to swap live with it{count}")
+            count = "" if time_s is None or steps is None else f", and takes about {rough(steps):,} steps in that time"
+            return Choice(
+                "df", given or batch, f"{device.name} is fast enough to train it, and to swap live with it{count}"
+            )
     else:
         why = f"made for CPUs; here {device.cores} core{'s' * (device.cores != 1)} and {device.speed / 1e9:.0f} GFLOP/s"
-    batch = batch_for(device, light)
-    short = base and time_s is not None and steps_in(device, light, batch, time_s) < SHORT
+    batch = given or batch_for(device, light)
+    short = given is None and base and time_s is not None and steps_in(device, light, batch, time_s) < SHORT
     if short:
         batch = min(batch, SHORT_BATCH)
     if time_s is not None:
         why += f", about {rough(steps_in(device, light, batch, time_s)):,} steps in that time"
     if short and batch == SHORT_BATCH:
         why += f"; batch {batch}, as more steps teach more in so short a time"
-    elif batch < read_recipe(light).batch:
+    elif given is None and batch < read_recipe(light).batch:
         why += f"; the batch smaller than usual, as {device.free / GB:.1f} GB are free"
     return Choice(light, batch, why)
 
@@ -157,11 +169,10 @@ def resolved(options: TrainOptions) -> tuple[Recipe, str]:
         recipe, why = _of(options.from_), f"what {options.from_} was trained with"
     else:
         time_s = seconds(options.for_) if options.for_ else None
-        choice = choose(here(), time_s, base=_base_fits(options), asked=options.steps, levels=bool(options.pretrain))
+        choice = choose(here(), time_s, base=_base_fits(options), asked=options.steps, levels=bool(options.pretrain),
+                        given=options.batch)  # fmt: skip
         recipe, why = replace(read_recipe(choice.recipe), batch=choice.batch), choice.why
     recipe = options.over(recipe)
-    if options.batch is not None:
-        why = why.partition("; ")[0]  # what is said of a batch is of another
     return recipe, f"recipe auto: {recipe.name} at {recipe.resolution} px, batch {recipe.batch}: {why}"
 
 

@@ -24,10 +24,8 @@ logger = logging.getLogger(__name__)
 EMPTY = 0.01  # share of the crop: a mask of less shows no face
 FEWEST = 50  # faces; below, there is nothing to learn poses from
 MARGIN = 1.2  # stored pixels per model pixel: resampling twice at 1:1 would blur
-YAW_BINS, PITCH_BINS = (
-    24,
-    12,
-)  # of 5 degrees: yaw from -60 to 60, pitch from 30 above a frontal photograph's to 30 below
+# of 5 degrees: yaw from -60 to 60, pitch from 30 above a frontal photograph's to 30 below
+YAW_BINS, PITCH_BINS = 24, 12
 SEEN, SEEN_DEG = 60, 35.0
 BEYOND = 0.02  # template units that livepaste's crop may reach beyond a stored one
 
@@ -172,7 +170,9 @@ def packed_face(faceset: FaceSet, row: FaceRow, side: int) -> UInt32[np.ndarray,
     return pack(image[None], mask[None])[0]
 
 
-def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "half_yaw") -> Faces:
+def load_faces(
+    faceset: FaceSet, side: int, which: np.ndarray, poses: str = "half_yaw", *, meshes: bool = False
+) -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty
     is left out. Raises FaceSetError when nothing is left."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
@@ -194,7 +194,9 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "hal
             "delete the folder masks"
         )
     yaw, pitch = np.array([row.pose[:2] for row in rows]).T
-    points = np.stack([(points_at(faceset, row, side)[:, :2] + 0.5) / side for row in rows]).astype(np.float16)
+    points = None
+    if meshes:  # whose swap it is taken for is asked of held-out faces alone
+        points = np.stack([(points_at(faceset, row, side)[:, :2] + 0.5) / side for row in rows]).astype(np.float16)
     return Faces(
         packed,
         pose_weights(yaw, pitch, poses),
@@ -269,7 +271,7 @@ def load_side(
                 faceset.path, stored, side / MARGIN, -(-side // 64) * 64,
             )  # fmt: skip
         train.append(load_faces(faceset, side, ~out, poses))
-        held.append(load_faces(faceset, side, out, poses))
+        held.append(load_faces(faceset, side, out, poses, meshes=True))
         if (left := len(train[-1]) + len(held[-1])) < fewest:
             raise FaceSetError(
                 f"{faceset.path}: {left} of {len(faceset)} faces have a mask that shows a face, at least {fewest} are needed; extract "

@@ -313,10 +313,11 @@ class Trainer:
             self.tell(Progress(0, int(self.state.total), 0.0, None, {}, self.validation, note))
 
         started = time.monotonic()
-        with self.room.told(self.dispatch, self.state, self.data):  # of the training itself, before minutes are spent
-            pass
-        params = pretrained(self.graph, self.state.params, self.data, self.geometry, self.recipe, self.scale, self.compute,
-                            alone=self.alone, seed=self.options.seed, tell=tell, stop=lambda: agreed(self.stop())[0])  # fmt: skip
+        with self.room.told(
+            self.dispatch, self.state, self.data
+        ):  # looks at the training's own steps before minutes are spent
+            params = pretrained(self.graph, self.state.params, self.data, self.geometry, self.recipe, self.scale, self.compute,
+                                alone=self.alone, seed=self.options.seed, tell=tell, stop=lambda: agreed(self.stop())[0])  # fmt: skip
         self.spent_s += time.monotonic() - started
         offset = self._offset(params) if self.offset else None
         total = int(self.state.total)

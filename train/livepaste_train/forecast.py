@@ -14,9 +14,8 @@ MORE_DB = 0.5
 FIFTH = 0.2  # more steps
 FEWEST, IN_HALF = 5, 8  # measures: for a curve, and in the later half of the steps for its slope
 MOST_TIMES = 6.0  # as many steps, beyond which nobody waits for half a decibel
-SPAN = (
-    2.2  # times the steps of the first one looked at that the last one has: below, a curve is no more than its tangent
-)
+# times the steps of the first one looked at that the last one has: below, a curve is no more than its tangent
+SPAN = 2.2
 SEEN = 3.0  # measures before this part of the steps say nothing of the end: there the face comes out of the mean
 EXPONENTS = np.geomspace(0.1, 2.0, 25)
 LEAST_DB = 0.02  # standard deviation of a measure: no fit is believed to be closer

@@ -52,8 +52,7 @@ def moments(x: jax.Array, axes: int | tuple[int, ...]) -> tuple[jax.Array, jax.A
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def _standard(x: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
-    mean, variance = moments(x, axes)
+def _standard(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
     return ((x - mean) * lax.rsqrt(variance + TINY)).astype(x.dtype)
 
 
@@ -119,15 +118,15 @@ class JaxOps:
 
     def layer_norm(self, x: jax.Array) -> jax.Array:
         """Mean 0 and variance 1 over the channels of each pixel."""
-        return _standard(x, -1)
+        return _standard(x, *moments(x, -1))
 
     def instance_norm(self, x: jax.Array) -> jax.Array:
         """Mean 0 and variance 1 over the pixels of each channel of each picture."""
-        return _standard(x, (1, 2))
+        return _standard(x, *moments(x, (1, 2)))
 
     def batch_norm(self, x: jax.Array, mean: Any, variance: Any) -> jax.Array:
         """By statistics that are known for each channel; both are parameters (c,)."""
-        return ((x - mean[...]) * lax.rsqrt(variance[...] + TINY)).astype(x.dtype)
+        return _standard(x, mean[...], variance[...])
 
     def affine(self, x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
         """x · scale + shift, both for each channel (c,)."""
@@ -185,7 +184,7 @@ class LearningOps(JaxOps):
     """The same during a step, where a batch is normalised by its own statistics."""
 
     def batch_norm(self, x: jax.Array, mean: Any, variance: Any) -> jax.Array:
-        return _standard(x, (0, 1, 2))
+        return _standard(x, *moments(x, (0, 1, 2)))
 
 
 JAX_OPS, LEARNING_OPS = JaxOps(), LearningOps()
