@@ -20,10 +20,11 @@ from jaxtyping import install_import_hook
 install_import_hook("livepaste", "type_checker.check")  # before anything of it is imported
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Most programs run once or twice here and compiling takes most of the time: half of it goes into making them faster. Trainings of many
-# steps do without this (as_users_compile).
+# Most programs run once or twice here and compiling takes most of the time: half of it goes into making them faster, and three quarters
+# into fusions by MLIR, which a training's programs do without anyway. Trainings of many steps do without this (as_users_compile).
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 # Every training here is the same program: compiled once, for this process, the workers it starts and what those start.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="livepaste-jit-")

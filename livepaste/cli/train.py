@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 def run(options: TrainOptions) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from livepaste_train.parallel import ending_together, join_hosts
+
+    with ending_together():
+        if options.hosts:
+            join_hosts(options.hosts)
+        _run(options)
+
+
+def _run(options: TrainOptions) -> None:
     from livepaste_train import fit
-    from livepaste_train.parallel import join_hosts
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    if options.hosts:
-        join_hosts(options.hosts)
     console = Console(stderr=True)
     stop = threading.Event()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.checkpoint import EVENTS, held, read_history
-from livepaste.errors import CheckpointError, TrainingError
+from livepaste.checkpoint import EVENTS, read_history
+from livepaste.errors import TrainingError
 from livepaste_train.auto import resolved
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
@@ -38,10 +38,21 @@ from livepaste_train.offset import Offset
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.options import MOST_STEPS, TrainOptions
 from livepaste_train.pace import Pace
-from livepaste_train.parallel import agreed, check_alike, check_batch, devices_said, everywhere, first_ones, here, leads
+from livepaste_train.parallel import (
+    agreed,
+    check_alike,
+    check_batch,
+    devices_said,
+    everywhere,
+    fails_together,
+    first_ones,
+    here,
+    leads,
+    of_all,
+)
 from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record
-from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored
+from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored, taken
 from livepaste_train.settled import COUNT, Settler
 from livepaste_train.stacked import check_levels, pretrained
 from livepaste_train.start import (
@@ -118,6 +129,7 @@ class Trainer:
             self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
         parameters = sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE))
+        start = ""
         if resumed:
             from_base = bool(resumed.model.get("from_base"))
         else:
@@ -173,7 +185,9 @@ class Trainer:
             self.start_note += inexact(resumed.model, faces.fingerprint)
             self.spent_s = float(resumed.model.get("seconds", 0.0))
             before = dict(resumed.model.get("validation", {}))
-        check_alike(recipe=self.recipe, seed=options.seed, faces=faces.fingerprint, start=self.start_note)
+        # not the note itself: after a resume it says what else this very machine is
+        begins = {"start": (start, from_base), "generation in --to": resumed and resumed.number}
+        check_alike(recipe=self.recipe, faces=faces.fingerprint, **of_all(options), **begins)
         self.state, self.data = everywhere((first_ones(self.state), self.data))
         self._until, self.forecast, self.longer = read_until(options.until), "", ""
         self._went_on = resumed is not None
@@ -195,7 +209,7 @@ class Trainer:
         }
         recogniser = Recogniser(people.record, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
         self.keeper = Keeper(
-            *(self.checkpoint, self.graph, self.validator, facts, record, before),
+            *(self.checkpoint, self.graph, self.validator, facts, record, before if leads() else {}),
             settle=self.settle,
             taken_for=recogniser.measure,
             diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone),
@@ -218,12 +232,11 @@ class Trainer:
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
-        with held(self.checkpoint) if leads() else nullcontext(), closing(self.keeper.diary):
-            if leads() and generations(self.checkpoint) != self._found:  # written while this one read its faces
-                raise CheckpointError(
-                    f"{self.checkpoint}: another training has just been saved here; go on with --resume"
-                )
-            return self._run()
+        with ExitStack() as stack, closing(self.keeper.diary):
+            fails_together(taken(stack, self.checkpoint, self._found) if leads() else None)
+            state = self._run()
+            agreed(False)  # the others wait here for its last generation: at their ends they would for five minutes
+            return state
 
     def _run(self) -> TrainState:
         done = int(self.state.step)

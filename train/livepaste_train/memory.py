@@ -119,10 +119,10 @@ class Room:
     def _look(self, dispatch: Dispatch, state: Any, data: Any) -> None:
         """Compile, which comes next anyway, and compare what is needed with what there is."""
         # all processes go the same way: what follows compiles and computes together
-        need, there = dispatch.needs(state, data), least(free() >> 20) << 20
+        need, there, swap = _most(dispatch.needs(state, data)), least(free()), least(swap_free())
         if need is None or need <= there:
             return
-        if need > there + swap_free():
+        if need > there + swap:
             raise TrainingError(self._instead(need, there, state, data))
         logger.warning(
             "batch %d needs %s, %s are free: much of it will be swapped, which is slow; a lower --batch needs less",
@@ -132,7 +132,7 @@ class Room:
     def _instead(self, need: int, there: int, state: Any, data: Any) -> str:
         """What to say where ``need`` is more than there is."""
         count = len(jax.devices())  # each takes as large a share
-        fits = fitting(lambda batch: self._dispatch_of(batch).needs(state, data), self._batch, need, TO_USE * there)
+        fits = fitting(lambda b: _most(self._dispatch_of(b).needs(state, data)), self._batch, need, TO_USE * there)
         fits = fits // count * count
         said = "batch {} needs {}, {} are free; ".format(self._batch, *in_gb(need, there))
         if fits:
@@ -144,6 +144,12 @@ class Room:
         if self._batch == 2:
             return "there is not enough memory for a step of batch 2; lower --resolution, or take a smaller --recipe"
         return f"there is not enough memory for steps of batch {self._batch}; try --batch {max(2, self._batch // 4 * 2)}, or lower --resolution"
+
+
+def _most(need: int | None) -> int | None:
+    """The largest of every process's: one kind of processor is not compiled for as another is. None where none says."""
+    most = -least(0 if need is None else -need)
+    return most or None
 
 
 def in_gb(*sizes: float) -> list[str]:

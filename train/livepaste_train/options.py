@@ -115,6 +115,8 @@ class TrainOptions:
                 raise OptionError(
                     f"hosts must be ADDRESS:PORT,COUNT,NUMBER with a number from 0 to COUNT - 1, or auto, got {self.hosts!r}"
                 )
+        if self.hosts is not None and looks:
+            raise OptionError(f"{looks[0]} looks at a training in one process; give it without --hosts")
         if self.hosts is not None and self.recipe == "auto":
             raise OptionError("--recipe auto looks at one machine; name a recipe with --hosts")
         if self.only is not None and (self.persona is not None or self.wearer):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from livepaste.checkpoint import Generation, foreign, generation_folders, has_begun, newest_generation
-from livepaste.errors import CheckpointError
+from livepaste.checkpoint import Generation, foreign, generation_folders, has_begun, held, newest_generation
+from livepaste.errors import CheckpointError, LivepasteError
 from livepaste_train.compiling import put
 from livepaste_train.environment import environment
 from livepaste_train.recipe import Recipe, changes
@@ -22,6 +23,17 @@ from livepaste_train.step import TrainState
 def generations(checkpoint: Path) -> list[str]:
     """Names of those that are there, whole or damaged."""
     return [path.name for path in generation_folders(checkpoint)]
+
+
+def taken(stack: ExitStack, checkpoint: Path, found: list[str]) -> Exception | None:
+    """Hold the folder as long as ``stack`` is entered; why it cannot be trained into, if so. ``found``: the generations that were there."""
+    try:
+        stack.enter_context(held(checkpoint))
+    except (LivepasteError, OSError) as error:
+        return error
+    if generations(checkpoint) != found:  # written while this one read its faces
+        return CheckpointError(f"{checkpoint}: another training has just been saved here; go on with --resume")
+    return None
 
 
 def begun(checkpoint: Path, recipe: Recipe, *, resume: bool) -> Generation | None:
