@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -29,11 +31,12 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="livepaste-jit-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # What jax keeps of each program is a million objects after some tests, and tracing makes Python look through them again and again.
 gc.set_threshold(100_000, 20, 100)
 
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 import livepaste  # noqa: E402
@@ -48,6 +51,24 @@ BENCHMARKS = Path(livepaste.__file__).parents[1] / "benchmarks"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that need the checkpoint first: while one worker trains it, the other, which begins in the middle, need not wait."""
     items.sort(key=lambda item: "checkpoint" not in getattr(item, "fixturenames", ()))
+
+
+MOST_BYTES = 3e9  # of a worker, between two files
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_memory() -> Iterator[None]:
+    """A file's programs are forgotten at its end where they have come to much: a gigabyte and more for one that trains.
+
+    Within a file nothing is compiled again. The system gets nothing back unless the C library is asked to.
+    """
+    yield
+    compiling = sys.modules.get("livepaste_train.compiling")
+    if compiling is not None and psutil.Process().memory_info().rss > MOST_BYTES:
+        compiling.forget()
+        gc.collect()
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

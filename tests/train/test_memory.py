@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from livepaste_train import fit, memory
+from livepaste_train.compiling import compiled, forget, kept
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.memory import Room, fitting, in_gb, largest, limits, machine_free
 
@@ -167,3 +168,21 @@ def test_a_training_names_the_batch_that_fits(tmp_path: Path, facesets, small_re
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "livepaste: batch 64 needs 9.0 GB, 6.2 GB are free; --batch 36 fits"  # within nine tenths of it
     assert not list((tmp_path / "a").glob("generations/*"))
+
+
+def test_a_program_is_kept_for_the_next_training_until_it_is_let_go() -> None:
+    traced: list[int] = []
+
+    @kept
+    def adding(number: int):
+        return compiled(lambda x: traced.append(number) or x + number)
+
+    def added() -> int:
+        return int(adding(3)(jnp.int32(4)))
+
+    first = adding(3)
+    assert (added(), added(), traced) == (7, 7, [3])
+    assert adding(3) is first
+    forget()
+    assert adding(3) is not first
+    assert (added(), traced) == (7, [3, 3])
