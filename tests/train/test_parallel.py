@@ -123,7 +123,11 @@ def test_eight_devices_of_two_processes_have_the_losses_of_one_and_go_the_same_w
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     began = time.monotonic()
     both = [begun(f"{address},2,{number}", trainings) for number in range(2)]
-    (out, err), (other_out, other_err) = (process.communicate(timeout=240) for process in both)
+    try:
+        (out, err), (other_out, other_err) = (process.communicate(timeout=240) for process in both)
+    finally:
+        for process in both:  # that wait for each other
+            process.kill()
     lead, other = told(out), told(other_out)
     assert len(lead) == len(other) == 4, err[-2000:] + other_err[-2000:]
 
