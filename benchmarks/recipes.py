@@ -2,7 +2,8 @@
 
 No clip, no detector: the actors' exact crops go straight into the training, and the swap of a performance that neither was trained on is
 compared with the persona's crops of the same moments. ``fitted`` is the PSNR with each picture's colour fitted to the truth: what
-is left is shape; ``truth again`` draws the persona's own crops, so that nothing depends on the wearer. Settings of the recipe come as ``key=value``; each run starts anew.
+is left is shape; ``truth again`` draws the persona's own crops, so that nothing depends on the wearer; ``sharpness`` is the mean gradient inside the
+face ÷ the truth's. Settings of the recipe come as ``key=value``; each run starts anew.
 
 ``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--picture FILE.png] [key=value …]``, PAIR as for swaps.py
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import jax
@@ -31,6 +33,7 @@ from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.start import apply, kind_of, rate_scale, rests, starting_weights
 from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
 
+from livepaste import measures
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.motion import Performance, perform
 from livepaste.actors.photo import PhotoActor
@@ -41,6 +44,7 @@ from livepaste.faceset import FaceRow
 from livepaste.finder import find_in_photo
 
 FACES, TESTED = 500, 100  # of each side, of the performance that is swapped
+RIM = 0.025  # of the crop's side, about a twentieth of a face's width: no part of the inside
 
 
 def actor(name: str) -> Any:
@@ -74,13 +78,46 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     return replace(recipe, **{key: known[key](value) for key, value in given.items()})
 
 
+def people_of(pair: str) -> tuple[str, tuple[Any, Any]]:
+    """``drawn:SEED`` or ``PERSONA.jpg,WEARER.jpg``: what to call them, persona and wearer."""
+    first, _, second = pair.partition(",")
+    names = (first, second) if second else (first, f"drawn:{int(first.removeprefix('drawn:')) + 1}")
+    return " over ".join(Path(name).stem for name in names), (actor(names[0]), actor(names[1]))
+
+
+def films() -> tuple[Performance, Performance]:
+    """What persona and wearer are filmed in."""
+    one, other = (well_lit(perform(seed, 1500, amount=1.15)) for seed in (9101, 9202))
+    return one, other
+
+
+def geometry_of(recipe: Recipe) -> Geometry:
+    """Of the recipe's crops, out of faces at the side they are kept at."""
+    return Geometry(stored_side(recipe.resolution, recipe.coverage), recipe.resolution, recipe.coverage)
+
+
+class Tested(NamedTuple):
+    """A performance that neither was filmed in, by both."""
+
+    worn: Faces
+    truth: Faces
+
+
+def tested(people: tuple[Any, Any], side: int) -> Tested:
+    persona, wearer = people
+    film = perform(9303, 400)
+    return Tested(shoot(wearer, film, TESTED, side, 13), shoot(persona, film, TESTED, side, 13))
+
+
 class Judged:
     """The swapped performance beside the truth."""
 
-    def __init__(self, graph: Any, worn: Faces, truth: Faces, geometry: Geometry) -> None:
-        self.worn, self.worn_mask = map(np.asarray, undistorted(worn.packed, geometry))
-        self.truth, self.truth_mask = map(np.asarray, undistorted(truth.packed, geometry))
+    def __init__(self, graph: Any, of: Tested, geometry: Geometry) -> None:
+        self.worn, self.worn_mask = map(np.asarray, undistorted(of.worn.packed, geometry))
+        self.truth, self.truth_mask = map(np.asarray, undistorted(of.truth.packed, geometry))
         self.both = self.worn_mask * self.truth_mask > 0.5
+        rim = RIM * geometry.resolution
+        self.inside = [measures.erode_px(both[..., 0], rim) for both in self.both]
         self._show = jax.jit(lambda params, crops: nnx.merge(graph, params).swap(crops))
         self._again = jax.jit(
             lambda params, crops: nnx.merge(graph, params).picture(PERSONA, nnx.merge(graph, params).encode(crops))
@@ -91,25 +128,78 @@ class Judged:
         gain = (self.truth * self.both).sum((1, 2)) / np.maximum((pictures * self.both).sum((1, 2)), 1e-6)
         return np.clip(pictures * gain[:, None, None], 0, 1)
 
-    def line(self, params: Any, mean: np.ndarray) -> tuple[str, np.ndarray]:
+    def sharpness(self, pictures: np.ndarray) -> float:
+        """Median over pictures of the mean gradient ÷ the truth's."""
+        faces = zip(pictures, self.truth, self.inside, strict=True)
+        return float(np.nanmedian([measures.sharpness(picture, truth, inside) for picture, truth, inside in faces]))
+
+    def numbers(self, params: Any, mean: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
         """Numbers, and the sheet: wearer, swapped, laid over, truth."""
         made = {name: np.asarray(value) for name, value in self._show(params, self.worn).items()}
         image, mask = made["image"], made["persona_mask"] * made["wearer_mask"]
         mean = np.broadcast_to(mean, image.shape)
+        fitted = self.fitted(image)
         numbers = {
             "swap": psnr_db(image, self.truth, self.both),
-            "fitted": psnr_db(self.fitted(image), self.truth, self.both),
+            "fitted": psnr_db(fitted, self.truth, self.both),
             # the code of the persona's own crop: what is lost without changing anybody
             "truth again": psnr_db(self.fitted(np.asarray(self._again(params, self.truth))), self.truth, self.both),
             "mean face fitted": psnr_db(self.fitted(mean), self.truth, self.both),
             "unswapped": psnr_db(self.worn, self.truth, self.both),
+            "sharpness": self.sharpness(fitted),
+            "mask IoU": mask_iou(mask, self.worn_mask * self.truth_mask),
         }
         pick = spread(len(image), 8)
         rows = (self.worn, image, image * mask + self.worn * (1 - mask), self.truth)
         sheet = np.concatenate([np.concatenate(list(pictures[pick]), 1) for pictures in rows])
-        text = "  ".join(f"{name} {value:.2f}" for name, value in numbers.items())
-        iou = mask_iou(mask, self.worn_mask * self.truth_mask)
-        return f"{text}  mask IoU {iou:.4f}", np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+        return numbers, np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+
+
+def in_words(numbers: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.{4 if name == 'mask IoU' else 2}f}" for name, value in numbers.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A training at one of the steps at which it is judged."""
+
+    step: int
+    spent_s: float
+    numbers: dict[str, float]
+    sheet: np.ndarray
+    note: str  # what it began with
+
+
+def trained(
+    recipe: Recipe, sides: tuple[Faces, Faces], of: Tested, steps: int, every: int, base: str = "base"
+) -> Iterator[Moment]:
+    """A training on the persona's and the wearer's faces, judged before its first step, every so many, and after its last."""
+    persona, wearer = sides
+    geometry = geometry_of(recipe)
+    model = make_model(recipe, 0)
+    own = [means(*crops(faces, geometry, 200)) for faces in sides]
+    model.start_from(*own)
+    graph, params = nnx.split(model, nnx.Param)
+    weights, note, from_base = starting_weights(base, kind_of(recipe))
+    params = apply(params, weights)
+    scale = rate_scale(params, from_base, recipe)
+    offset = Offset(graph, persona, wearer, geometry)
+    loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
+    dispatch = make_dispatch(graph, loss, recipe, scale)
+    state = new_state(params, recipe, 0, steps, scale, offset.measure(params))
+    cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in sides)
+    data = Sides(jnp.asarray(np.concatenate([persona.packed, wearer.packed])), *cumulative)
+    judged = Judged(graph, of, geometry)
+    began = time.monotonic()
+    while True:
+        step = int(state.step)
+        if step % every == 0 or step >= steps:
+            yield Moment(step, time.monotonic() - began, *judged.numbers(state.ema, np.asarray(own[0][0])), note)
+        if step >= steps:
+            return
+        state, _ = dispatch(state, data)
+        if recipe.encoder_lr and int(state.step) % EVERY == 0:
+            state = state._replace(offset=offset.measure(state.params))
 
 
 def main() -> None:
@@ -123,47 +213,15 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     recipe = changed(read_recipe(args.recipe), args.settings)
-    first, _, second = args.pair.partition(",")
-    names = (first, second) if second else (first, f"drawn:{int(first.removeprefix('drawn:')) + 1}")
-    side = stored_side(recipe.resolution, recipe.coverage)
-    geometry = Geometry(side, recipe.resolution, recipe.coverage)
-    films = [well_lit(perform(seed, 1500, amount=1.15)) for seed in (9101, 9202)]
-    people = [actor(name) for name in names]
-    persona, wearer = (
-        shoot(who, film, FACES, side, 11 + k) for k, (who, film) in enumerate(zip(people, films, strict=True))
-    )
-    truth, worn = (shoot(who, perform(9303, 400), TESTED, side, 13) for who in people)
-    model = make_model(recipe, 0)
-    own = [means(*crops(faces, geometry, 200)) for faces in (persona, wearer)]
-    model.start_from(*own)
-    graph, params = nnx.split(model, nnx.Param)
-    weights, note, from_base = starting_weights(args.base, kind_of(recipe))
-    params = apply(params, weights)
-    scale = rate_scale(params, from_base, recipe)
-    offset = Offset(graph, persona, wearer, geometry)
-    loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
-    dispatch = make_dispatch(graph, loss, recipe, scale)
-    state = new_state(params, recipe, 0, args.steps, scale, offset.measure(params))
-    cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (persona, wearer))
-    data = Sides(jnp.asarray(np.concatenate([persona.packed, wearer.packed])), *cumulative)
-    judged = Judged(graph, worn, truth, geometry)
-    print(
-        f"{' over '.join(Path(name).stem for name in names)}, {note}, {' '.join(args.settings) or 'as it is'}",
-        flush=True,
-    )
-    began = time.monotonic()
-    while True:
-        step = int(state.step)
-        if step % args.every == 0 or step >= args.steps:
-            text, sheet = judged.line(state.ema, np.asarray(own[0][0]))
-            print(f"{step:5d} steps {time.monotonic() - began:5.0f} s  {text}", flush=True)
-        if step >= args.steps:
-            break
-        state, _ = dispatch(state, data)
-        if recipe.encoder_lr and int(state.step) % EVERY == 0:
-            state = state._replace(offset=offset.measure(state.params))
+    name, people = people_of(args.pair)
+    side = geometry_of(recipe).stored
+    persona, wearer = (shoot(*of, FACES, side, 11 + k) for k, of in enumerate(zip(people, films(), strict=True)))
+    print(f"{name}, from {args.base}, {' '.join(args.settings) or 'as it is'}", flush=True)
+    for at in trained(recipe, (persona, wearer), tested(people, side), args.steps, args.every, args.base):
+        note = f" ({at.note})" if at.step == 0 else ""
+        print(f"{at.step:5d} steps {at.spent_s:5.0f} s  {in_words(at.numbers)}{note}", flush=True)
     if args.picture:
-        write_picture(args.picture, sheet)
+        write_picture(args.picture, at.sheet)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def rows(pairs: Iterable[Pair], find: tuple[Find, Find, Find], is_cut: Callable[
                 numbers["hidden_painted"] = measures.share_of(mask, pair.hidden)
                 numbers["_hidden_px"] = float(np.count_nonzero(pair.hidden))
             inside = measures.erode_px(mask, 0.05 * face_px)
-            numbers["sharpness"] = _sharpness(pair, inside)
+            numbers["sharpness"] = measures.sharpness(pair.out, pair.worn, inside)
             seen, found = _seen(pair, find)
             numbers |= seen
             if last is not None and last.mask is not None and last.mark is Mark.SWAPPED:
@@ -72,13 +72,6 @@ def rows(pairs: Iterable[Pair], find: tuple[Find, Find, Find], is_cut: Callable[
             view["rectangle"] = pair.rectangle
         yield Row(pair.index, numbers, pair.in_front, pair.points_xyz, view, found)
         last = pair
-
-
-def _sharpness(pair: Pair, region: np.ndarray) -> float:
-    if not region.any():
-        return float("nan")
-    out, worn = (measures.gradient_size(image)[region].mean() for image in (pair.out, pair.worn))
-    return float(out / max(float(worn), 1e-6))
 
 
 def _seen(pair: Pair, find: tuple[Find, Find, Find]) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -102,6 +102,14 @@ def seam(
     return float(np.maximum(0, out - before).mean()) / base, float(out.mean()) / base
 
 
+def sharpness(image: np.ndarray, beside: np.ndarray, region: Bool[np.ndarray, "h w"]) -> float:
+    """Mean gradient in the region ÷ that of ``beside`` there: below 1 is softer than that. NaN for an empty region."""
+    if not region.any():
+        return float("nan")
+    own, other = (float(gradient_size(picture)[region].mean()) for picture in (image, beside))
+    return own / max(other, 1e-6)
+
+
 def flicker(
     out: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], region: Bool[np.ndarray, "h w"]
 ) -> float:

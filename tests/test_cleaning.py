@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from livepaste.actors.drawn import DrawnActor
+from livepaste.actors.motion import perform
 from livepaste.cleaning import REASONS, Seen, bring_back, flags, look, move_aside
 from livepaste.cli import main
 from livepaste.faceset import FaceRow, read_faceset
@@ -240,3 +242,25 @@ def test_only_sets_that_agree_are_merged_and_only_into_a_new_folder(tmp_path: Pa
 def test_options_say_their_defaults() -> None:
     assert CleanOptions(faceset="a").wanted == tuple(REASONS)
     assert FacesetOptions(action="sort", facesets=["a"]).by is None
+
+
+def test_what_the_benchmark_spoils_is_what_cleaning_looks_for(benchmark_script, actors, tmp_path: Path) -> None:
+    spoiled = benchmark_script("spoiled")
+    film = spoiled.Film(actors[0], DrawnActor(8390), perform(31, 600), 96, 96, 1)
+    named = spoiled.write_film(tmp_path / "set", film, 0.08, 1, "who")
+    assert Counter(named.values()) == {kind: 16 if kind == "twin" else 8 for kind in spoiled.KINDS}
+    faceset = read_faceset(tmp_path / "set")
+    bad = {flag.row.name: flag.reason for flag in flags(look(faceset)[0], REASONS)}
+    gone = spoiled.clean(tmp_path / "set", named)
+    for kind, least in (
+        ("blur", 7),
+        ("exposure", 7),
+        ("alignment", 6),
+        ("twin", 8),
+        ("person", 8),
+    ):  # a thing may hide little
+        assert gone[kind][0] >= least, (kind, gone)
+        reasons = [bad[name] for name, of in named.items() if of == kind and name in bad]
+        assert kind in reasons, (kind, reasons)  # and what is dark is soft too
+    assert gone["as filmed"] == (0, 96 - 7 * 8)
+    assert len(read_faceset(tmp_path / "set")) == 96 - sum(count for count, _ in gone.values())

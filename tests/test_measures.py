@@ -33,6 +33,15 @@ def test_psnr_by_hand() -> None:
     assert np.isnan(measures.squared_error(image, truth, np.zeros((8, 8), bool)))
 
 
+def test_sharpness_is_the_gradients_share() -> None:
+    ramp = np.repeat(np.arange(64, dtype=np.float32)[None, :, None], 64, 0).repeat(3, 2)
+    beside = ramp.copy()
+    ramp *= 0.5
+    ramp[:10] *= 100
+    assert measures.sharpness(ramp, beside, square(20, 40)) == pytest.approx(0.5)
+    assert np.isnan(measures.sharpness(ramp, beside, np.zeros((64, 64), bool)))
+
+
 def test_only_the_region_counts() -> None:
     image, truth = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
     image[:8] = 255

@@ -1,6 +1,8 @@
 """Who the swaps of held-out faces are taken for: the measures of :mod:`livepaste.identity` at each generation.
 
-Nobody looks for faces here: a swap is seen through the mesh of the wearer it was drawn for, which is where its features are.
+Nobody looks for faces here: a swap is seen through the mesh of the wearer it was drawn for, which is where its features are, more or less: of
+turned heads less than where ``livepaste eval`` finds them in the swap. And of a short film few seconds are held out, the last of which alone
+are asked about: a pose or two. While a persona is half learned both can put this figure far from ``eval``'s, on either side.
 """
 
 from __future__ import annotations
