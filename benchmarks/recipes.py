@@ -4,7 +4,8 @@ No clip, no detector: the actors' exact crops go straight into the training, and
 compared with the persona's crops of the same moments. ``fitted`` is the PSNR with each picture's colour fitted to the truth: what
 is left is shape; ``truth again`` draws the persona's own crops, so that nothing depends on the wearer. Settings of the recipe come as ``key=value``; each run starts anew.
 
-``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--picture FILE.png] [key=value …]``, PAIR as for swaps.py
+``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--strangers] [--picture FILE.png] [key=value …]``, PAIR as for
+swaps.py; with ``--strangers`` nothing is known of the wearer.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from livepaste_train.models import make_model
 from livepaste_train.models.autoencoder import PERSONA
 from livepaste_train.offset import EVERY, Offset
 from livepaste_train.recipe import Recipe, read_recipe
-from livepaste_train.start import apply, kind_of, rate_scale, rests, starting_weights
-from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
+from livepaste_train.start import apply, check_wearers, kind_of, rate_scale, rests, starting_weights
+from livepaste_train.step import Sides, lone_loss, make_dispatch, new_state, pair_loss
 
 from livepaste.actors.drawn import DrawnActor
 from livepaste.actors.motion import Performance, perform
@@ -109,7 +110,8 @@ class Judged:
         sheet = np.concatenate([np.concatenate(list(pictures[pick]), 1) for pictures in rows])
         text = "  ".join(f"{name} {value:.2f}" for name, value in numbers.items())
         iou = mask_iou(mask, self.worn_mask * self.truth_mask)
-        return f"{text}  mask IoU {iou:.4f}", np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
+        own = mask_iou(made["wearer_mask"], self.worn_mask)
+        return f"{text}  mask IoU {iou:.4f}  wearer's {own:.4f}", np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)
 
 
 def main() -> None:
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--every", type=int, default=60)
     parser.add_argument("--base", default="base")
+    parser.add_argument("--strangers", action="store_true", help="without the wearer's faces")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     recipe = changed(read_recipe(args.recipe), args.settings)
@@ -134,18 +137,24 @@ def main() -> None:
     )
     truth, worn = (shoot(who, perform(9303, 400), TESTED, side, 13) for who in people)
     model = make_model(recipe, 0)
-    own = [means(*crops(faces, geometry, 200)) for faces in (persona, wearer)]
-    model.start_from(*own)
+    known = [persona] if args.strangers else [persona, wearer]
+    own = [means(*crops(faces, geometry, 200)) for faces in known]
+    model.start_from(own[0], own[-1], wearers=len(known) - 1)
     graph, params = nnx.split(model, nnx.Param)
-    weights, note, from_base = starting_weights(args.base, kind_of(recipe))
+    people = {"persona": names[0], "wearers": []} if args.strangers else None
+    weights, note, from_base = starting_weights(args.base, kind_of(recipe), people)
     params = apply(params, weights)
-    scale = rate_scale(params, from_base, recipe)
+    scale = rate_scale(params, from_base, recipe, strangers=args.strangers)
     offset = Offset(graph, persona, wearer, geometry)
-    loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
+    if args.strangers:
+        check_wearers(recipe, from_base)
+        loss = lone_loss(geometry, recipe, jnp.float32, strangers=True)
+    else:
+        loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
     dispatch = make_dispatch(graph, loss, recipe, scale)
     state = new_state(params, recipe, 0, args.steps, scale, offset.measure(params))
-    cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (persona, wearer))
-    data = Sides(jnp.asarray(np.concatenate([persona.packed, wearer.packed])), *cumulative)
+    packed = jnp.asarray(np.concatenate([faces.packed for faces in known]))
+    data = Sides(packed, *(jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1])))
     judged = Judged(graph, worn, truth, geometry)
     print(
         f"{' over '.join(Path(name).stem for name in names)}, {note}, {' '.join(args.settings) or 'as it is'}",
