@@ -5,7 +5,8 @@ compared with the persona's crops of the same moments. ``fitted`` is the PSNR wi
 is left is shape; ``truth again`` draws the persona's own crops, so that nothing depends on the wearer; ``sharpness`` is the mean gradient inside the
 face ÷ the truth's. Settings of the recipe come as ``key=value``; each run starts anew.
 
-``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--picture FILE.png] [key=value …]``, PAIR as for swaps.py
+``python benchmarks/recipes.py PAIR [--steps 240] [--every 60] [--base DIR] [--strangers] [--picture FILE.png] [key=value …]``, PAIR as for
+swaps.py; with ``--strangers`` nothing is known of the wearer.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from livepaste_train.models import make_model
 from livepaste_train.models.autoencoder import PERSONA
 from livepaste_train.offset import EVERY, Offset
 from livepaste_train.recipe import Recipe, read_recipe
-from livepaste_train.start import apply, kind_of, rate_scale, rests, starting_weights
-from livepaste_train.step import Sides, make_dispatch, new_state, pair_loss
+from livepaste_train.start import apply, check_wearers, kind_of, rate_scale, rests, starting_weights
+from livepaste_train.step import Sides, lone_loss, make_dispatch, new_state, pair_loss
 
 from livepaste import measures
 from livepaste.actors.drawn import DrawnActor
@@ -148,6 +149,7 @@ class Judged:
             "unswapped": psnr_db(self.worn, self.truth, self.both),
             "sharpness": self.sharpness(fitted),
             "mask IoU": mask_iou(mask, self.worn_mask * self.truth_mask),
+            "wearer's mask IoU": mask_iou(made["wearer_mask"], self.worn_mask),
         }
         pick = spread(len(image), 8)
         rows = (self.worn, image, image * mask + self.worn * (1 - mask), self.truth)
@@ -156,7 +158,7 @@ class Judged:
 
 
 def in_words(numbers: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.{4 if name == 'mask IoU' else 2}f}" for name, value in numbers.items())
+    return "  ".join(f"{name} {value:.{4 if 'IoU' in name else 2}f}" for name, value in numbers.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,24 +173,40 @@ class Moment:
 
 
 def trained(
-    recipe: Recipe, sides: tuple[Faces, Faces], of: Tested, steps: int, every: int, base: str = "base"
+    recipe: Recipe,
+    sides: tuple[Faces, Faces],
+    of: Tested,
+    steps: int,
+    every: int,
+    base: str = "base",
+    *,
+    strangers: bool = False,
 ) -> Iterator[Moment]:
-    """A training on the persona's and the wearer's faces, judged before its first step, every so many, and after its last."""
+    """A training on the persona's and the wearer's faces, judged before its first step, every so many, and after its last.
+
+    With ``strangers`` on the persona's alone: nothing is known of the wearer.
+    """
     persona, wearer = sides
     geometry = geometry_of(recipe)
     model = make_model(recipe, 0)
-    own = [means(*crops(faces, geometry, 200)) for faces in sides]
-    model.start_from(*own)
+    known = sides[:1] if strangers else sides
+    own = [means(*crops(faces, geometry, 200)) for faces in known]
+    model.start_from(own[0], own[-1], wearers=len(known) - 1)
     graph, params = nnx.split(model, nnx.Param)
-    weights, note, from_base = starting_weights(base, kind_of(recipe))
+    people = {"persona": "somebody", "wearers": []} if strangers else None
+    weights, note, from_base = starting_weights(base, kind_of(recipe), people)
     params = apply(params, weights)
-    scale = rate_scale(params, from_base, recipe)
+    scale = rate_scale(params, from_base, recipe, strangers=strangers)
     offset = Offset(graph, persona, wearer, geometry)
-    loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
+    if strangers:
+        check_wearers(recipe, from_base)
+        loss = lone_loss(geometry, recipe, jnp.float32, strangers=True)
+    else:
+        loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
     dispatch = make_dispatch(graph, loss, recipe, scale)
     state = new_state(params, recipe, 0, steps, scale, offset.measure(params))
-    cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in sides)
-    data = Sides(jnp.asarray(np.concatenate([persona.packed, wearer.packed])), *cumulative)
+    cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1]))
+    data = Sides(jnp.asarray(np.concatenate([faces.packed for faces in known])), *cumulative)
     judged = Judged(graph, of, geometry)
     began = time.monotonic()
     while True:
@@ -210,6 +228,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--every", type=int, default=60)
     parser.add_argument("--base", default="base")
+    parser.add_argument("--strangers", action="store_true", help="without the wearer's faces")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     recipe = changed(read_recipe(args.recipe), args.settings)
@@ -217,7 +236,8 @@ def main() -> None:
     side = geometry_of(recipe).stored
     persona, wearer = (shoot(*of, FACES, side, 11 + k) for k, of in enumerate(zip(people, films(), strict=True)))
     print(f"{name}, from {args.base}, {' '.join(args.settings) or 'as it is'}", flush=True)
-    for at in trained(recipe, (persona, wearer), tested(people, side), args.steps, args.every, args.base):
+    of = tested(people, side)
+    for at in trained(recipe, (persona, wearer), of, args.steps, args.every, args.base, strangers=args.strangers):
         note = f" ({at.note})" if at.step == 0 else ""
         print(f"{at.step:5d} steps {at.spent_s:5.0f} s  {in_words(at.numbers)}{note}", flush=True)
     if args.picture:

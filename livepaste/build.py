@@ -69,8 +69,8 @@ def enrolled_in(model: dict[str, Any], face: str) -> np.ndarray | None:
     known = enrolled(model)
     if known is None:
         raise CheckpointError(
-            "--face enrolled: the model does not say what its wearer looks like (it comes with livepaste, or was trained by another version); "
-            "train one with --wearer, or give --face auto"
+            "--face enrolled: the model does not say what its wearer looks like (it comes with livepaste, or was trained without --wearer, or by "
+            "another version); train one with --wearer, or give --face auto"
         )
     return known
 

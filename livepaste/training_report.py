@@ -73,6 +73,10 @@ def gather(checkpoint: Path) -> Training:
         made.notes.append(
             f"The newest generation is of step {made.steps}, the history goes on to step {history[-1]['step']}."
         )
+    if made.model.get("wearers") == []:
+        made.notes.append(
+            "Trained without a wearer's faces: the wearers shown here are drawn, and nothing was learned from them."
+        )
     if reason := _why_not(_table(made.model.get("validation"))):
         made.notes.append(f"Who the swaps are taken for: {reason}.")
     return made

@@ -1,4 +1,4 @@
-"""``livepaste train``: two face sets to a checkpoint."""
+"""``livepaste train``: face sets to a checkpoint."""
 
 from __future__ import annotations
 
@@ -86,8 +86,9 @@ def _run(options: TrainOptions) -> None:
     if v:  # not when it was stopped before the first step
         # the wearer's picture is not learned while the encoder stays as it is
         wearer = f"{v['wearer_psnr_db']:.1f} dB, " if "wearer_psnr_db" in v else ""
+        who = "wearer" if options.wearer or options.only else "strangers,"  # drawn, who stand for any
         made += (f"; held-out faces: persona {v['persona_psnr_db']:.1f} dB, mask {v['persona_mask_iou']:.3f}; "
-                 f"wearer {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
+                 f"{who} {wearer}mask {v['wearer_mask_iou']:.3f}")  # fmt: skip
         if "identity_top1_error" in v:
             from livepaste.identity import why_not
 

@@ -9,7 +9,7 @@ from livepaste_train.augment import Geometry
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.recipe import Recipe
 from livepaste_train.ship import ship
-from livepaste_train.start import apply, shipped_base, starting_weights
+from livepaste_train.start import EVERYBODYS, apply, shipped_base, starting_weights
 from livepaste_train.state import load_weights, named, save_weights
 from livepaste_train.step import make_dispatch, new_state
 
@@ -104,12 +104,26 @@ def test_the_contour_is_learned_from_everybody_and_written_beside_the_bases_own_
     assert told["steps"] > 3
     assert told["mask_iou"] > told["code_mask_iou"] + 0.02, told
     after = load_weights(tmp_path / "base" / "weights.npz")
-    assert {name for name in after if name not in weights} == {name for name in after if name.startswith("contour/")}
+    own = {name for name in after if name.startswith("contour/")}
+    assert {name for name in after if name not in weights} == own | {EVERYBODYS}
+    mean = base.canvases(packed[:1], GEOMETRY)[1].mean(0, keepdims=True)  # of the groups it is shown
+    np.testing.assert_array_equal(after[EVERYBODYS], mean.astype(np.float16).astype(np.float32))
+    assert 0 < told["stranger_mask_iou"] < 1
+    # nobody's mean mask is taken for a wearer's, and everybody's where there is none
+    people = {"persona": {"person": "a"}, "wearers": []}
+    found = starting_weights(str(tmp_path / "base"), facts, people).weights
+    np.testing.assert_array_equal(found["wearer/mask_canvas"], after[EVERYBODYS])
     for name, value in weights.items():
         np.testing.assert_array_equal(after[name], value.astype(np.float16).astype(np.float32))
+    # --mask-only leaves the contour
+    monkeypatch.setattr("sys.argv", ["contour", "--stills", "none", "--base", str(tmp_path / "base"), "--mask-only"])
+    contour.main()
+    again = load_weights(tmp_path / "base" / "weights.npz")
+    assert all((again[name] == value).all() for name, value in after.items())
     # a training starts from it, and from an earlier base without one
     params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(1)), nnx.Param)[1]
     found = starting_weights(str(tmp_path / "base"), facts).weights
+    assert not any(name.endswith("canvas") for name in found)
     earlier = {name: value for name, value in found.items() if not name.startswith("contour/")}
     head = "contour/head/kernel"
     np.testing.assert_array_equal(named(apply(params, found))[head], after[head])

@@ -254,8 +254,8 @@ def test_liae_alone_has_its_code_once() -> None:
     [
         ({"only": "a", "persona": "b"}, "--only trains one person, without --persona and --wearer"),
         ({"only": "a", "wearer": ["b"]}, "--only trains one person"),
-        ({"persona": "b"}, "--wearer: name a face set, or train one person with --only"),
-        ({}, "--persona and --wearer: name a face set"),
+        ({"wearer": ["b"]}, "--persona: name a face set, or train one person with --only"),
+        ({}, "--persona, and --wearer if you have one: name a face set"),
     ],
 )
 def test_who_is_trained_is_said_once(given, message: str) -> None:

@@ -107,10 +107,12 @@ def choose(
     base: bool = True,
     asked: int | None = None,
     levels: bool = False,
+    strangers: bool = False,
     given: int | None = None,
 ) -> Choice:
     """What to train with: nothing but what it is told. ``time_s`` is None where no time is asked for, ``asked`` steps where none are;
-    ``base``: whether a base may be begun from; ``levels``: whether they are to be trained one by one first; ``given``: a batch that is asked
+    ``base``: whether a base may be begun from; ``levels``: whether they are to be trained one by one first; ``strangers``: whether no wearer's
+    faces are there; ``given``: a batch that is asked
     for, of which there is nothing to choose.
 
     Batches are the recipes', for which their rates were found; only too little memory makes them smaller.
@@ -119,6 +121,8 @@ def choose(
     why = ""
     if device.platform != "cpu" and levels:
         why = "df has no levels to be trained one by one"
+    elif device.platform != "cpu" and strangers:
+        why = "df has no base, without which a wearer's faces are needed"
     elif device.platform != "cpu":
         batch = batch_for(device, "df")
         steps = asked if time_s is None else steps_in(device, "df", given or batch, time_s)
@@ -170,7 +174,7 @@ def resolved(options: TrainOptions) -> tuple[Recipe, str]:
     else:
         time_s = seconds(options.for_) if options.for_ else None
         choice = choose(here(), time_s, base=_base_fits(options), asked=options.steps, levels=bool(options.pretrain),
-                        given=options.batch)  # fmt: skip
+                        strangers=options.only is None and not options.wearer, given=options.batch)  # fmt: skip
         recipe, why = replace(read_recipe(choice.recipe), batch=choice.batch), choice.why
     recipe = options.over(recipe)
     return recipe, f"recipe auto: {recipe.name} at {recipe.resolution} px, batch {recipe.batch}: {why}"

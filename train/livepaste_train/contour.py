@@ -1,8 +1,10 @@
 """The base's contour: how a mask is drawn to a picture's edges, learned from everybody before it becomes one wearer's.
 
 The masks that it begins with are what a training from the base begins with: the mean identity's decoder, and each identity's mean mask.
+Everybody's mean mask is written with it: what a training without a wearer's faces begins with, and stays at.
 
-``python -m livepaste_train.contour --stills DIR --cache FACES.npy --base checkpoints/base --for 10m`` writes it into the base.
+``python -m livepaste_train.contour --stills DIR --cache FACES.npy --base checkpoints/base --for 10m`` writes both into the base, with
+``--mask-only`` that mean mask alone.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from livepaste_train.models.light import LightAutoencoder, LightOptions
 from livepaste_train.options import seconds
 from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.ship import ship
-from livepaste_train.start import CONTOUR, apply, starting_weights
+from livepaste_train.start import CONTOUR, EVERYBODYS, apply, starting_weights
 from livepaste_train.state import load_weights, name_of, named, save_weights
 from livepaste_train.step import contour_loss, make_dispatch, new_state
 
@@ -66,13 +68,16 @@ def everybodys_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callabl
 class HeldOut:
     """The last group, which this training is not shown: masks as the code says them, and as they are drawn to the edges."""
 
-    def __init__(self, packed: np.ndarray, canvas: np.ndarray, geometry: Geometry, graph: Any) -> None:
-        """``packed`` (members, frames, side, side); ``canvas`` (members, s, s, 1)."""
+    def __init__(
+        self, packed: np.ndarray, canvas: np.ndarray, everybodys: np.ndarray, geometry: Geometry, graph: Any
+    ) -> None:
+        """``packed`` (members, frames, side, side); ``canvas`` (members, s, s, 1); ``everybodys`` (s, s, 1): of those it is shown."""
         frames = packed.shape[1]
         moments = range(0, frames, max(1, frames // 8))
         pictures, masks = undistorted(np.concatenate([packed[:, moment] for moment in moments]), geometry)
         self._shown, self._masks = pictures, np.asarray(masks)
-        self._canvas = jnp.asarray(np.concatenate([canvas] * len(moments)))
+        own = np.concatenate([canvas] * len(moments))
+        self._canvases = {"": own, "stranger_": np.broadcast_to(everybodys, own.shape)}
 
         def both(params: Any, shown: jax.Array, canvas: jax.Array) -> tuple[jax.Array, jax.Array]:
             model = nnx.merge(graph, params)
@@ -82,11 +87,13 @@ class HeldOut:
         self._both = compiled(both)
 
     def measure(self, params: Any) -> dict[str, float]:
-        """Intersection over union, before and after."""
-        made = self._both(params, self._shown, self._canvas)
+        """Intersection over union, before and after; of each under its own mean mask, and as a stranger under everybody's."""
         return {
-            name: round(mask_iou(np.asarray(mask), self._masks), 4)
-            for name, mask in zip(("code_mask_iou", "mask_iou"), made, strict=True)
+            f"{kind}{name}": round(mask_iou(np.asarray(mask), self._masks), 4)
+            for kind, canvas in self._canvases.items()
+            for name, mask in zip(
+                ("code_mask_iou", "mask_iou"), self._both(params, self._shown, jnp.asarray(canvas)), strict=True
+            )
         }
 
 
@@ -100,6 +107,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--base", type=Path, required=True, help="what it is written into")
     parser.add_argument("--for", dest="time", default="10m")
+    parser.add_argument("--mask-only", action="store_true", help="leave the contour as it is")
     args = parser.parse_args()
     recipe = read_recipe(args.recipe)
     # mirrored and warped: here the picture's edge is all that counts, whatever the code makes of it
@@ -116,10 +124,16 @@ def main() -> None:
         lambda path, _: recipe.contour_lr if name_of(path).startswith(CONTOUR) else 0.0, params
     )
     canvas = canvases(packed, geometry)[1]
-    held_out = HeldOut(np.asarray(packed[out]), canvas[out * sizes.members :], geometry, graph)
-    data = Stage(
-        jnp.asarray(np.asarray(packed[:out]).reshape(-1, side, side)), jnp.asarray(canvas[: out * sizes.members])
-    )
+    theirs, others = np.split(canvas, [out * sizes.members])
+    everybodys = theirs.mean(0)
+    held_out = HeldOut(np.asarray(packed[out]), others, everybodys, geometry, graph)
+    record = {key: value for key, value in read_generation(args.base).model.items() if key != "files"}
+    weights = {**load_weights(args.base / "weights.npz"), EVERYBODYS: everybodys[None]}
+    if args.mask_only:
+        ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
+        print(f"{args.base}: everybody's mean mask of {len(theirs)}, {json.dumps(held_out.measure(params))}")
+        return
+    data = Stage(jnp.asarray(np.asarray(packed[:out]).reshape(-1, side, side)), jnp.asarray(theirs))
     dispatch = make_dispatch(graph, everybodys_loss(geometry, recipe, sizes), recipe, scale)
     state = new_state(params, recipe, args.seed, 0, scale)
     clock = Clock(seconds(args.time))
@@ -128,14 +142,13 @@ def main() -> None:
         if clock.due("measure", 60):
             numbers = held_out.measure(state.ema)
             clock.say(state, **losses, **numbers)
-    record = {key: value for key, value in read_generation(args.base).model.items() if key != "files"}
     record["contour"] = {
         "steps": int(state.step),
         "seconds": round(clock.spent_s),
         "faces": len(data.packed),
         **numbers,
     }
-    weights = {**load_weights(args.base / "weights.npz"), **contour_of(state.ema)}
+    weights |= contour_of(state.ema)
     size = ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
     print(f"{args.base}: {size / 1e6:.1f} MB, {json.dumps(record['contour'])}", file=sys.stderr)
 

@@ -21,8 +21,10 @@ class Diary:
     """Of one run into one checkpoint's folder. Nothing that goes wrong with it ends a training."""
 
     def __init__(self, checkpoint: Path, recipe: Recipe, pace: Pace, log: EventLog | None = None, *,
-                 alone: bool = False) -> None:  # fmt: skip
+                 alone: bool = False, shown: int | None = None) -> None:  # fmt: skip
+        """``shown``: faces a step, where they are not the recipe's whole batch."""
         self._checkpoint, self._recipe, self._pace, self._log = checkpoint, recipe, pace, log
+        self._shown = shown or recipe.batch
         self._rows = 3 if alone else 5  # of a sheet; one person's last two are the first again
         self._failed = False
 
@@ -31,7 +33,7 @@ class Diary:
         last = state._replace(step=state.step - 1)
         told = {"lr": float(f"{self._recipe.lr * float(rate_of(last, self._recipe) * state.rate):.4g}")}
         if steps_per_s := self._pace.lately():
-            told["images_per_s"] = round(self._recipe.batch * steps_per_s, 1)
+            told["images_per_s"] = round(self._shown * steps_per_s, 1)
         return told
 
     def note(self, step: int, **groups: Mapping[str, float]) -> None:

@@ -60,17 +60,19 @@ from livepaste_train.start import (
     apply,
     check_learning,
     check_pretrained,
+    check_wearers,
     kind_of,
     rate_scale,
     rests,
     starting_weights,
 )
 from livepaste_train.state import named
-from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss
+from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss, persona_count
 from livepaste_train.until import read_until
 
 MEAN_OF = 200  # faces of each side: its canvas and usual colour
 ROLL_BACKS = 3
+WITHOUT = "no wearer's faces: anybody can be at the camera, their masks stay as the base draws them, their light is not followed"
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,18 @@ class Trainer:
         model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
         check_levels(self.recipe, model)
-        check_batch(self.recipe)
         people = People(options)
+        self.shown = persona_count(self.recipe) if people.strangers else self.recipe.batch
+        check_batch(self.recipe, self.shown)
         if resumed:
             check_people(self.checkpoint, resumed.model, people.record, alone=alone)
+            start, from_base = "", bool(resumed.model.get("from_base"))
+        else:
+            begins = kind_of(self.recipe), people.record
+            weights, start, from_base = starting_weights(options.from_, *begins, alone=alone)
+            check_pretrained(self.recipe, options.from_, weights)
+        if people.strangers:
+            check_wearers(self.recipe, from_base)
         faces = people.read(self.recipe, 1 if resumed else FEWEST)  # what was begun may be gone on with
         self.geometry, self.data = faces.geometry, faces.data
         self.faces = faces.count
@@ -129,29 +139,23 @@ class Trainer:
             self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
         parameters = sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE))
-        start = ""
-        if resumed:
-            from_base = bool(resumed.model.get("from_base"))
-        else:
-            weights, start, from_base = starting_weights(
-                options.from_, kind_of(self.recipe), people.record, alone=alone
-            )
-            check_pretrained(self.recipe, options.from_, weights)
+        if not resumed:
             params = apply(params, weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
             notes = [
                 *(chosen, size_of(self.recipe, parameters, multiplied), devices_said()),
-                *(nothing, start, people.damaged),
+                *(nothing, start, WITHOUT if people.strangers else "", people.damaged),
             ]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
         self.compute = compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         check_learning(self.recipe, from_base)
-        self.scale = scale = rate_scale(params, from_base, self.recipe)
+        self.scale = scale = rate_scale(params, from_base, self.recipe, strangers=people.strangers)
         resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not (resting or alone)}
         self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
-        loss_of = lone_loss if alone else partial(pair_loss, **drawn)
+        one = alone or people.strangers  # whose faces are learned from
+        loss_of = partial(lone_loss, strangers=people.strangers) if one else partial(pair_loss, **drawn)
         self.loss = loss_of(self.geometry, self.recipe, compute)
         self.dispatch = make_dispatch(self.graph, self.loss, self.recipe, scale, compute)
 
@@ -162,7 +166,7 @@ class Trainer:
         self.room = Room(self.recipe.batch, with_batch)
         self.offset = (
             Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
-            if self.recipe.meet and not alone
+            if self.recipe.meet and not one
             else None
         )
         few = min(COUNT, *(len(side) for side, _ in seen))
@@ -207,12 +211,12 @@ class Trainer:
             "until": options.until,
             "plan_begun": self._plan_begun,  # a step
         }
-        recogniser = Recogniser(people.record, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
+        recogniser = Recogniser(people.looked_at, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
         self.keeper = Keeper(
             *(self.checkpoint, self.graph, self.validator, facts, record, before if leads() else {}),
             settle=self.settle,
             taken_for=recogniser.measure,
-            diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone),
+            diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone, shown=self.shown),
         )
 
     @property
@@ -225,7 +229,7 @@ class Trainer:
         if self.options.steps:
             wanted = self.options.steps
         elif self.options.epochs:
-            wanted = min(MOST_STEPS, math.ceil(self.options.epochs * self.faces / self.recipe.batch))
+            wanted = min(MOST_STEPS, math.ceil(self.options.epochs * self.faces / self.shown))
         else:
             return 0
         return math.ceil(wanted / self.recipe.steps_per_dispatch) * self.recipe.steps_per_dispatch
@@ -309,7 +313,7 @@ class Trainer:
             if measured:
                 self._foresee()
             total = int(self.state.total)
-            rate, left = self.recipe.batch * pace.steps_per_s, pace.seconds_left(total - done) if total else None
+            rate, left = self.shown * pace.steps_per_s, pace.seconds_left(total - done) if total else None
             self.tell(Progress(done, total, rate, left, losses, self.validation, note, self.forecast))
             note = ""
         if done != saved and done:

@@ -207,7 +207,7 @@ def _notes(model: dict[str, Any], people: People, drawn: dict[str, Drawn]) -> li
         for name, side in zip(people.names, people.sides):
             known = [person.get("person") for person in trained[side] if isinstance(person, dict)]
             if name not in known:
-                notes.append(f"{name} is looked at as {side}; trained on were {', '.join(map(str, known))}.")
+                notes.append(f"{name} is looked at as {side}; trained on were {', '.join(map(str, known)) or 'none'}.")
     if WEARER in people.sides and WEARER not in drawn:
         notes.append("The wearers' own pictures were not learned, so none are drawn.")
     return notes

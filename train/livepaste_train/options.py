@@ -34,7 +34,10 @@ class TrainOptions:
     """Train a persona: one shared encoder, a decoder for the persona and one for all wearers."""
 
     persona: str | None = option(None, help="face set of the face to show")
-    wearer: list[str] = option([], help="face set(s) of whoever sits at the camera")
+    wearer: list[str] = option(
+        [],
+        help="face set(s) of whoever sits at the camera; none with a recipe whose encoder stays the base's (light): then anybody may sit there",
+    )
     only: str | None = option(
         None,
         help="face set of one person, in place of both: an autoencoder with one decoder, which draws that person again",
@@ -121,10 +124,8 @@ class TrainOptions:
             raise OptionError("--recipe auto looks at one machine; name a recipe with --hosts")
         if self.only is not None and (self.persona is not None or self.wearer):
             raise OptionError("--only trains one person, without --persona and --wearer; give it or them")
-        if self.only is None and (self.persona is None or not self.wearer):
-            missing = " and ".join(
-                name for name, given in (("--persona", self.persona), ("--wearer", self.wearer)) if not given
-            )
+        if self.only is None and self.persona is None:
+            missing = "--persona" if self.wearer else "--persona, and --wearer if you have one"
             raise OptionError(f"{missing}: name a face set, or train one person with --only")
 
     def resolved_recipe(self) -> Recipe:

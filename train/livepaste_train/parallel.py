@@ -207,11 +207,11 @@ def check_alike(**what: object) -> None:
         )
 
 
-def check_batch(recipe: Recipe) -> None:
-    """Raise OptionError for a batch that cannot be divided among the devices."""
+def check_batch(recipe: Recipe, shown: int) -> None:
+    """Raise OptionError for a batch of which the ``shown`` faces cannot be divided among the devices."""
     count = jax.device_count()
-    if recipe.batch % count:
-        fits = max(1, round(recipe.batch / count)) * count
+    if shown % count:
+        fits = max(1, round(shown / count)) * count * round(recipe.batch / shown)
         fits += count if fits % 2 else 0
         raise OptionError(f"a batch of {recipe.batch} cannot be divided among {count} devices; --batch {fits} can")
 

@@ -26,6 +26,7 @@ from livepaste_train.data import (
 from livepaste_train.options import TrainOptions
 from livepaste_train.recipe import Recipe
 from livepaste_train.step import Sides
+from livepaste_train.strangers import drawn, names
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Read:
 
     geometry: Geometry
     persona: tuple[Faces, Faces]  # to train on, held out
-    wearers: tuple[Faces, Faces]  # the persona's again where there are no wearers
+    wearers: tuple[
+        Faces, Faces
+    ]  # to train on the persona's again where there are no wearers; those held out are strangers' then
     data: Sides
     count: int  # to train on
     fingerprint: str
@@ -46,13 +49,14 @@ class People:
     def __init__(self, options: TrainOptions) -> None:
         """Raises FaceSetError for a folder that is none."""
         self.alone = options.only is not None
+        self.strangers = not (self.alone or options.wearer)  # whether nobody at the camera is known
         self._persona = open_faceset(str(options.persona) if options.only is None else options.only)
         self._wearers = [open_faceset(path) for path in options.wearer]
 
     @property
     def wearers(self) -> list[FaceSet]:
-        """Whoever is at the camera; alone, the persona itself."""
-        return self._wearers or [self._persona]
+        """Whoever is at the camera, as far as they are known; alone, the persona itself."""
+        return [self._persona] if self.alone else self._wearers
 
     @property
     def record(self) -> dict[str, Any]:
@@ -63,6 +67,11 @@ class People:
         return {"persona": persona, "wearers": wearers}
 
     @property
+    def looked_at(self) -> dict[str, Any]:
+        """The same of whom held-out faces show: strangers where no wearer is known."""
+        return {**self.record, "wearers": [{"person": name} for name in names()]} if self.strangers else self.record
+
+    @property
     def damaged(self) -> str:
         """A sentence about faces that cannot be read, or nothing."""
         return damaged([self._persona, *self._wearers])
@@ -70,7 +79,7 @@ class People:
     @property
     def turned_deg(self) -> float:
         """How far both sides' heads turn."""
-        return min(turned([self._persona]), turned(self.wearers))
+        return min(turned(side) for side in ([self._persona], self.wearers) if side)
 
     def told(self, share: float) -> list[dict[str, Any]]:
         """What each face set holds, as it stands in ``model.json``; ``share`` of the faces are held out."""
@@ -94,14 +103,14 @@ class People:
                 f"{found} faces of {stored} px are more than {2**31 // stored**2} that can be trained on at once; "
                 "delete some, or train at a lower --resolution"
             )
-        named = [[self._persona]] if self.alone else [[self._persona], self._wearers]
+        named = [side for side in ([self._persona], self._wearers) if side]
         sides = [load_side(facesets, stored, recipe.held_out, fewest, recipe.poses) for facesets in named]
         packed = np.concatenate([train.packed for train, _ in sides])
         sums = [jnp.asarray(np.cumsum(train.weight)) for train, _ in sides]
         return Read(
             Geometry(stored, recipe.resolution, recipe.coverage),
             sides[0],
-            sides[-1],
+            (sides[0][0], drawn(stored)) if self.strangers else sides[-1],
             Sides(jnp.asarray(packed), sums[0], sums[-1]),
             sum(len(train) for train, _ in sides),
             fingerprint(packed, [train.weight for train, _ in sides]),

@@ -70,6 +70,12 @@ def check_people(checkpoint: Path, model: dict[str, Any], people: dict[str, Any]
         raise CheckpointError(
             f"{checkpoint}: was trained with {was}, asked to resume with {asked}; resume as it was begun"
         )
+    known, asked = bool(model.get("wearers")), bool(people["wearers"])
+    if known != asked:
+        was, now = ("with --wearer", "without")[:: 1 if known else -1]
+        raise CheckpointError(
+            f"{checkpoint}: was trained {was}, asked to resume {now}; resume as it was begun, or start a new one with --from"
+        )
     for side, mine in people.items():
         theirs = model.get(side)
         if theirs != mine:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from livepaste.checkpoint import newest_generation, shipped
 from livepaste.errors import CheckpointError, OptionError
@@ -24,6 +25,7 @@ def shipped_base() -> Path | None:
 
 FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")  # known of a training's faces, not learned
 CONTOUR, JUDGE = "contour/", "judge/"
+EVERYBODYS = "decoder/mask_canvas"  # in a base: the mean of its people's mean masks, as logits; for wearers of whom nothing is known
 
 
 class Start(NamedTuple):
@@ -92,7 +94,8 @@ def starting_weights(
     ``facts`` are this training's, see :func:`kind_of`; a base of another kind is not used, which the line says. A
     checkpoint that the user names must fit: CheckpointError otherwise. Of one person alone it gives its decoder to both sides, unless
     this training is of one person too. ``people`` are who is trained on, ``persona`` and ``wearers``
-    as in ``model.json``: another person's mean face is not taken over.
+    as in ``model.json``: another person's mean face is not taken over. Where there are no wearers, what draws their mask is the shipped
+    base's, which is anybody's, see :func:`_anybodys`.
     """
     if start == "none":
         return Start(None, "starting from nothing", False)
@@ -100,6 +103,7 @@ def starting_weights(
     if path is None:
         return Start(None, "starting from nothing: no base is installed", False)
     generation = newest_generation(path)
+    strangers = people is not None and not people["wearers"]
     said = kind_said(generation.model)
     theirs = {key: said[key] for key in facts}
     if theirs != facts:
@@ -117,13 +121,19 @@ def starting_weights(
         for name, value in weights.items():
             head, _, rest = name.partition("/")
             if is_own(rest):
+                if name == EVERYBODYS and strangers:
+                    both[f"wearer/{rest}"] = value
                 continue
             both |= {f"persona/{rest}": value, f"wearer/{rest}": value} if head == "decoder" else {name: value}
         weights, from_base = both, True
     if generation.model.get("alone") and not alone:
         shared = {name: value for name, value in weights.items() if name.startswith("persona/")}
         weights |= {f"wearer/{name.partition('/')[2]}": value for name, value in shared.items()}
+    if strangers and from_base and not is_base and generation.model.get("wearers"):
+        weights = _anybodys(path, weights, facts, people)
     for side, decoder in (("persona", "persona"), ("wearers", "wearer")):
+        if decoder == "wearer" and strangers:
+            continue
         if people is not None and generation.model.get(side) != people[side]:
             weights = {
                 name: value for name, value in weights.items() if not (name.startswith(f"{decoder}/") and is_own(name))
@@ -131,18 +141,48 @@ def starting_weights(
     return Start(weights, f"starting from {path.name}", from_base)
 
 
+def _anybodys(path: Path, weights: dict[str, Any], facts: dict[str, Any], people: dict[str, Any]) -> dict[str, Any]:
+    """``weights`` of a checkpoint with the shipped base's in place of what has learned the masks of its own wearers.
+
+    Raises CheckpointError where its encoder is not that base's: what reads the one's codes cannot read the other's.
+    """
+    base = starting_weights("base", facts, people).weights or {}
+    encoder = [name for name in weights if name.startswith("encoder/")]
+    if not all(name in base and np.array_equal(weights[name], base[name]) for name in encoder):
+        raise CheckpointError(
+            f"{path}: its encoder is not that of the base which comes with this livepaste, so it draws the masks of its own wearers alone; "
+            "give --wearer, or start with --from base"
+        )
+    mine = {name: value for name, value in weights.items() if not name.startswith(("wearer/", CONTOUR))}
+    return mine | {name: value for name, value in base.items() if name.startswith(("wearer/", CONTOUR))}
+
+
+def check_wearers(recipe: Recipe, from_base: bool) -> None:
+    """Raise OptionError for a training without a wearer's faces that has to learn from them."""
+    if rests(from_base, recipe.encoder_lr):
+        return
+    why = "learns (encoder_lr) with it" if from_base else "does not come from the base"
+    raise OptionError(
+        f"no wearer's faces were given, and the encoder {why}, so recipe {recipe.name} has to learn from them: give --wearer, or leave it out "
+        "with --recipe light --from base, or train one person with --only"
+    )
+
+
 def rests(from_base: bool, encoder_rate: float) -> bool:
     """Whether the encoder stays as it is. What draws the wearer then does too: no swap needs it, see ``step.pair_loss``."""
     return from_base and not encoder_rate
 
 
-def rate_scale(params: Any, from_base: bool, recipe: Recipe) -> Any:
-    """Factor on the learning rate of each parameter: a base's encoder already knows what faces do, see also ``rests``."""
+def rate_scale(params: Any, from_base: bool, recipe: Recipe, *, strangers: bool = False) -> Any:
+    """Factor on the learning rate of each parameter: a base's encoder already knows what faces do, see also ``rests``.
+
+    ``strangers``: no wearer's faces are there to learn masks from. The persona's in their place would make them the persona's.
+    """
     resting = rests(from_base, recipe.encoder_lr)
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
         name = name_of(path)
-        if is_fact(name):
+        if is_fact(name) or (strangers and name.startswith(("wearer/", CONTOUR))):
             return 0.0
         if resting and name.startswith("wearer/") and name.split("/")[1] in PICTURE:
             return 0.0

@@ -106,6 +106,11 @@ def there(terms: dict[str, Array | None]) -> dict[str, Array]:
     return {name: value for name, value in terms.items() if value is not None}
 
 
+def persona_count(recipe: Recipe) -> int:
+    """How many faces of a step's batch are the persona's."""
+    return max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
+
+
 @cache  # the same function for the same words, by which make_dispatch knows it again
 def pair_loss(
     geometry: Geometry, recipe: Recipe, compute: Any, *, wearer_picture: bool = True
@@ -119,7 +124,7 @@ def pair_loss(
     A swap needs the wearers' decoder for its mask only; its picture is there for the encoder to learn by. While the encoder stays as it
     is, ``wearer_picture`` is False, and a step takes two thirds of the time.
     """
-    first = max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
+    first = persona_count(recipe)
 
     def loss(model: Any, sides: Sides, key: Array, strength: Array, offset: Array) -> tuple[Array, dict[str, Array]]:
         keys = jax.random.split(key, 4)
@@ -161,12 +166,19 @@ def pair_loss(
 
 
 @cache
-def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[..., tuple[Array, dict[str, Array]]]:
-    """Loss of one person's autoencoder on one batch: the textbook's, with a mask."""
+def lone_loss(
+    geometry: Geometry, recipe: Recipe, compute: Any, *, strangers: bool = False
+) -> Callable[..., tuple[Array, dict[str, Array]]]:
+    """Loss of one person's autoencoder on one batch: the textbook's, with a mask.
+
+    ``strangers``: the person is the persona of wearers whom nothing is known of. Then a step is the persona's part of a batch, as it is
+    beside wearers (the whole batch takes twice the time and teaches hardly more), and no contour is drawn: it stays the base's.
+    """
+    count = persona_count(recipe) if strangers else recipe.batch
 
     def loss(model: Any, sides: Sides, key: Array, strength: Array, _: Array) -> tuple[Array, dict[str, Array]]:
         k_pick, k_batch = jax.random.split(key)
-        index = divided(choose(k_pick, sides.persona, recipe.batch))
+        index = divided(choose(k_pick, sides.persona, count))
         shown = divided(batch(k_batch, sides.packed, sides.packed, index, index, geometry, recipe, strength))
         inputs = shown.inputs.astype(compute)
         code = model.encode(inputs, LEARNING_OPS)
@@ -177,7 +189,7 @@ def lone_loss(geometry: Geometry, recipe: Recipe, compute: Any) -> Callable[...,
         logits = model.mask_logits(PERSONA, code, LEARNING_OPS)
         if model.masks:
             terms["mask"] = mask_loss(logits, shown.masks, recipe)
-        contour = contour_loss(model, inputs, logits, shown.input_masks, recipe)
+        contour = None if strangers else contour_loss(model, inputs, logits, shown.input_masks, recipe)
         terms |= there({"contour": contour, "sparsity": sparsity(code, recipe)})
         return sum(terms.values()), terms
 
