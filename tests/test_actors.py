@@ -20,7 +20,7 @@ from livepaste.actors.processes import run_jobs
 from livepaste.actors.room import add_noise
 from livepaste.actors.staging import Stage
 from livepaste.actors.truth import filmed, write_truth
-from livepaste.align import align
+from livepaste.align import align, pose_degrees
 from livepaste.cli import main
 from livepaste.devices.video import ClipReader, write_video
 from livepaste.errors import ClipError
@@ -413,7 +413,6 @@ def test_photo_actors_are_found_where_they_are_drawn() -> None:
 def test_a_still_that_looks_aside_makes_an_actor_that_looks_into_the_camera() -> None:
     from livepaste.actors.photo import PhotoActor
     from livepaste.actors.rest import frontal
-    from livepaste.align import pose_degrees
     from livepaste.finder import find_in_photo
 
     performance = perform(5, 400)
@@ -430,6 +429,42 @@ def test_a_still_that_looks_aside_makes_an_actor_that_looks_into_the_camera() ->
         for picture in (shot.image, drawn.render(performance, straight, (480, 480)).image)
     )
     np.testing.assert_allclose(made[:2], as_drawn[:2], atol=6)  # kept, the pose of the still would be 13 degrees
+
+
+def photographed(seed: int) -> Head:
+    """A photo actor of a drawn one's picture, with exact points."""
+    from livepaste.actors.photo import PhotoActor
+
+    performance = perform(seed, 400)
+    straight = int(np.argmin(np.abs(performance.yaw) + np.abs(performance.pitch) + np.abs(performance.roll)))
+    shot = DrawnActor(seed).render(performance, straight, (300, 300))
+    return PhotoActor(shot.image, shot.points_xyz)
+
+
+def test_somebody_varied_is_nobody_of_those_he_is_made_of_and_the_same_again() -> None:
+    from livepaste.actors.photo import morph
+    from livepaste.actors.varied import varied
+
+    people = [photographed(seed) for seed in (8104, 8105, 8107, 8108)]
+    one, again, other = (varied(people, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.texture, again.texture)
+    np.testing.assert_array_equal(one.points, again.points)
+    performance = perform(3, 100)
+    shots = [who.render_crop(performance, 50, 96) for who in (one, other, *people)]
+    first, second = shots[0], shots[1]
+    for i, shot in enumerate(shots):
+        if i:
+            both = (first.mask > 127) & (shot.mask > 127)
+            assert np.abs(first.image[both].astype(float) - shot.image[both]).mean() > 8, i
+    # where faces are in a crop, his is, and it is turned as theirs are
+    assert 0.6 < (first.mask > 127).sum() / (shots[2].mask > 127).sum() < 1.6
+    poses = [pose_degrees(shot.points_xyz)[:2] for shot in (first, second, shots[2])]
+    np.testing.assert_allclose(poses[0], poses[2], atol=6)
+    # a field of shares takes each part from the one it names
+    upper = np.repeat(np.linspace(-20, 20, 384, dtype=np.float32)[:, None].clip(0, 1), 384, 1)
+    mixed = morph(people[0], people[1], upper)
+    np.testing.assert_allclose(mixed.points[10], people[0].points[10])  # the forehead's top
+    np.testing.assert_allclose(mixed.points[152], people[1].points[152])  # the chin
 
 
 def test_truth_json_is_what_other_programs_can_write(tmp_path: Path) -> None:

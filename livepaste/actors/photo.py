@@ -67,11 +67,17 @@ def _body(canvas: np.ndarray, alpha: np.ndarray, bottom: int) -> tuple[np.ndarra
     return np.rint(made).astype(np.uint8), np.rint(cover * 255).astype(np.uint8)
 
 
-def morph(a: PhotoActor, b: PhotoActor, t: float) -> PhotoActor:
-    """Somebody between two photo actors: geometry and colours mixed on the common mesh, 0 = a, 1 = b."""
+def morph(a: PhotoActor, b: PhotoActor, t: float | Float32[np.ndarray, "side side"]) -> PhotoActor:
+    """Somebody between two photo actors: geometry and colours mixed on the common mesh, 0 = a, 1 = b.
+
+    ``t`` may be a field over the texture: then each part of the face is more like the one or like the other.
+    """
     from livepaste.actors.head import topology
 
-    target = (1 - t) * a.texture_xy + t * b.texture_xy
+    t = np.full((CANVAS, CANVAS), t, np.float32) if isinstance(t, float) else t
+    x, y = np.clip(np.rint((a.texture_xy + b.texture_xy) / 2).astype(int), 0, CANVAS - 1).T
+    t_points = t[y, x][:, None].astype(np.float64)
+    target = (1 - t_points) * a.texture_xy + t_points * b.texture_xy
     eyes, skin = topology()
     mouth = np.array([(78, 81, 178), (81, 13, 178), (178, 13, 14), (13, 311, 14), (14, 311, 402), (311, 308, 402)])
     triangles = np.concatenate([eyes, mouth, skin])
@@ -96,6 +102,7 @@ def morph(a: PhotoActor, b: PhotoActor, t: float) -> PhotoActor:
     made = object.__new__(PhotoActor)
     made.name = f"{a.name}+{b.name}"
     made.pose = a.pose
-    texture = np.rint((1 - t) * parts[0].astype(np.float32) + t * parts[1]).astype(np.uint8)
-    Head.__init__(made, texture, a.alpha, (1 - t) * a.points + t * b.points, target[:478])
+    texture = np.rint((1 - t[..., None]) * parts[0].astype(np.float32) + t[..., None] * parts[1]).astype(np.uint8)
+    t_points = t_points[:478]
+    Head.__init__(made, texture, a.alpha, (1 - t_points) * a.points + t_points * b.points, target[:478])
     return made

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from livepaste_train import base, casts, contour
+from livepaste_train import agree, base, casts, contour
 from livepaste_train.augment import Geometry
+from livepaste_train.evaluate import means, undistorted
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
 from livepaste_train.recipe import Recipe
 from livepaste_train.ship import ship
 from livepaste_train.start import EVERYBODYS, apply, shipped_base, starting_weights
-from livepaste_train.state import load_weights, named, save_weights
+from livepaste_train.state import load_weights, name_of, named, save_weights
 from livepaste_train.step import make_dispatch, new_state
 
 from livepaste.checkpoint import newest_generation
@@ -128,3 +129,77 @@ def test_the_contour_is_learned_from_everybody_and_written_beside_the_bases_own_
     head = "contour/head/kernel"
     np.testing.assert_array_equal(named(apply(params, found))[head], after[head])
     np.testing.assert_array_equal(named(apply(params, earlier))[head], named(params)[head])
+
+
+def test_agreeing_changes_the_encoder_alone_and_is_recorded(tmp_path: Path, monkeypatch, capsys) -> None:
+    cast = [casts.Cast(tuple(f"drawn:{10 * seed + k}" for k in range(4)), seed, 8) for seed in (5, 6, 7)]
+    packed = np.stack([casts.perform_cast((group, 64, {})) for group in cast])
+    small = Recipe(resolution=64, optimizer="adam", steps_per_dispatch=3, name="small")
+    monkeypatch.setattr(agree, "read_recipe", lambda name: small)
+    monkeypatch.setattr(agree, "read_casts", lambda args, recipe: (cast, {}, packed))
+    weights = base.as_shipped(nnx.split(LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(0)), nnx.Param)[1])
+    facts = {"model": "light", "resolution": 64, "coverage": 1.9}
+    ship(tmp_path / "base", {**facts, "maker": 2}, lambda folder: save_weights(folder / "weights.npz", weights))
+    monkeypatch.setattr(agree, "SHOWN", 1)
+    monkeypatch.setattr(agree, "MOMENTS", 1)
+    words = ["agree", "--stills", "none", "--base", str(tmp_path / "base"), "--for", "2s", "--batch", "8"]
+    monkeypatch.setattr("sys.argv", words)
+    agree.main()
+    generation = newest_generation(tmp_path / "base")
+    told = generation.model["agreed"]
+    assert told["steps"] > 3
+    assert told["identities"] == 8
+    assert generation.model["maker"] == 2
+    assert told["before"]["people"] != told["after"]["people"]
+    after = load_weights(tmp_path / "base" / "weights.npz")
+    assert set(after) == set(weights)
+    moved = {name for name, value in weights.items() if not np.array_equal(after[name], value.astype(np.float16))}
+    assert moved
+    assert all(name.startswith("encoder/") for name in moved)
+
+
+def test_people_are_told_less_apart_than_moments() -> None:
+    cast = casts.Cast(tuple(f"drawn:{k}" for k in range(30, 36)), 5, 12)
+    packed = casts.perform_cast((cast, 64, {}))[None]
+    sizes = casts.Sizes(*packed.shape[:3])
+    recipe = Recipe(resolution=64, batch=8, optimizer="adam", lr=3e-3, steps_per_dispatch=5, warp=0.0, rotate=0.0, zoom=0.0, shift=0.0)  # fmt: skip
+    graph, params = nnx.split(LightAutoencoder(NARROW, nnx.Rngs(0)), nnx.Param)
+    codes = agree.Codes(graph, GEOMETRY)
+    held_out = agree.HeldOut(packed[0], np.eye(40), codes)
+    before = held_out.measure(params)
+    wanted = np.stack([codes.mean_of(params, group) for group in packed], 1)
+    differ = np.square(wanted - wanted.mean((1, 2), keepdims=True)).sum(-1).mean()
+    data = agree.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), jnp.asarray(wanted),
+                       jnp.eye(40) / jnp.sqrt(jnp.float32(differ)))  # fmt: skip
+    scale = jax.tree_util.tree_map_with_path(lambda path, _: float(name_of(path).startswith("encoder/")), params)
+    dispatch = make_dispatch(graph, agree.agreeing_loss(GEOMETRY, recipe, sizes), recipe, scale)
+    state = new_state(params, recipe, 0, 150, scale)
+    for _ in range(30):
+        state, losses = dispatch(state, data)
+    after = held_out.measure(state.params)
+    # decibels, and more is nearer together
+    assert after["people"] - after["moments"] > before["people"] - before["moments"] + 3, (before, after)
+    assert losses["apart"] < 0.6
+
+
+def test_the_effect_of_a_code_is_what_the_decoder_makes_of_it(monkeypatch) -> None:
+    monkeypatch.setattr(agree, "SHOWN", 2)
+    monkeypatch.setattr(agree, "MOMENTS", 2)
+    packed = np.stack([casts.perform_cast((group, 64, {})) for group in CASTS])
+    graph, params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(0)), nnx.Param)
+    codes = agree.Codes(graph, GEOMETRY)
+    seen = agree.effect(graph, params, packed, codes, GEOMETRY)
+    assert seen.shape == (160, 160)
+    assert np.linalg.eigvalsh(seen)[0] > -1e-12
+    # a code's own small change, through the decoder, under the mean face's mask
+    picture, mask, usual = means(*undistorted(packed[0, 0], GEOMETRY))
+    model = nnx.merge(graph, jax.tree.map(jnp.copy, params))
+    model.start_from((picture, mask, usual), (picture, mask, usual))
+    said = codes.of(params, packed[0, 0])
+    way = np.random.default_rng(0).normal(size=160).astype(np.float32) * 0.02
+    made, moved = (np.asarray(model.picture("persona", jnp.asarray(code))) for code in (said, said + way))
+    under = np.square(moved - made) * np.asarray(mask)
+    measured = under.sum((1, 2, 3)).mean() / (3 * np.asarray(mask).sum())
+    np.testing.assert_allclose(way @ seen @ way, measured, rtol=0.5)
+    root = agree.root_of(seen)
+    np.testing.assert_allclose(root @ root.T, seen * 160 / np.trace(seen) + 0.1 * np.eye(160), atol=1e-4)

@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,18 +29,23 @@ Meshes = dict[str, np.ndarray]  # path of a still -> (478, 3)
 class Cast:
     """A group of identities that play the same performance."""
 
-    identities: tuple[str, ...]  # "photo:FILE", "morph:FILE:FILE:T", "drawn:SEED"
+    identities: tuple[str, ...]  # "photo:FILE", "morph:FILE:FILE:T", "varied:FILE:FILE:FILE:FILE:SEED", "drawn:SEED"
     seed: int  # of the performance
     frames: int
 
 
-def casting(stills: list[Path], *, drawn: int, morphs: int, group: int, frames: int, seed: int) -> list[Cast]:
+def casting(
+    stills: list[Path], *, drawn: int, morphs: int, group: int, frames: int, seed: int, varied: int = 0
+) -> list[Cast]:
     """Identities shuffled into whole groups; what is left over is left out."""
     rng = np.random.default_rng(seed)
     names = [f"photo:{path}" for path in stills] + [f"drawn:{1000 + i}" for i in range(drawn)]
     for _ in range(morphs):
         a, b = rng.choice(len(stills), 2, replace=False)
         names.append(f"morph:{stills[a]}:{stills[b]}:{rng.uniform(0.35, 0.65):.3f}")
+    for i in range(varied):
+        four = rng.choice(len(stills), 4, replace=False)
+        names.append(":".join(["varied", *(str(stills[k]) for k in four), str(i)]))
     rng.shuffle(names)
     whole = range(0, len(names) - group + 1, group)
     return [Cast(tuple(names[start : start + group]), seed * 1000 + i, frames) for i, start in enumerate(whole)]
@@ -52,14 +58,11 @@ def played(cast: Cast) -> Performance:
 
 def actor_named(name: str, meshes: Meshes) -> Any:
     """Whom an identity's name stands for."""
-    import cv2
-
-    from livepaste.actors.photo import PhotoActor, morph
-    from livepaste.pictures import read_picture
+    from livepaste.actors.photo import morph
+    from livepaste.actors.varied import varied
 
     def photo(path: str) -> Any:
-        image = cv2.cvtColor(read_picture(path), cv2.COLOR_BGR2RGB)
-        return PhotoActor(image, meshes[path], name=Path(path).stem)
+        return _photo_actor(path, meshes[path].astype(np.float32).tobytes())
 
     kind, *rest = name.split(":")
     if kind == "drawn":
@@ -68,7 +71,22 @@ def actor_named(name: str, meshes: Meshes) -> Any:
         return DrawnActor(int(rest[0]))
     if kind == "photo":
         return photo(rest[0])
+    if kind == "varied":
+        *stills, seed = rest
+        return varied([photo(path) for path in stills], int(seed))
     return morph(photo(rest[0]), photo(rest[1]), float(rest[2]))
+
+
+@lru_cache(maxsize=200)
+def _photo_actor(path: str, mesh: bytes) -> Any:
+    """A still's actor, kept: cutting it out takes a fifth of a second, and it is part of many."""
+    import cv2
+
+    from livepaste.actors.photo import PhotoActor
+    from livepaste.pictures import read_picture
+
+    image = cv2.cvtColor(read_picture(path), cv2.COLOR_BGR2RGB)
+    return PhotoActor(image, np.frombuffer(mesh, np.float32).reshape(478, 3), name=Path(path).stem)
 
 
 def perform_cast(job: tuple[Cast, int, Meshes]) -> np.ndarray:
@@ -125,6 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="light")
     parser.add_argument("--drawn", type=int, default=60)
     parser.add_argument("--morphs", type=int, default=60)
+    parser.add_argument("--varied", type=int, default=0)
     parser.add_argument("--group", type=int, default=15)
     parser.add_argument("--frames", type=int, default=120)
     parser.add_argument("--seed", type=int, default=1)
@@ -136,7 +155,7 @@ def read_casts(args: argparse.Namespace, recipe: Recipe) -> tuple[list[Cast], Me
     with np.load(args.stills / "meshes.npz") as arrays:
         meshes = {str(args.stills / name): arrays[name] for name in arrays.files}
     casts = casting([Path(path) for path in sorted(meshes)], drawn=args.drawn, morphs=args.morphs, group=args.group,
-                    frames=args.frames, seed=args.seed)  # fmt: skip
+                    frames=args.frames, seed=args.seed, varied=args.varied)  # fmt: skip
     shown = f"maker {MAKER_VERSION}, {side} px, {ROOMS} rooms: {casts}"
     if args.cache and args.cache.exists():
         if (told := _beside(args.cache)).read_text("utf-8") != shown:

@@ -1,0 +1,188 @@
+"""The base's encoder learns to say the same of everybody who does the same.
+
+Pairs teach a code that does not need to say whose face it is, not one that cannot: a decoder of many can look past what is left of the
+identity, a persona's own decoder, which only ever sees one, cannot. So the encoder goes on alone, without a decoder and therefore
+fast, with many more people than pairs can hold: each face's code is drawn to the mean of all codes of the moment, as the
+base had them before. How much a difference counts is what the base's decoder makes of it in the picture.
+
+``python -m livepaste_train.agree --stills DIR --base checkpoints/base --cache FACES.npy --drawn 240 --varied 1065 --morphs 0 --group 30
+--frames 40 --seed 2 --for 10m`` changes the base's encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from livepaste.checkpoint import read_generation
+from livepaste_train.augment import Geometry, batch
+from livepaste_train.base import mirrored_faces
+from livepaste_train.casts import Sizes, add_arguments, read_casts
+from livepaste_train.clocked import Clock
+from livepaste_train.compiling import compiled
+from livepaste_train.evaluate import means, undistorted
+from livepaste_train.models.autoencoder import PERSONA
+from livepaste_train.models.light import LightAutoencoder, LightOptions
+from livepaste_train.options import seconds
+from livepaste_train.recipe import Recipe, read_recipe
+from livepaste_train.ship import ship
+from livepaste_train.start import apply, starting_weights
+from livepaste_train.state import load_weights, name_of, named, save_weights
+from livepaste_train.step import make_dispatch, new_state
+
+ENCODER = "encoder/"
+ASKED = 3  # every so many of a group are asked what a moment is called
+STEP = 0.3  # of a code, where its effect on the picture is measured: a third of what a number of it varies by
+OTHERWISE = 0.1  # of the mean effect, that a difference counts for which the decoder does not show
+SHOWN, MOMENTS = 6, 6  # people and moments that the effect is measured with
+
+
+class Stage(NamedTuple):
+    """What the encoder learns from, on the device."""
+
+    packed: jax.Array  # (groups · members · frames, side, side)
+    wanted: jax.Array  # (2, groups, frames, code): the mean code of each moment, and of its mirror image
+    counts: jax.Array  # (code, code): ‖difference @ counts‖² is how much a difference of two codes matters
+
+
+class Codes:
+    """What the encoder says of faces that are not disturbed."""
+
+    def __init__(self, graph: Any, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._encode = compiled(lambda params, shown: nnx.merge(graph, params).encode(shown))
+
+    def of(self, params: Any, packed: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
+        """``packed`` (n, side, side) -> float32 (n, code)."""
+        shown = undistorted(np.asarray(packed), self._geometry)[0]
+        return np.asarray(self._encode(params, shown[:, :, ::-1] if mirrored else shown))
+
+    def mean_of(self, params: Any, group: np.ndarray) -> np.ndarray:
+        """The group's (members, frames, side, side) mean codes, and those of its mirror image: float32 (2, frames, code)."""
+        asked = group[::ASKED]
+        return np.stack([np.mean([self.of(params, faces, mirrored=m) for faces in asked], 0) for m in (False, True)])
+
+
+def effect(graph: Any, params: Any, packed: np.ndarray, codes: Codes, geometry: Geometry) -> np.ndarray:
+    """(code, code) E, so that d E d is the mean square that a small difference d of the code makes under the face's mask.
+
+    By central differences of the base's decoder, on the mean faces of some of ``packed`` (groups, members, frames, side, side).
+    """
+    of_each = compiled(lambda own, codes, weight: nnx.merge(graph, own).picture(PERSONA, codes) * weight)
+    total: Any = 0
+    for group in np.linspace(0, len(packed) - 1, SHOWN).astype(int):
+        faces = packed[group, 0]
+        picture, mask, usual = means(*undistorted(np.asarray(faces), geometry))
+        model = nnx.merge(graph, jax.tree.map(jnp.copy, params))  # a merged model writes into the arrays' holders
+        model.start_from((picture, mask, usual), (picture, mask, usual))
+        own = nnx.split(model, nnx.Param)[1]
+        weight = jnp.sqrt(jnp.asarray(mask) / (3 * jnp.asarray(mask).sum()))
+        said = codes.of(params, faces[np.linspace(0, len(faces) - 1, MOMENTS).astype(int)])
+        around = STEP * np.eye(said.shape[1], dtype=np.float32)
+        for code in said:
+            ahead, behind = (of_each(own, jnp.asarray(code + way * around), weight) for way in (1, -1))
+            slope = np.asarray((ahead - behind) / (2 * STEP), np.float64).reshape(len(around), -1)
+            total = total + slope @ slope.T
+    return total / (SHOWN * MOMENTS)
+
+
+def root_of(effect: np.ndarray) -> np.ndarray:
+    """``Stage.counts``: Cholesky factor of the effect, its mean brought to one, and ``OTHERWISE`` of each number."""
+    size = len(effect)
+    return np.linalg.cholesky(effect * (size / np.trace(effect)) + OTHERWISE * np.eye(size)).astype(np.float32)
+
+
+def agreeing_loss(geometry: Geometry, recipe: Recipe, sizes: Sizes) -> Callable[..., Any]:
+    """Anybody's face, and what everybody's mean says of the moment; as a share of what moments differ by."""
+
+    def loss(
+        model: Any, stage: Stage, key: jax.Array, strength: jax.Array, _: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        k_pick, k_batch = jax.random.split(key)
+        group, frame, (member,) = sizes.pick(k_pick, recipe.batch, 1)
+        index = sizes.index(group, member, frame)
+        shown = batch(k_batch, stage.packed, stage.packed, index, index, geometry, recipe, strength).inputs
+        mirrored = mirrored_faces(k_batch, recipe.batch, recipe)[:, None]
+        wanted = jnp.where(mirrored, stage.wanted[1, group, frame], stage.wanted[0, group, frame])
+        error = jnp.square((model.encode(shown) - wanted) @ stage.counts).sum(-1).mean()
+        return error, {"apart": error}
+
+    return loss
+
+
+class HeldOut:
+    """The last group, which the encoder is not shown: how far apart its people are for it, as pictures."""
+
+    def __init__(self, group: np.ndarray, effect: np.ndarray, codes: Codes) -> None:
+        self._group, self._effect, self._codes = group, effect, codes
+
+    def measure(self, params: Any) -> dict[str, float]:
+        """PSNR in dB that people at one moment (``people``), and moments of everybody's mean (``moments``), have among each other."""
+        said = np.stack([self._codes.of(params, faces) for faces in self._group]).astype(np.float64)
+        moments = said.mean(0)
+        people = (said - moments) * np.sqrt(len(said) / (len(said) - 1))
+        return {"people": self._db(people), "moments": self._db(moments - moments.mean(0))}
+
+    def _db(self, apart: np.ndarray) -> float:
+        error = np.einsum("...i,ij,...j->...", apart, self._effect, apart).mean()
+        return round(float(-10 * np.log10(error)), 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    parser.add_argument("--base", type=Path, required=True, help="whose encoder it is")
+    parser.add_argument("--for", dest="time", default="10m")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    args = parser.parse_args()
+    # as the camera may see a face, but never moved: where a face lies in the crop, the mean of a moment does not know
+    recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.998, flip=0.5, rotate=0.0, zoom=0.0, shift=0.0)  # fmt: skip
+    facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
+    _, _, packed = read_casts(args, recipe)
+    out, side = len(packed) - 1, packed.shape[-1]
+    sizes, geometry = Sizes(out, *packed.shape[1:3]), Geometry(packed.shape[-1], recipe.resolution, recipe.coverage)
+    graph, params = nnx.split(
+        LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(args.seed)), nnx.Param
+    )
+    params = apply(params, starting_weights(str(args.base), facts).weights)
+    scale = jax.tree_util.tree_map_with_path(lambda path, _: float(name_of(path).startswith(ENCODER)), params)
+    codes = Codes(graph, geometry)
+    wanted = np.stack([codes.mean_of(params, group) for group in packed[:out]], 1)
+    seen = effect(graph, params, packed[:out], codes, geometry)
+    counts = root_of(seen)
+    differ = np.square((wanted - wanted.mean((1, 2), keepdims=True)) @ counts).sum(-1).mean()
+    data = Stage(jnp.asarray(np.asarray(packed[:out]).reshape(-1, side, side)), jnp.asarray(wanted),
+                 jnp.asarray(counts / np.sqrt(differ)))  # fmt: skip
+    held_out = HeldOut(np.asarray(packed[out]), seen, codes)
+    before = held_out.measure(params)
+    print(json.dumps({"before": before}), file=sys.stderr, flush=True)
+    state = new_state(params, recipe, args.seed, 0, scale)
+    dispatch = make_dispatch(graph, agreeing_loss(geometry, recipe, sizes), recipe, scale)
+    clock = Clock(seconds(args.time))
+    while not clock.over:
+        state, losses = clock.take(dispatch, state, data)
+        if clock.due("measure", 60):
+            after = held_out.measure(state.ema)
+            clock.say(state, **losses, **after)
+    record = {key: value for key, value in read_generation(args.base).model.items() if key != "files"}
+    record["agreed"] = {"steps": int(state.step), "seconds": round(clock.spent_s), "identities": sizes.groups * sizes.members,
+                        "faces": len(data.packed), "before": before, "after": after}  # fmt: skip
+    learned = {name: np.asarray(leaf) for name, leaf in named(state.ema).items() if name.startswith(ENCODER)}
+    weights = {**load_weights(args.base / "weights.npz"), **learned}
+    size = ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
+    print(f"{args.base}: {size / 1e6:.1f} MB, {json.dumps(record['agreed'])}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
