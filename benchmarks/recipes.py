@@ -197,14 +197,14 @@ def trained(
     weights, note, from_base = starting_weights(base, kind_of(recipe), people)
     params = apply(params, weights)
     scale = rate_scale(params, from_base, recipe, strangers=strangers)
-    offset = Offset(graph, persona, wearer, geometry)
+    offset = None if strangers or not recipe.meet else Offset(graph, persona, wearer, geometry)
     if strangers:
         check_wearers(recipe, from_base)
         loss = lone_loss(geometry, recipe, jnp.float32, strangers=True)
     else:
         loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
     dispatch = make_dispatch(graph, loss, recipe, scale)
-    state = new_state(params, recipe, 0, steps, scale, offset.measure(params))
+    state = new_state(params, recipe, 0, steps, scale, offset.measure(params) if offset else None)
     cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1]))
     data = Sides(jnp.asarray(np.concatenate([faces.packed for faces in known])), *cumulative)
     judged = Judged(graph, of, geometry)
@@ -216,7 +216,7 @@ def trained(
         if step >= steps:
             return
         state, _ = dispatch(state, data)
-        if recipe.encoder_lr and int(state.step) % EVERY == 0:
+        if offset and not rests(from_base, recipe.encoder_lr) and int(state.step) % EVERY < recipe.steps_per_dispatch:
             state = state._replace(offset=offset.measure(state.params))
 
 

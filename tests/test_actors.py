@@ -460,6 +460,7 @@ def test_somebody_varied_is_nobody_of_those_he_is_made_of_and_the_same_again() -
     assert 0.6 < (first.mask > 127).sum() / (shots[2].mask > 127).sum() < 1.6
     poses = [pose_degrees(shot.points_xyz)[:2] for shot in (first, second, shots[2])]
     np.testing.assert_allclose(poses[0], poses[2], atol=6)
+    np.testing.assert_allclose(poses[1], poses[2], atol=6)
     # a field of shares takes each part from the one it names
     upper = np.repeat(np.linspace(-20, 20, 384, dtype=np.float32)[:, None].clip(0, 1), 384, 1)
     mixed = morph(people[0], people[1], upper)

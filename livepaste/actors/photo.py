@@ -74,9 +74,9 @@ def morph(a: PhotoActor, b: PhotoActor, t: float | Float32[np.ndarray, "side sid
     """
     from livepaste.actors.head import topology
 
-    t = np.full((CANVAS, CANVAS), t, np.float32) if isinstance(t, float) else t
+    t = np.broadcast_to(np.asarray(t, np.float64), (CANVAS, CANVAS))
     x, y = np.clip(np.rint((a.texture_xy + b.texture_xy) / 2).astype(int), 0, CANVAS - 1).T
-    t_points = t[y, x][:, None].astype(np.float64)
+    t_points = t[y, x][:, None]
     target = (1 - t_points) * a.texture_xy + t_points * b.texture_xy
     eyes, skin = topology()
     mouth = np.array([(78, 81, 178), (81, 13, 178), (178, 13, 14), (13, 311, 14), (14, 311, 402), (311, 308, 402)])

@@ -109,7 +109,7 @@ def test_the_contour_is_learned_from_everybody_and_written_beside_the_bases_own_
     assert {name for name in after if name not in weights} == own | {EVERYBODYS}
     mean = base.canvases(packed[:1], GEOMETRY)[1].mean(0, keepdims=True)  # of the groups it is shown
     np.testing.assert_array_equal(after[EVERYBODYS], mean.astype(np.float16).astype(np.float32))
-    assert 0 < told["stranger_mask_iou"] < 1
+    assert 0 < told["stranger_mask_iou"] < told["mask_iou"]
     # nobody's mean mask is taken for a wearer's, and everybody's where there is none
     people = {"persona": {"person": "a"}, "wearers": []}
     found = starting_weights(str(tmp_path / "base"), facts, people).weights
@@ -147,10 +147,9 @@ def test_agreeing_changes_the_encoder_alone_and_is_recorded(tmp_path: Path, monk
     agree.main()
     generation = newest_generation(tmp_path / "base")
     told = generation.model["agreed"]
-    assert told["steps"] > 3
     assert told["identities"] == 8
     assert generation.model["maker"] == 2
-    assert told["before"]["people"] != told["after"]["people"]
+    assert told["after"]["people"] > told["before"]["people"]
     after = load_weights(tmp_path / "base" / "weights.npz")
     assert set(after) == set(weights)
     moved = {name for name, value in weights.items() if not np.array_equal(after[name], value.astype(np.float16))}
@@ -162,7 +161,7 @@ def test_people_are_told_less_apart_than_moments() -> None:
     cast = casts.Cast(tuple(f"drawn:{k}" for k in range(30, 36)), 5, 12)
     packed = casts.perform_cast((cast, 64, {}))[None]
     sizes = casts.Sizes(*packed.shape[:3])
-    recipe = Recipe(resolution=64, batch=8, optimizer="adam", lr=3e-3, steps_per_dispatch=5, warp=0.0, rotate=0.0, zoom=0.0, shift=0.0)  # fmt: skip
+    recipe = Recipe(resolution=64, batch=8, optimizer="adam", lr=3e-3, steps_per_dispatch=5, warp=0.0, **casts.MOVED)
     graph, params = nnx.split(LightAutoencoder(NARROW, nnx.Rngs(0)), nnx.Param)
     codes = agree.Codes(graph, GEOMETRY)
     held_out = agree.HeldOut(packed[0], np.eye(40), codes)
@@ -170,9 +169,9 @@ def test_people_are_told_less_apart_than_moments() -> None:
     wanted = np.stack([codes.mean_of(params, group) for group in packed], 1)
     differ = np.square(wanted - wanted.mean((1, 2), keepdims=True)).sum(-1).mean()
     data = agree.Stage(jnp.asarray(packed.reshape(-1, 64, 64)), jnp.asarray(wanted),
-                       jnp.eye(40) / jnp.sqrt(jnp.float32(differ)))  # fmt: skip
+                       jax.tree.map(jnp.copy, params), jnp.eye(40) / jnp.sqrt(jnp.float32(differ)))  # fmt: skip
     scale = jax.tree_util.tree_map_with_path(lambda path, _: float(name_of(path).startswith("encoder/")), params)
-    dispatch = make_dispatch(graph, agree.agreeing_loss(GEOMETRY, recipe, sizes), recipe, scale)
+    dispatch = make_dispatch(graph, agree.agreeing_loss(graph, GEOMETRY, recipe, sizes), recipe, scale)
     state = new_state(params, recipe, 0, 150, scale)
     for _ in range(30):
         state, losses = dispatch(state, data)
@@ -191,15 +190,17 @@ def test_the_effect_of_a_code_is_what_the_decoder_makes_of_it(monkeypatch) -> No
     seen = agree.effect(graph, params, packed, codes, GEOMETRY)
     assert seen.shape == (160, 160)
     assert np.linalg.eigvalsh(seen)[0] > -1e-12
-    # a code's own small change, through the decoder, under the mean face's mask
-    picture, mask, usual = means(*undistorted(packed[0, 0], GEOMETRY))
-    model = nnx.merge(graph, jax.tree.map(jnp.copy, params))
-    model.start_from((picture, mask, usual), (picture, mask, usual))
-    said = codes.of(params, packed[0, 0])
+    # a small change of the same codes, through the decoder, under the mean face's mask
     way = np.random.default_rng(0).normal(size=160).astype(np.float32) * 0.02
-    made, moved = (np.asarray(model.picture("persona", jnp.asarray(code))) for code in (said, said + way))
-    under = np.square(moved - made) * np.asarray(mask)
-    measured = under.sum((1, 2, 3)).mean() / (3 * np.asarray(mask).sum())
-    np.testing.assert_allclose(way @ seen @ way, measured, rtol=0.5)
+    measured = []
+    for faces in packed[:, 0]:
+        picture, mask, usual = means(*undistorted(faces, GEOMETRY))
+        model = nnx.merge(graph, jax.tree.map(jnp.copy, params))
+        model.start_from((picture, mask, usual), (picture, mask, usual))
+        said = codes.of(params, faces[[0, -1]])
+        made, moved = (np.asarray(model.picture("persona", jnp.asarray(code))) for code in (said, said + way))
+        under = np.square(moved - made) * np.asarray(mask)
+        measured.append(under.sum((1, 2, 3)).mean() / (3 * np.asarray(mask).sum()))
+    np.testing.assert_allclose(way @ seen @ way, np.mean(measured), rtol=0.1)
     root = agree.root_of(seen)
     np.testing.assert_allclose(root @ root.T, seen * 160 / np.trace(seen) + 0.1 * np.eye(160), atol=1e-4)

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,10 +120,9 @@ def test_eight_devices_of_two_processes_have_the_losses_of_one_and_go_the_same_w
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    began = time.monotonic()
     both = [begun(f"{address},2,{number}", trainings) for number in range(2)]
-    try:
-        (out, err), (other_out, other_err) = (process.communicate(timeout=240) for process in both)
+    try:  # jax itself would have them wait for each other for five minutes after the error
+        (out, err), (other_out, other_err) = (process.communicate(timeout=280) for process in both)
     finally:
         for process in both:  # that wait for each other
             process.kill()
@@ -162,8 +160,7 @@ def test_eight_devices_of_two_processes_have_the_losses_of_one_and_go_the_same_w
 
     assert [process.returncode for process in both] == [1, 1]
     assert "nobody" in other_err
-    assert "--hosts: another process has ended before this one; it says why" in err
-    assert time.monotonic() - began < 200  # jax would have them wait for each other for five minutes
+    assert "--hosts: another process has ended before this one, or cannot be reached" in err
 
 
 def test_a_batch_that_no_share_can_be_taken_of(tmp_path: Path, recipe: Path, facesets, monkeypatch) -> None:

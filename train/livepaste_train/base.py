@@ -23,7 +23,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.augment import Geometry, batch, in_light, random_affine
-from livepaste_train.casts import EVERY, Cast, Sizes, add_arguments, played, read_casts
+from livepaste_train.casts import EVERY, MOVED, Cast, Sizes, add_arguments, played, read_casts
 from livepaste_train.clocked import Clock
 from livepaste_train.evaluate import means, undistorted
 from livepaste_train.keeper import contract
@@ -176,8 +176,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2.5e-3)
     args = parser.parse_args()
-    # mirrored, because each identity's canvas is mirrored with it; shifts are the recipe's, as every training from it has them
-    recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.999, optimizer="muon", warp=0.2, flip=0.5)  # fmt: skip
+    # mirrored, because each identity's canvas is mirrored with it
+    recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.999, optimizer="muon", warp=0.2, flip=0.5, **MOVED)  # fmt: skip
     casts, _, packed = read_casts(args, recipe)
     sizes = Sizes(*packed.shape[:3])
     side = packed.shape[-1]

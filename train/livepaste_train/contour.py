@@ -25,7 +25,7 @@ from flax import nnx
 from livepaste.checkpoint import read_generation
 from livepaste_train.augment import Geometry, batch
 from livepaste_train.base import canvases, mirror, mirrored_faces
-from livepaste_train.casts import Sizes, add_arguments, read_casts
+from livepaste_train.casts import MOVED, Sizes, add_arguments, read_casts
 from livepaste_train.clocked import Clock
 from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, undistorted
@@ -111,7 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = read_recipe(args.recipe)
     # mirrored and warped: here the picture's edge is all that counts, whatever the code makes of it
-    recipe = replace(recipe, flip=0.5, warp=0.2, jitter=0.2, ema=0.998)
+    recipe = replace(recipe, flip=0.5, warp=0.2, jitter=0.2, ema=0.998, **MOVED)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
     _, _, packed = read_casts(args, recipe)
     out = len(packed) - 1

@@ -118,7 +118,8 @@ class Trainer:
         check_levels(self.recipe, model)
         people = People(options)
         self.shown = persona_count(self.recipe) if people.strangers else self.recipe.batch
-        check_batch(self.recipe, self.shown)
+        share = self.recipe.persona_share if people.strangers else 1.0
+        check_batch(self.recipe, share)
         if resumed:
             check_people(self.checkpoint, resumed.model, people.record, alone=alone)
             start, from_base = "", bool(resumed.model.get("from_base"))
@@ -163,7 +164,7 @@ class Trainer:
             other = replace(self.recipe, batch=batch)
             return make_dispatch(self.graph, loss_of(self.geometry, other, compute), other, scale, compute)
 
-        self.room = Room(self.recipe.batch, with_batch)
+        self.room = Room(self.recipe.batch, with_batch, share)
         self.offset = (
             Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
             if self.recipe.meet and not one
@@ -190,8 +191,8 @@ class Trainer:
             self.spent_s = float(resumed.model.get("seconds", 0.0))
             before = dict(resumed.model.get("validation", {}))
         # not the note itself: after a resume it says what else this very machine is
-        begins = {"start": (start, from_base), "generation in --to": resumed and resumed.number}
-        check_alike(recipe=self.recipe, faces=faces.fingerprint, **of_all(options), **begins)
+        alike = {"start": (start, from_base), "generation in --to": resumed and resumed.number, "number of people": (alone, len(people.wearers))}  # fmt: skip
+        check_alike(recipe=self.recipe, faces=faces.fingerprint, **of_all(options), **alike)
         self.state, self.data = everywhere((first_ones(self.state), self.data))
         self._until, self.forecast, self.longer = read_until(options.until), "", ""
         self._went_on = resumed is not None

@@ -14,7 +14,7 @@ import psutil
 
 from livepaste.errors import TrainingError
 from livepaste_train.dispatch import Dispatch
-from livepaste_train.parallel import least
+from livepaste_train.parallel import divides, least
 
 logger = logging.getLogger(__name__)
 GB = 1e9
@@ -98,8 +98,9 @@ def fitting(needs: Callable[[int], int | None], batch: int, need: int, free: flo
 class Room:
     """Whether a training's steps have room, and what to say if not. ``dispatch_of(batch)`` makes the dispatch of another batch."""
 
-    def __init__(self, batch: int, dispatch_of: Callable[[int], Dispatch]) -> None:
-        self._batch, self._dispatch_of = batch, dispatch_of
+    def __init__(self, batch: int, dispatch_of: Callable[[int], Dispatch], share: float = 1.0) -> None:
+        """``share`` of a batch is what a step shows."""
+        self._batch, self._dispatch_of, self._share = batch, dispatch_of, share
         self._looked = False
 
     @contextmanager
@@ -131,9 +132,10 @@ class Room:
 
     def _instead(self, need: int, there: int, state: Any, data: Any) -> str:
         """What to say where ``need`` is more than there is."""
-        count = len(jax.devices())  # each takes as large a share
         fits = fitting(lambda b: _most(self._dispatch_of(b).needs(state, data)), self._batch, need, TO_USE * there)
-        fits = fits // count * count
+        fits = next(
+            (n for n in range(fits, 1, -1) if divides(n, self._share, jax.device_count())), 0
+        )  # each takes as large a share
         said = "batch {} needs {}, {} are free; ".format(self._batch, *in_gb(need, there))
         if fits:
             return f"{said}--batch {fits} fits"

@@ -90,7 +90,8 @@ def ending_together() -> Iterator[None]:
             atexit.register(_leave, code)  # comes before what jax has registered
         if isinstance(error, (RuntimeError, ValueError)) and left_alone(error):
             raise TrainingError(
-                "--hosts: another process has ended before this one; it says why; when that is mended, start all of them again with --resume"
+                "--hosts: another process has ended before this one, or cannot be reached; if it says why, mend that and start all of them again "
+                f"(with --resume where a generation is there already); jax says: {str(error).splitlines()[0][:200]}"
             ) from error
         raise
 
@@ -207,13 +208,22 @@ def check_alike(**what: object) -> None:
         )
 
 
-def check_batch(recipe: Recipe, shown: int) -> None:
-    """Raise OptionError for a batch of which the ``shown`` faces cannot be divided among the devices."""
+def divides(batch: int, share: float, count: int) -> bool:
+    """Whether a batch that is allowed, or what a step shows of it (``share``), can be divided among ``count`` devices."""
+    part = batch if share == 1 else max(1, min(batch - 1, round(batch * share)))
+    return batch >= 2 and batch % 2 == 0 and part % count == 0
+
+
+def check_batch(recipe: Recipe, share: float = 1.0) -> None:
+    """Raise OptionError for a batch that cannot be divided among the devices, or of which a step's ``share`` cannot."""
     count = jax.device_count()
-    if shown % count:
-        fits = max(1, round(shown / count)) * count * round(recipe.batch / shown)
-        fits += count if fits % 2 else 0
-        raise OptionError(f"a batch of {recipe.batch} cannot be divided among {count} devices; --batch {fits} can")
+    if divides(recipe.batch, share, count):
+        return
+    fits = min((n for n in range(2, 8 * recipe.batch + 8 * count, 2) if divides(n, share, count)),
+               key=lambda n: abs(n - recipe.batch), default=0)  # fmt: skip
+    part = "" if share == 1 else "the persona's part of "
+    instead = f"--batch {fits} can" if fits else "take fewer devices, or give --wearer"
+    raise OptionError(f"{part}a batch of {recipe.batch} cannot be divided among {count} devices; {instead}")
 
 
 def devices_said() -> str:

@@ -35,9 +35,8 @@ class Read:
 
     geometry: Geometry
     persona: tuple[Faces, Faces]  # to train on, held out
-    wearers: tuple[
-        Faces, Faces
-    ]  # to train on the persona's again where there are no wearers; those held out are strangers' then
+    # Where there are no wearers: the persona's own to train on, which are not looked at, and strangers' held out.
+    wearers: tuple[Faces, Faces]
     data: Sides
     count: int  # to train on
     fingerprint: str

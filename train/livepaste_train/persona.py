@@ -23,7 +23,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.augment import Geometry, batch, in_light
-from livepaste_train.casts import Cast, Sizes, add_arguments, read_casts, render
+from livepaste_train.casts import MOVED, Cast, Sizes, add_arguments, read_casts, render
 from livepaste_train.clocked import Clock
 from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, means, psnr_db, spread, undistorted, write_picture
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--for", dest="time", default="30m")
     args = parser.parse_args()
     # the encoder learns on: of pairs it can learn nothing but what is played
-    recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.1, encoder_lr=0.5)
+    recipe = replace(read_recipe(args.recipe), ema=0.998, warp=0.1, encoder_lr=0.5, **MOVED)
     casts, meshes, packed = read_casts(args, recipe)
     out = len(casts) - 1
     sizes = Sizes(out, *packed.shape[1:3])

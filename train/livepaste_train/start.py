@@ -138,7 +138,10 @@ def starting_weights(
             weights = {
                 name: value for name, value in weights.items() if not (name.startswith(f"{decoder}/") and is_own(name))
             }
-    return Start(weights, f"starting from {path.name}", from_base)
+    note = f"starting from {path.name}"
+    if strangers and is_base and EVERYBODYS not in weights and "wearer/mask_canvas" not in weights:
+        note += ", which holds nobody's mean mask: the persona's takes its place (contour --mask-only writes it)"
+    return Start(weights, note, from_base)
 
 
 def _anybodys(path: Path, weights: dict[str, Any], facts: dict[str, Any], people: dict[str, Any]) -> dict[str, Any]:
