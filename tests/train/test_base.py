@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from livepaste_train import agree, base, casts, contour
+from livepaste_train import agree, base, casts, contour, reopened
 from livepaste_train.augment import Geometry
 from livepaste_train.evaluate import means, undistorted
 from livepaste_train.models.light import LightAutoencoder, LightBase, LightOptions
@@ -93,7 +93,7 @@ def test_the_contour_is_learned_from_everybody_and_written_beside_the_bases_own_
     packed = np.stack([casts.perform_cast((cast, 64, {})) for cast in CASTS])
     small = Recipe(resolution=64, batch=4, optimizer="adam", lr=1e-3, steps_per_dispatch=3, name="small")
     monkeypatch.setattr(contour, "read_recipe", lambda name: small)
-    monkeypatch.setattr(contour, "read_casts", lambda args, recipe: (CASTS, {}, packed))
+    monkeypatch.setattr(reopened, "read_casts", lambda args, recipe: (CASTS, {}, packed))
     weights = base.as_shipped(nnx.split(LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(0)), nnx.Param)[1])
     facts = {"model": "light", "resolution": 64, "coverage": 1.9}
     ship(tmp_path / "base", {**facts, "maker": 2}, lambda folder: save_weights(folder / "weights.npz", weights))
@@ -136,7 +136,7 @@ def test_agreeing_changes_the_encoder_alone_and_is_recorded(tmp_path: Path, monk
     packed = np.stack([casts.perform_cast((group, 64, {})) for group in cast])
     small = Recipe(resolution=64, optimizer="adam", steps_per_dispatch=3, name="small")
     monkeypatch.setattr(agree, "read_recipe", lambda name: small)
-    monkeypatch.setattr(agree, "read_casts", lambda args, recipe: (cast, {}, packed))
+    monkeypatch.setattr(reopened, "read_casts", lambda args, recipe: (cast, {}, packed))
     weights = base.as_shipped(nnx.split(LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(0)), nnx.Param)[1])
     facts = {"model": "light", "resolution": 64, "coverage": 1.9}
     ship(tmp_path / "base", {**facts, "maker": 2}, lambda folder: save_weights(folder / "weights.npz", weights))

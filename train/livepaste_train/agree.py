@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -25,20 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.checkpoint import read_generation
 from livepaste_train.augment import Geometry, batch
 from livepaste_train.base import mirrored_faces
-from livepaste_train.casts import MOVED, Sizes, add_arguments, read_casts
-from livepaste_train.clocked import Clock
+from livepaste_train.casts import MOVED, Sizes, add_arguments
 from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import means, undistorted
 from livepaste_train.models.autoencoder import PERSONA
-from livepaste_train.models.light import LightAutoencoder, LightOptions
-from livepaste_train.options import seconds
 from livepaste_train.recipe import Recipe, read_recipe
-from livepaste_train.ship import ship
-from livepaste_train.start import apply, starting_weights
-from livepaste_train.state import load_weights, name_of, named, save_weights
+from livepaste_train.reopened import add_base_arguments, learned, part_of, reopened, write
 from livepaste_train.step import make_dispatch, new_state
 
 ENCODER = "encoder/"
@@ -147,46 +140,28 @@ class HeldOut:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument("--base", type=Path, required=True, help="whose encoder it is")
-    parser.add_argument("--for", dest="time", default="10m")
+    add_base_arguments(parser)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
     recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.998, flip=0.5, **MOVED)
-    facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    _, _, packed = read_casts(args, recipe)
-    out, side = len(packed) - 1, packed.shape[-1]
-    sizes, geometry = Sizes(out, *packed.shape[1:3]), Geometry(packed.shape[-1], recipe.resolution, recipe.coverage)
-    graph, params = nnx.split(
-        LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(args.seed)), nnx.Param
-    )
-    params = apply(params, starting_weights(str(args.base), facts).weights)
-    scale = jax.tree_util.tree_map_with_path(lambda path, _: float(name_of(path).startswith(ENCODER)), params)
+    base = reopened(args, recipe)
+    packed, sizes, geometry, graph, params = base
+    scale = base.rates(ENCODER, 1.0)
     codes = Codes(graph, geometry)
-    wanted = np.stack([codes.mean_of(params, group) for group in packed[:out]], 1)
-    seen = effect(graph, params, packed[:out], codes, geometry)
+    wanted = np.stack([codes.mean_of(params, group) for group in packed[: sizes.groups]], 1)
+    seen = effect(graph, params, packed[: sizes.groups], codes, geometry)
     counts = root_of(seen)
     differ = np.square((wanted - wanted.mean((1, 2), keepdims=True)) @ counts).sum(-1).mean()
-    data = Stage(jnp.asarray(np.asarray(packed[:out]).reshape(-1, side, side)), jnp.asarray(wanted),
-                 jax.tree.map(jnp.copy, params), jnp.asarray(counts / np.sqrt(differ)))  # fmt: skip
-    held_out = HeldOut(np.asarray(packed[out]), seen, codes)
+    data = Stage(base.faces(), jnp.asarray(wanted), jax.tree.map(jnp.copy, params), jnp.asarray(counts / np.sqrt(differ)))  # fmt: skip
+    held_out = HeldOut(np.asarray(packed[-1]), seen, codes)
     before = held_out.measure(params)
     print(json.dumps({"before": before}), file=sys.stderr, flush=True)
-    state = new_state(params, recipe, args.seed, 0, scale)
     dispatch = make_dispatch(graph, agreeing_loss(graph, geometry, recipe, sizes), recipe, scale)
-    clock = Clock(seconds(args.time))
-    while not clock.over:
-        state, losses = clock.take(dispatch, state, data)
-        if clock.due("measure", 60):
-            after = held_out.measure(state.ema)
-            clock.say(state, **losses, **after)
-    record = {key: value for key, value in read_generation(args.base).model.items() if key != "files"}
-    record["agreed"] = {"steps": int(state.step), "seconds": round(clock.spent_s), "identities": sizes.groups * sizes.members,
-                        "faces": len(data.packed), "before": before, "after": after}  # fmt: skip
-    learned = {name: np.asarray(leaf) for name, leaf in named(state.ema).items() if name.startswith(ENCODER)}
-    weights = {**load_weights(args.base / "weights.npz"), **learned}
-    size = ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
-    print(f"{args.base}: {size / 1e6:.1f} MB, {json.dumps(record['agreed'])}", file=sys.stderr)
+    state = new_state(params, recipe, args.seed, 0, scale)
+    averaged, spent, after = learned(args.time, state, dispatch, data, held_out.measure)
+    told = {**spent, "identities": sizes.groups * sizes.members, "faces": len(data.packed), "before": before, "after": after}  # fmt: skip
+    write(args.base, part_of(averaged, ENCODER), {"agreed": told}, json.dumps(told))
 
 
 if __name__ == "__main__":

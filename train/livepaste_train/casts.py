@@ -22,11 +22,8 @@ from livepaste_train.recipe import Recipe
 EVERY = 8
 AMOUNT = 1.15
 ROOMS = 12  # that each identity is seen in
-MOVED = {
-    "rotate": 2.0,
-    "zoom": 0.02,
-    "shift": 0.01,
-}  # crops of shipped models' faces: found landmarks lie a pixel aside
+# crops of shipped models' faces: found landmarks lie a pixel aside
+MOVED = {"rotate": 2.0, "zoom": 0.02, "shift": 0.01}
 Meshes = dict[str, np.ndarray]  # path of a still -> (478, 3)
 
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,19 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from livepaste.checkpoint import read_generation
 from livepaste_train.augment import Geometry, batch
 from livepaste_train.base import canvases, mirror, mirrored_faces
-from livepaste_train.casts import MOVED, Sizes, add_arguments, read_casts
-from livepaste_train.clocked import Clock
+from livepaste_train.casts import MOVED, Sizes, add_arguments
 from livepaste_train.compiling import compiled
 from livepaste_train.evaluate import mask_iou, undistorted
-from livepaste_train.models.light import LightAutoencoder, LightOptions
-from livepaste_train.options import seconds
 from livepaste_train.recipe import Recipe, read_recipe
-from livepaste_train.ship import ship
-from livepaste_train.start import CONTOUR, EVERYBODYS, apply, starting_weights
-from livepaste_train.state import load_weights, name_of, named, save_weights
+from livepaste_train.reopened import add_base_arguments, learned, part_of, reopened, write
+from livepaste_train.start import CONTOUR, EVERYBODYS
 from livepaste_train.step import contour_loss, make_dispatch, new_state
 
 
@@ -97,60 +90,33 @@ class HeldOut:
         }
 
 
-def contour_of(params: Any) -> dict[str, np.ndarray]:
-    """Its weights by name."""
-    return {name: np.asarray(leaf) for name, leaf in named(params).items() if name.startswith(CONTOUR)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument("--base", type=Path, required=True, help="what it is written into")
-    parser.add_argument("--for", dest="time", default="10m")
+    add_base_arguments(parser)
     parser.add_argument("--mask-only", action="store_true", help="leave the contour as it is")
     args = parser.parse_args()
     recipe = read_recipe(args.recipe)
     # mirrored and warped: here the picture's edge is all that counts, whatever the code makes of it
     recipe = replace(recipe, flip=0.5, warp=0.2, jitter=0.2, ema=0.998, **MOVED)
-    facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    _, _, packed = read_casts(args, recipe)
-    out = len(packed) - 1
-    sizes, side = Sizes(out, *packed.shape[1:3]), packed.shape[-1]
-    geometry = Geometry(side, recipe.resolution, recipe.coverage)
-    model = LightAutoencoder(LightOptions(resolution=recipe.resolution), nnx.Rngs(args.seed))
-    graph, params = nnx.split(model, nnx.Param)
-    params = apply(params, starting_weights(str(args.base), facts).weights)
-    scale = jax.tree_util.tree_map_with_path(
-        lambda path, _: recipe.contour_lr if name_of(path).startswith(CONTOUR) else 0.0, params
-    )
+    base = reopened(args, recipe)
+    packed, sizes, geometry, graph, params = base
     canvas = canvases(packed, geometry)[1]
-    theirs, others = np.split(canvas, [out * sizes.members])
+    theirs, others = np.split(canvas, [sizes.groups * sizes.members])
     everybodys = theirs.mean(0)
-    held_out = HeldOut(np.asarray(packed[out]), others, everybodys, geometry, graph)
-    record = {key: value for key, value in read_generation(args.base).model.items() if key != "files"}
-    weights = {**load_weights(args.base / "weights.npz"), EVERYBODYS: everybodys[None]}
+    held_out = HeldOut(np.asarray(packed[-1]), others, everybodys, geometry, graph)
+    weights = {EVERYBODYS: everybodys[None]}
     if args.mask_only:
-        ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
-        print(f"{args.base}: everybody's mean mask of {len(theirs)}, {json.dumps(held_out.measure(params))}")
+        said = f"everybody's mean mask of {len(theirs)}, {json.dumps(held_out.measure(params))}"
+        write(args.base, weights, {}, said)
         return
-    data = Stage(jnp.asarray(np.asarray(packed[:out]).reshape(-1, side, side)), jnp.asarray(theirs))
+    scale = base.rates(CONTOUR, recipe.contour_lr)
+    data = Stage(base.faces(), jnp.asarray(theirs))
     dispatch = make_dispatch(graph, everybodys_loss(geometry, recipe, sizes), recipe, scale)
     state = new_state(params, recipe, args.seed, 0, scale)
-    clock = Clock(seconds(args.time))
-    while not clock.over:
-        state, losses = clock.take(dispatch, state, data)
-        if clock.due("measure", 60):
-            numbers = held_out.measure(state.ema)
-            clock.say(state, **losses, **numbers)
-    record["contour"] = {
-        "steps": int(state.step),
-        "seconds": round(clock.spent_s),
-        "faces": len(data.packed),
-        **numbers,
-    }
-    weights |= contour_of(state.ema)
-    size = ship(args.base, record, lambda folder: save_weights(folder / "weights.npz", weights))
-    print(f"{args.base}: {size / 1e6:.1f} MB, {json.dumps(record['contour'])}", file=sys.stderr)
+    averaged, spent, numbers = learned(args.time, state, dispatch, data, held_out.measure)
+    told = {**spent, "faces": len(data.packed), **numbers}
+    write(args.base, {**weights, **part_of(averaged, CONTOUR)}, {"contour": told}, json.dumps(told))
 
 
 if __name__ == "__main__":

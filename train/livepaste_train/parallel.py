@@ -26,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from livepaste.errors import LivepasteError, OptionError, TrainingError
 from livepaste_train.options import TrainOptions
-from livepaste_train.recipe import Recipe
+from livepaste_train.recipe import Recipe, persona_part
 
 Tree = Any
 AXIS = "batch"
@@ -210,7 +210,7 @@ def check_alike(**what: object) -> None:
 
 def divides(batch: int, share: float, count: int) -> bool:
     """Whether a batch that is allowed, or what a step shows of it (``share``), can be divided among ``count`` devices."""
-    part = batch if share == 1 else max(1, min(batch - 1, round(batch * share)))
+    part = batch if share == 1 else persona_part(batch, share)
     return batch >= 2 and batch % 2 == 0 and part % count == 0
 
 

@@ -57,6 +57,11 @@ def check_resolution(side: int, multiple: int = 16) -> None:
         raise OptionError(f"resolution must be a multiple of {multiple} from 64 to 320, got {side}")
 
 
+def persona_part(batch: int, share: float) -> int:
+    """How many faces of a batch are the persona's: at least one, and one at least is not."""
+    return max(1, min(batch - 1, round(batch * share)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: a TOML file in ``recipes/`` or one that the user names. What a file does not say is as in ``light``."""

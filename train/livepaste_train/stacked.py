@@ -94,9 +94,8 @@ def pretrained(graph: Any, params: Any, data: Sides, geometry: Geometry, recipe:
     for :func:`~livepaste_train.step.make_dispatch`.
     """
     model, steps = nnx.merge(graph, params), recipe.levels_first()
-    own = replace(
-        recipe, schedule="constant", ema=0.0, regulariser="", pretrain=""
-    )  # the same program whatever the steps
+    # the same program whatever the steps
+    own = replace(recipe, schedule="constant", ema=0.0, regulariser="", pretrain="")
     for level in range(len(model.LEVELS)):
         rates = of_level(model, level, scale)
         loss = level_loss(geometry, own, compute, level, alone=alone)

@@ -20,7 +20,7 @@ from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import LEARNING_OPS
 from livepaste_train.optimizers import make_optimizer
 from livepaste_train.parallel import divided
-from livepaste_train.recipe import Recipe
+from livepaste_train.recipe import Recipe, persona_part
 from livepaste_train.regularisers import regularised
 
 Array = jax.Array
@@ -108,7 +108,7 @@ def there(terms: dict[str, Array | None]) -> dict[str, Array]:
 
 def persona_count(recipe: Recipe) -> int:
     """How many faces of a step's batch are the persona's."""
-    return max(1, min(recipe.batch - 1, round(recipe.batch * recipe.persona_share)))
+    return persona_part(recipe.batch, recipe.persona_share)
 
 
 @cache  # the same function for the same words, by which make_dispatch knows it again

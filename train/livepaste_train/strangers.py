@@ -31,9 +31,8 @@ def _of(seed: int, side: int) -> Faces:
     return Faces(
         pack(np.stack([shot.image for shot in shots]), np.stack([shot.mask for shot in shots])),
         pose_weights(yaw, pitch),
-        np.zeros(
-            (MOMENTS, 6), np.float32
-        ),  # is asked where codes are brought together, which is not done for strangers
+        # is asked where codes are brought together, which is not done for strangers
+        np.zeros((MOMENTS, 6), np.float32),
         ((points[..., :2] + 0.5) / side).astype(np.float16),
         np.zeros(MOMENTS, np.int32),
     )
