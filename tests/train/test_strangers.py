@@ -37,15 +37,7 @@ pytestmark = pytest.mark.usefixtures("as_users_compile")
 
 FACTS = {"model": "light", "resolution": 64, "coverage": 1.9}
 NOBODY = {"persona": {"person": "persona", "consent": "synthetic"}, "wearers": []}
-RECIPE = """
-[recipe]
-resolution = 64
-batch = 4
-steps_per_dispatch = 2
-optimizer = "adam"
-lr = 1.5e-3
-held_out = 0.2
-"""
+HELD_OUT = "held_out = 0.2\n"
 
 
 def a_base(folder: Path, seed: int, actors) -> Path:
@@ -65,9 +57,9 @@ def base(tmp_path_factory: pytest.TempPathFactory, actors) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recipe(tmp_path_factory: pytest.TempPathFactory, small_recipe: Path) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "small.toml"
-    path.write_text(RECIPE)
+    path.write_text(small_recipe.read_text() + HELD_OUT)
     return path
 
 
@@ -217,10 +209,10 @@ def test_from_a_checkpoint_with_wearers_masks_are_the_bases_again(
     ],
 )
 def test_an_encoder_that_learns_needs_a_wearers_faces(
-    settings: str, from_: str, message: str, base: Path, facesets, tmp_path: Path
+    settings: str, from_: str, message: str, base: Path, facesets, recipe: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "refused.toml"
-    path.write_text(RECIPE + settings)
+    path.write_text(recipe.read_text() + settings)
     with pytest.raises(OptionError, match=f"no wearer's faces were given, and {message}"):
         fit.Trainer(told(facesets, path, tmp_path / "a", Path(from_ or base)), lambda p: None)
     assert not (tmp_path / "a").exists()

@@ -117,15 +117,16 @@ class Trainer:
         make_optimizer(self.recipe)
         check_levels(self.recipe, model)
         people = People(options)
-        self.shown = persona_count(self.recipe) if people.strangers else self.recipe.batch
+        self.faces_a_step = persona_count(self.recipe) if people.strangers else self.recipe.batch
         share = self.recipe.persona_share if people.strangers else 1.0
         check_batch(self.recipe, share)
         if resumed:
             check_people(self.checkpoint, resumed.model, people.record, alone=alone)
             start, from_base = "", bool(resumed.model.get("from_base"))
         else:
-            begins = kind_of(self.recipe), people.record
-            weights, start, from_base = starting_weights(options.from_, *begins, alone=alone)
+            weights, start, from_base = starting_weights(
+                options.from_, kind_of(self.recipe), people.record, alone=alone
+            )
             check_pretrained(self.recipe, options.from_, weights)
         if people.strangers:
             check_wearers(self.recipe, from_base)
@@ -155,8 +156,8 @@ class Trainer:
         resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not (resting or alone)}
         self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
-        one = alone or people.strangers  # whose faces are learned from
-        loss_of = partial(lone_loss, strangers=people.strangers) if one else partial(pair_loss, **drawn)
+        one_sided = alone or people.strangers  # whose faces are learned from
+        loss_of = partial(lone_loss, strangers=people.strangers) if one_sided else partial(pair_loss, **drawn)
         self.loss = loss_of(self.geometry, self.recipe, compute)
         self.dispatch = make_dispatch(self.graph, self.loss, self.recipe, scale, compute)
 
@@ -167,7 +168,7 @@ class Trainer:
         self.room = Room(self.recipe.batch, with_batch, share)
         self.offset = (
             Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
-            if self.recipe.meet and not one
+            if self.recipe.meet and not one_sided
             else None
         )
         few = min(COUNT, *(len(side) for side, _ in seen))
@@ -217,7 +218,7 @@ class Trainer:
             *(self.checkpoint, self.graph, self.validator, facts, record, before if leads() else {}),
             settle=self.settle,
             taken_for=recogniser.measure,
-            diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone, shown=self.shown),
+            diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone, shown=self.faces_a_step),
         )
 
     @property
@@ -230,7 +231,7 @@ class Trainer:
         if self.options.steps:
             wanted = self.options.steps
         elif self.options.epochs:
-            wanted = min(MOST_STEPS, math.ceil(self.options.epochs * self.faces / self.shown))
+            wanted = min(MOST_STEPS, math.ceil(self.options.epochs * self.faces / self.faces_a_step))
         else:
             return 0
         return math.ceil(wanted / self.recipe.steps_per_dispatch) * self.recipe.steps_per_dispatch
@@ -314,7 +315,7 @@ class Trainer:
             if measured:
                 self._foresee()
             total = int(self.state.total)
-            rate, left = self.shown * pace.steps_per_s, pace.seconds_left(total - done) if total else None
+            rate, left = self.faces_a_step * pace.steps_per_s, pace.seconds_left(total - done) if total else None
             self.tell(Progress(done, total, rate, left, losses, self.validation, note, self.forecast))
             note = ""
         if done != saved and done:
@@ -331,9 +332,8 @@ class Trainer:
             self.tell(Progress(0, int(self.state.total), 0.0, None, {}, self.validation, note))
 
         started = time.monotonic()
-        with self.room.told(
-            self.dispatch, self.state, self.data
-        ):  # looks at the training's own steps before minutes are spent
+        # looks at the training's own steps before minutes are spent
+        with self.room.told(self.dispatch, self.state, self.data):
             params = pretrained(self.graph, self.state.params, self.data, self.geometry, self.recipe, self.scale, self.compute,
                                 alone=self.alone, seed=self.options.seed, tell=tell, stop=lambda: agreed(self.stop())[0])  # fmt: skip
         self.spent_s += time.monotonic() - started
