@@ -33,6 +33,7 @@ FILM_S = 84  # of each person, at 25 frames a second: 2000 faces once near copie
 STEPS, BATCH = 10, 16
 PASSED_DB = (5, 6, 7, 8)
 MARKS = 8  # of a training's generations that are measured
+APART = 1.2  # times as late as the one kept before: an hour of them need not lie on the disk
 FACES, RESOLUTION = 5000, 128
 COMPARED = """
 [recipe]
@@ -58,7 +59,7 @@ masks = false
 
 
 class Copies(threading.Thread):
-    """Keeps every generation that a training writes, with the second at which it was there."""
+    """Keeps generations that a training writes, ever further apart, without what only going on needs; and the second at which each was there."""
 
     def __init__(self, model: Path, to: Path) -> None:
         super().__init__(daemon=True)
@@ -67,14 +68,14 @@ class Copies(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(0.5):
-            self.look()
+            self.look(APART)
 
-    def look(self) -> None:
+    def look(self, apart: float) -> None:
         for path in sorted((self._model / "generations").glob("[0-9]*")):
-            if path.name not in self.taken:
-                there, copy = time.monotonic() - self._began, self._to / f"{path.name}.part"
+            there, copy = time.monotonic() - self._began, self._to / f"{path.name}.part"
+            if path.name not in self.taken and there >= apart * max(self.taken.values(), default=0.0):
                 try:
-                    shutil.copytree(path, copy / "model")
+                    shutil.copytree(path, copy / "model", ignore=shutil.ignore_patterns("state"))
                 except (OSError, shutil.Error):  # removed meanwhile: two are kept
                     shutil.rmtree(copy, ignore_errors=True)
                     continue
@@ -84,7 +85,7 @@ class Copies(threading.Thread):
     def end(self) -> None:
         self._ended.set()
         self.join()
-        self.look()
+        self.look(1.0)  # the last, however soon it came
 
 
 def quality(name: str, folder: Path, length: str, recipe: str) -> None:
