@@ -31,7 +31,9 @@ from livepaste_train.models import make_model
 from livepaste_train.models.autoencoder import PERSONA
 from livepaste_train.offset import EVERY, Offset
 from livepaste_train.recipe import Recipe, read_recipe
+from livepaste_train.shading import Shader
 from livepaste_train.start import apply, check_wearers, kind_of, rate_scale, rests, starting_weights
+from livepaste_train.state import named
 from livepaste_train.step import Sides, lone_loss, make_dispatch, new_state, pair_loss
 
 from livepaste import measures
@@ -65,7 +67,8 @@ def shoot(who: Any, performance: Performance, count: int, side: int, room: int) 
         rows.append(FaceRow(name=str(i), source="actor", time_s=0.0, points_xyz=shot.points_xyz, frame_to_crop=np.eye(2, 3, dtype=np.float32),
                             pose=pose_degrees(shot.points_xyz), sharpness=1.0, exposure=0.5, width_px=side / 2))  # fmt: skip
     yaw, pitch = np.array([row.pose[:2] for row in rows]).T
-    return Faces(np.array(packed), pose_weights(yaw, pitch), np.array([played_in(row) for row in rows]))
+    points = np.array([(row.points_xyz[:, :2] + 0.5) / side for row in rows], np.float16)
+    return Faces(np.array(packed), pose_weights(yaw, pitch), np.array([played_in(row) for row in rows]), points)
 
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
@@ -181,20 +184,25 @@ def trained(
     base: str = "base",
     *,
     strangers: bool = False,
+    anew: tuple[str, ...] = (),
 ) -> Iterator[Moment]:
     """A training on the persona's and the wearer's faces, judged before its first step, every so many, and after its last.
 
-    With ``strangers`` on the persona's alone: nothing is known of the wearer.
+    With ``strangers`` on the persona's alone: nothing is known of the wearer. Of the base, what has one of ``anew`` in its name is not taken.
     """
     persona, wearer = sides
     geometry = geometry_of(recipe)
     model = make_model(recipe, 0)
     known = sides[:1] if strangers else sides
-    own = [means(*crops(faces, geometry, 200)) for faces in known]
+    seen = [crops(faces, geometry, 200) for faces in known]
+    own = [means(*of_side) for of_side in seen]
     model.start_from(own[0], own[-1], wearers=len(known) - 1)
     graph, params = nnx.split(model, nnx.Param)
     people = {"persona": "somebody", "wearers": []} if strangers else None
     weights, note, from_base = starting_weights(base, kind_of(recipe), people)
+    if weights is not None:
+        begun = {name: value for name, value in named(params).items() if any(part in name for part in anew)}
+        weights = {**weights, **begun}
     params = apply(params, weights)
     scale = rate_scale(params, from_base, recipe, strangers=strangers)
     offset = None if strangers or not recipe.meet else Offset(graph, persona, wearer, geometry)
@@ -208,15 +216,25 @@ def trained(
     cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1]))
     data = Sides(jnp.asarray(np.concatenate([faces.packed for faces in known])), *cumulative)
     judged = Judged(graph, of, geometry)
+    resting = rests(from_base, recipe.encoder_lr)
+    shader = Shader(
+        graph,
+        params,
+        sides if not strangers else (persona, persona),
+        seen if not strangers else seen * 2,
+        resting=resting,
+    )
     began = time.monotonic()
     while True:
         step = int(state.step)
         if step % every == 0 or step >= steps:
-            yield Moment(step, time.monotonic() - began, *judged.numbers(state.ema, np.asarray(own[0][0])), note)
+            yield Moment(
+                step, time.monotonic() - began, *judged.numbers(shader.shaded(state.ema), np.asarray(own[0][0])), note
+            )
         if step >= steps:
             return
         state, _ = dispatch(state, data)
-        if offset and not rests(from_base, recipe.encoder_lr) and int(state.step) % EVERY < recipe.steps_per_dispatch:
+        if offset and not resting and int(state.step) % EVERY < recipe.steps_per_dispatch:
             state = state._replace(offset=offset.measure(state.params))
 
 

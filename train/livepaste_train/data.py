@@ -170,9 +170,7 @@ def packed_face(faceset: FaceSet, row: FaceRow, side: int) -> UInt32[np.ndarray,
     return pack(image[None], mask[None])[0]
 
 
-def load_faces(
-    faceset: FaceSet, side: int, which: np.ndarray, poses: str = "half_yaw", *, meshes: bool = False
-) -> Faces:
+def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "half_yaw") -> Faces:
     """Read the chosen faces at ``side`` pixels. A face without a mask gets the hull of its landmarks; one whose mask is empty
     is left out. Raises FaceSetError when nothing is left."""
     rows = [row for row, chosen in zip(faceset.rows, which, strict=True) if chosen]
@@ -194,14 +192,11 @@ def load_faces(
             "delete the folder masks"
         )
     yaw, pitch = np.array([row.pose[:2] for row in rows]).T
-    points = None
-    if meshes:  # whose swap it is taken for is asked of held-out faces alone
-        points = np.stack([(points_at(faceset, row, side)[:, :2] + 0.5) / side for row in rows]).astype(np.float16)
     return Faces(
         packed,
         pose_weights(yaw, pitch, poses),
         np.array([played(row) for row in rows]),
-        points,
+        np.stack([(points_at(faceset, row, side)[:, :2] + 0.5) / side for row in rows]).astype(np.float16),
         np.zeros(len(rows), np.int32),
     )
 
@@ -271,7 +266,7 @@ def load_side(
                 faceset.path, stored, side / MARGIN, -(-side // 64) * 64,
             )  # fmt: skip
         train.append(load_faces(faceset, side, ~out, poses))
-        held.append(load_faces(faceset, side, out, poses, meshes=True))
+        held.append(load_faces(faceset, side, out, poses))
         if (left := len(train[-1]) + len(held[-1])) < fewest:
             raise FaceSetError(
                 f"{faceset.path}: {left} of {len(faceset)} faces have a mask that shows a face, at least {fewest} are needed; extract "

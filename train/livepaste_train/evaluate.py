@@ -20,7 +20,7 @@ from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import JAX_OPS
 
 COLUMNS = 6
-CHUNK = 16  # faces at once: one program, however many there are
+CHUNK, ENCODED = 16, 64  # faces at once: one program, however many there are
 _STILL = np.array([[[1.0, 0, 0], [0, 1.0, 0]]], np.float32)
 
 
@@ -49,6 +49,24 @@ def spread(size: int, count: int) -> np.ndarray:
 def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.Array]:
     """``count`` undistorted faces spread over the set."""
     return undistorted(faces.packed[spread(len(faces), count)], geometry)
+
+
+Crops = tuple[jax.Array, jax.Array]  # pictures (n, s, s, 3) and masks (n, s, s, 1)
+
+
+def encoded(graph: Any, params: Any, pictures: jax.Array) -> np.ndarray:
+    """Codes (n, code) of crops (n, s, s, 3)."""
+    encode = _encoder(graph)
+    parts = [np.asarray(pictures[i : i + ENCODED]) for i in range(0, len(pictures), ENCODED)]
+    # copies of a face make the last part as long: one program for all
+    filled = [np.resize(part, (ENCODED, *part.shape[1:])) for part in parts]
+    codes = [np.asarray(encode(params, whole))[: len(part)] for part, whole in zip(parts, filled, strict=True)]
+    return np.concatenate(codes)
+
+
+@kept
+def _encoder(graph: Any) -> Callable[[Any, np.ndarray], jax.Array]:
+    return compiled(lambda params, shown: nnx.merge(graph, params).encode(shown))
 
 
 def means(pictures: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -54,6 +54,7 @@ from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record
 from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored, taken
 from livepaste_train.settled import COUNT, Settler
+from livepaste_train.shading import Shader
 from livepaste_train.stacked import check_levels, pretrained
 from livepaste_train.start import (
     JUDGE,
@@ -174,6 +175,8 @@ class Trainer:
         few = min(COUNT, *(len(side) for side, _ in seen))
         shown = [side[spread(len(side), few)] for side, _ in seen]
         self.settle = Settler(self.graph, params, *shown, alone=alone).settle
+        shader = Shader(self.graph, params, (faces.persona[0], faces.wearers[0]), seen, resting=resting)
+        self.kept = lambda params: shader.shaded(self.settle(params))  # weights as they are shown and written
         offset = self.offset.measure(self.settle(params)) if self.offset else None
         if resting:
             self.offset = None  # codes stay where they are
@@ -216,7 +219,7 @@ class Trainer:
         recogniser = Recogniser(people.looked_at, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
         self.keeper = Keeper(
             *(self.checkpoint, self.graph, self.validator, facts, record, before if leads() else {}),
-            settle=self.settle,
+            settle=self.kept,
             taken_for=recogniser.measure,
             diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone, shown=self.faces_a_step),
         )

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from livepaste_train.augment import Geometry
-from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import Faces
-from livepaste_train.evaluate import crops, spread
+from livepaste_train.evaluate import crops, encoded, spread
 
 EVERY = 50  # steps: the encoder moves slowly
 COUNT = 96  # faces of each side
-
-
-@kept
-def _measurer(graph: Any) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
-    # pictures and weights as arguments: as constants, XLA would take seconds to fold them
-    def measured(params: Any, weight: jax.Array, shown: jax.Array) -> jax.Array:
-        return weight @ nnx.merge(graph, params).encode(shown)
-
-    return compiled(measured)
 
 
 class Offset:
@@ -41,9 +29,9 @@ class Offset:
         is_persona = np.repeat([1.0, 0.0], [len(rows) for rows in played])
         known = np.column_stack([is_persona, np.ones(len(is_persona)), np.concatenate(played)])
         # of each code in the first coefficient
-        self._weight = jnp.asarray(np.linalg.pinv(known, rcond=1e-6)[0], jnp.float32)
+        self._weight = np.linalg.pinv(known, rcond=1e-6)[0].astype(np.float32)
         self._shown = jnp.concatenate([crops(side, geometry, COUNT)[0] for side in sides])
-        self._measured = _measurer(graph)
+        self._graph = graph
 
     def measure(self, params: Any) -> jax.Array:
-        return self._measured(params, self._weight, self._shown)
+        return jnp.asarray(self._weight @ encoded(self._graph, params, self._shown))

@@ -193,11 +193,22 @@ class OnnxOps:
         gain = self._node("Div", [self._constant(EVEN), tone.name])
         return self._node("Mul", [x.name, gain.name], x.side, x.channels)
 
-    def relight(self, x: Value, tone: Value, usual: Any, share: Any, own: Any) -> Value:
-        gain = self._node("Div", [tone.name, self._tensor(np.asarray(usual).reshape(1, 3, 1, 1))])
+    def bounded(self, x: Value, lowest: Any, highest: Any) -> Value:
+        above = self._node("Max", [x.name, self._tensor(np.asarray(lowest))])
+        return self._node("Min", [above.name, self._tensor(np.asarray(highest))], channels=x.channels)
+
+    def times(self, x: Value, y: Value) -> Value:
+        return self._node("Mul", [x.name, y.name], x.side, x.channels)
+
+    def toned(self, usual: Any, exponent: Value) -> Value:
+        gain = self._node("Reshape", [self._node("Exp", [exponent.name]).name, self._shape(-1, 3, 1, 1)])
+        return self._node("Mul", [gain.name, self._tensor(np.asarray(usual).reshape(1, 3, 1, 1))])
+
+    def relight(self, x: Value, tone: Value, usual: Value, share: Any, own: Value) -> Value:
+        gain = self._node("Div", [tone.name, usual.name])
         gain = self._node("Clip", [gain.name, *map(self._constant, GAINS)])
         gain = self._node("Pow", [gain.name, self._tensor(np.asarray(share))])
-        gain = self._node("Mul", [gain.name, self._tensor(np.asarray(own).reshape(1, 3, 1, 1) / EVEN)])
+        gain = self._node("Mul", [gain.name, self._node("Div", [own.name, self._constant(EVEN)]).name])
         lit = self._node("Mul", [x.name, gain.name])
         return self._node("Clip", [lit.name, self._constant(0.0), self._constant(1.0)], x.side, x.channels)
 

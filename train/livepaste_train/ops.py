@@ -169,8 +169,19 @@ class JaxOps:
         """The picture as if its tone were ``EVEN`` in each channel; of its own dtype, which convolutions insist on."""
         return (x * (EVEN / tone)).astype(x.dtype)
 
+    def bounded(self, x: jax.Array, lowest: jax.Array, highest: jax.Array) -> jax.Array:
+        """Numbers (b, n), each between its bounds (n,)."""
+        return jnp.clip(x, lowest, highest)
+
+    def times(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return x * y
+
+    def toned(self, usual: jax.Array, exponent: jax.Array) -> jax.Array:
+        """A tone (3,) times exp of numbers (b, 3): (b, 1, 1, 3)."""
+        return usual * jnp.exp(exponent)[:, None, None]
+
     def relight(self, x: jax.Array, tone: jax.Array, usual: jax.Array, share: jax.Array, own: jax.Array) -> jax.Array:
-        """A picture of tone ``EVEN`` in its ``own`` (3,), under a light that gives ``tone`` to what is ``usual`` (3,); in [0, 1].
+        """A picture of tone ``EVEN`` in its ``own``, under a light that gives ``tone`` to what is ``usual``, all (b, 1, 1, 3); in [0, 1].
 
         ``share`` (1,) of that light: 0 leaves the picture in its own tone.
         """

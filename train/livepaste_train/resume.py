@@ -97,7 +97,8 @@ def restored(generation: Generation, fresh: TrainState) -> TrainState:
     like = fresh._asdict()
     if "plan_begun" not in generation.model:  # of an earlier livepaste, whose plans went to their ends
         del like["origin"]
-    state = fresh._replace(**load_state(generation.state, like))
+    # of an earlier one too, which knew less of the faces
+    state = fresh._replace(**load_state(generation.state, like, lambda name: is_fact(name.partition("/")[2])))
     # known of the faces, and measured otherwise by an earlier livepaste
     return state._replace(params=_with_facts(state.params, fresh.params), ema=_with_facts(state.ema, fresh.params))
 

@@ -23,7 +23,9 @@ def shipped_base() -> Path | None:
         return None
 
 
-FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")  # known of a training's faces, not learned
+# known of a training's faces, not learned: by their last names, and what is in SHADING
+FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")
+SHADING = "shading/"
 CONTOUR, JUDGE = "contour/", "judge/"
 EVERYBODYS = "decoder/mask_canvas"  # in a base: the mean of its people's mean masks, as logits; for wearers of whom nothing is known
 
@@ -38,7 +40,7 @@ class Start(NamedTuple):
 
 def is_fact(name: str) -> bool:
     """Whether a parameter is known of each training's faces: never taken from another, never trained."""
-    return name.rpartition("/")[2] in FACTS
+    return name.startswith(SHADING) or name.rpartition("/")[2] in FACTS
 
 
 def is_own(name: str) -> bool:

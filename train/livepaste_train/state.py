@@ -6,7 +6,7 @@ import contextlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,18 @@ def save_state(path: Path, state: Tree) -> None:
         ) from error
 
 
-def load_state(path: Path, like: Tree) -> Tree:
-    """The arrays saved under ``path`` in the structure of ``like``.
+def load_state(path: Path, like: Tree, known: Callable[[str], bool] = lambda name: False) -> Tree:
+    """The arrays saved under ``path`` in the structure of ``like``, which may be newer: what is ``known`` by its name need not be there.
 
     Raises CheckpointError when they do not fit it: another architecture or size.
     """
+    fresh = _plain(like)
     try:
         with _quiet(), _checkpointer() as checkpointer:
-            arguments = ocp.checkpoint_utils.construct_restore_args(_plain(like))
-            plain = checkpointer.restore(path.absolute(), item=_plain(like), restore_args=arguments)
+            saved = checkpointer.metadata(path.absolute()).item_metadata.tree
+            asked = {name: leaf for name, leaf in fresh.items() if name in saved or not known(name)}
+            arguments = ocp.checkpoint_utils.construct_restore_args(asked)
+            plain = fresh | checkpointer.restore(path.absolute(), item=asked, restore_args=arguments)
     except Exception as error:  # damaged arrays raise classes of tensorstore's and orbax's own, which share no base
         raise CheckpointError(
             f"{path}: training state does not fit this model, as of another livepaste perhaps; start a new training with --from "

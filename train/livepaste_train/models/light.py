@@ -15,6 +15,7 @@ from livepaste.options import within
 from livepaste_train.augment import in_light
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
+from livepaste_train.models.shading import Shading
 from livepaste_train.models.style import style_of
 from livepaste_train.ops import EVEN, JAX_OPS
 from livepaste_train.recipe import check_resolution
@@ -177,6 +178,7 @@ class LightAutoencoder(Autoencoder):
         self.persona = Decoder(options, rngs)
         self.wearer = Decoder(options, rngs)
         self.contour = Contour(options, rngs)
+        self.shading = Shading(options.code)
         self.light_share = nnx.Param(constant(1.0, (1,)))  # never trained
 
     def start_from(self, persona: tuple[Any, Any, Any], wearer: tuple[Any, Any, Any], wearers: int = 1) -> None:
@@ -215,15 +217,17 @@ class LightAutoencoder(Autoencoder):
         """The persona in the wearer's pose, expression and light.
 
         Decoders draw their person in its usual tone, or nearly: what is left of the wearer's complexion is taken off.
-        How the wearer's face is lit is seen against the wearer's usual.
+        How the wearer's face is lit is seen against the wearer's usual at this turn of the head.
         """
         code = self.encode(crops, ops)
         picture, mask = self.picture(PERSONA, code, ops), self.mask(PERSONA, code, ops)
         wearer_mask = ops.sigmoid(self.contour(crops, self.mask_logits(WEARER, code, ops), ops))
         picture = ops.even(picture, ops.tone_under(picture, mask))
-        tone = ops.tone_under(crops, wearer_mask)
+        turn, tone = self.shading.turn(code, ops), ops.tone_under(crops, wearer_mask)
+        usual = self.shading.wearer(self.wearer.usual[...], turn, ops)
+        own = self.shading.persona(self.persona.usual[...], turn, ops)
         return {
-            "image": ops.relight(picture, tone, self.wearer.usual[...], self.light_share[...], self.persona.usual[...]),
+            "image": ops.relight(picture, tone, usual, self.light_share[...], own),
             "persona_mask": mask,
             "wearer_mask": wearer_mask,
             "code": code,
