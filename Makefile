@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup demo test bench bench-train ablate bench-clean bench-swaps bench-kill fuzz look lint clean
+.PHONY: help setup demo test bench bench-train ablate bench-clean bench-bases bench-swaps bench-kill fuzz look lint clean
 
 help:
 	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench-train [PARTS=\"quality original steps memory\"] [PAIRS=…] [FOR=30m] [TORCH=python]  time to quality, steps a second, memory"
 	@echo "make ablate [SECONDS=60] [SEEDS=5]                     batch norm, residual blocks and stacked pretraining on one budget"
 	@echo "make bench-clean [PAIR=drawn:8401] [STEPS=240] [RECIPE=light] [FROM=base|none] [TO=bench/clean]  faces as filmed, spoiled and cleaned, augmented and not"
+	@echo "make bench-bases STILLS=folder [CACHE=faces.npy] [PAIRS=…] [FOR=8m]  three ways to a base on one budget"
 	@echo "make bench-swaps PAIRS=\"drawn:8401 a.jpg,b.jpg\" [FOR=1m,5m] quality after so many minutes of training"
 	@echo "make bench-kill [COUNT=50] [RECIPE=light]              training killed at random instants and resumed"
 	@echo "make fuzz [COUNT=10000] [SEED=0]                       broken clips, photos, face sets, also other programs', checkpoints, settings, recipes"
@@ -50,6 +51,9 @@ bench-clean: setup
 
 bench-train: setup
 	$(BIN)/python benchmarks/bench_train.py $(PARTS) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(FOR),--for $(FOR)) $(if $(TORCH),--torch $(TORCH))
+
+bench-bases: setup
+	$(BIN)/python benchmarks/bases.py $(or $(PAIRS),drawn:8401) --stills $(STILLS) $(if $(CACHE),--cache $(CACHE)) $(if $(FOR),--for $(FOR))
 
 bench-swaps: setup
 	$(BIN)/python benchmarks/swaps.py $(or $(PAIRS),drawn:8401) $(if $(FOR),--for $(FOR))

@@ -76,6 +76,7 @@ class Copies(threading.Thread):
             if path.name not in self.taken and there >= apart * max(self.taken.values(), default=0.0):
                 try:
                     shutil.copytree(path, copy / "model", ignore=shutil.ignore_patterns("state"))
+                    forget_state(copy / "model" / "model.json")
                 except (OSError, shutil.Error):  # removed meanwhile: two are kept
                     shutil.rmtree(copy, ignore_errors=True)
                     continue
@@ -86,6 +87,13 @@ class Copies(threading.Thread):
         self._ended.set()
         self.join()
         self.look(1.0)  # the last, however soon it came
+
+
+def forget_state(record: Path) -> None:
+    """A generation's ``model.json`` as that of a checkpoint that can be run and started from, not resumed."""
+    model = json.loads(record.read_text())
+    model["files"] = {name: told for name, told in model["files"].items() if not name.startswith("state/")}
+    record.write_text(json.dumps(model))
 
 
 def quality(name: str, folder: Path, length: str, recipe: str) -> None:
