@@ -1,8 +1,8 @@
 """Which way to a base is worth its time: three of them on one budget, and nothing. ``make bench-bases``
 
 ``pairs``: as ``checkpoints/base`` is made, its encoder at rest in the training that follows. ``plain``: an ordinary autoencoder over the same
-faces, at rest or learning on. ``reset``: that one with everything between its maps and its decoders' begun anew, as DeepFaceLab does
-after pretraining. ``nothing``: no base. Each is trained for as long, and judged by short trainings as ``recipes.py`` does.
+faces, at rest or learning on. ``reset``: that one with everything between the encoder's maps and the decoders' begun anew, as
+DeepFaceLab does after pretraining. ``nothing``: no base. Each is trained for as long, and judged by short trainings as ``recipes.py`` does.
 
 ``python benchmarks/bases.py PAIR… --stills DIR --cache faces.npy [--for 8m] [--steps 240] [--to bench/bases]``, PAIR as for swaps.py.
 """

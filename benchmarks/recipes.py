@@ -217,13 +217,7 @@ def trained(
     data = Sides(jnp.asarray(np.concatenate([faces.packed for faces in known])), *cumulative)
     judged = Judged(graph, of, geometry)
     resting = rests(from_base, recipe.encoder_lr)
-    shader = Shader(
-        graph,
-        params,
-        sides if not strangers else (persona, persona),
-        seen if not strangers else seen * 2,
-        resting=resting,
-    )
+    shader = Shader(graph, params, (known[0], known[-1]), [seen[0], seen[-1]], resting=resting)
     began = time.monotonic()
     while True:
         step = int(state.step)

@@ -161,3 +161,13 @@ def test_measured_once_where_codes_stay_and_each_time_where_they_move(made) -> N
         # what is learned is kept as it is
         np.testing.assert_array_equal(second["encoder/code/bias"], named(moved)["encoder/code/bias"])
     assert not np.asarray(named(params)["shading/wearer/terms"]).any()  # what trains knows nothing of it
+
+
+def test_codes_that_are_all_one_say_no_turn(made) -> None:
+    model, _, wearer = made
+    graph, params = nnx.split(model, nnx.Param)
+    mute = jax.tree.map(jnp.zeros_like, params)  # as of pictures without any variance
+    shaded = named(Shader(graph, mute, (wearer, wearer), [crops(wearer, GEOMETRY, 40)] * 2, resting=False).shaded(mute))
+    np.testing.assert_array_equal(shaded["shading/turn/kernel"], 0.0)
+    np.testing.assert_allclose(shaded["shading/wearer/terms"][1:], 0.0, atol=1e-6)
+    assert np.isfinite(shaded["shading/wearer/terms"]).all()

@@ -24,6 +24,7 @@ from livepaste_train.state import named, with_weights
 # square of logarithms over 16 pairs of films of eight pairs of actors: 0.026 without shading (worst 0.053), 0.018 with (0.030); with
 # the tone fitted as it is, light and all, 0.033 (0.054), and beside the light that the maker knows 0.024, since that also comes from a side
 CODE_RIDGE, TERM_RIDGE = 0.1, 0.03
+ALIKE = 1e-6  # beside it: where all codes are one, no turn can be read off them
 SEEN = 2.0, 98.0  # percentiles of the turns, between which the polynomial holds
 SKIN = 468  # points of the mesh; the rest are the irises'
 BLUR_PX, RIM_PX = 1.5, 5  # of a stored crop: what a point sees around it, and how far from the mask's edge it counts
@@ -109,7 +110,7 @@ class Shader:
         codes = [encoded(self._graph, params, pictures) for pictures, _ in self._seen]
         every = np.concatenate(codes)
         turns = np.concatenate([side.played[i, :TURN] for side, i in zip(self._sides, which, strict=True)])
-        slopes, constant = ridge(every, turns, CODE_RIDGE * float(every.var(0).mean()))
+        slopes, constant = ridge(every, turns, CODE_RIDGE * float(every.var(0).mean()) + ALIKE)
         known = {"shading/turn/kernel": slopes, "shading/turn/bias": constant}
         for side, faces, i, crops, code in zip(SIDES, self._sides, which, self._seen, codes, strict=True):
             tone = np.asarray(JAX_OPS.tone_under(*crops))[:, 0, 0]
