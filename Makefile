@@ -72,4 +72,4 @@ lint: setup
 	$(BIN)/ruff format --check
 
 clean:
-	rm -rf demo bench look build dist
+	rm -rf demo bench ablate look build dist
