@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from livepaste_train.augment import Geometry, batch, in_light
-from livepaste_train.base import Stage, as_shipped, canvases
-from livepaste_train.casts import MOVED, Sizes, add_arguments, read_casts
+from livepaste_train.base import Stage, as_shipped, canvases, recipe_of
+from livepaste_train.casts import Sizes, add_arguments, read_casts
 from livepaste_train.clocked import Clock
 from livepaste_train.keeper import contract
 from livepaste_train.models.layers import constant
@@ -68,7 +68,7 @@ def plain_loss(recipe: Recipe, sizes: Sizes, geometry: Geometry) -> Callable[...
 
 def train_plain(args: argparse.Namespace, to: Path) -> None:
     """The base of ``plain``, with what else ``livepaste_train.base`` does the same."""
-    recipe = replace(read_recipe(args.recipe), batch=16, lr=2.5e-3, ema=0.999, optimizer="muon", warp=0.2, flip=0.5, **MOVED)  # fmt: skip
+    recipe = recipe_of(args.recipe)
     _, _, packed = read_casts(args, recipe)
     sizes, side = Sizes(*packed.shape[:3]), packed.shape[-1]
     geometry = replace(geometry_of(recipe), stored=side)  # rendered at the side that they are used at

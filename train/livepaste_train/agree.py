@@ -28,7 +28,7 @@ from livepaste_train.augment import Geometry, batch
 from livepaste_train.base import mirrored_faces
 from livepaste_train.casts import MOVED, Sizes, add_arguments
 from livepaste_train.compiling import compiled
-from livepaste_train.evaluate import means, undistorted
+from livepaste_train.evaluate import codes_of, means, undistorted
 from livepaste_train.models.autoencoder import PERSONA
 from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.reopened import add_base_arguments, learned, part_of, reopened, write
@@ -54,13 +54,12 @@ class Codes:
     """What the encoder says of faces that are not disturbed."""
 
     def __init__(self, graph: Any, geometry: Geometry) -> None:
-        self._geometry = geometry
-        self._encode = compiled(lambda params, shown: nnx.merge(graph, params).encode(shown))
+        self._graph, self._geometry = graph, geometry
 
     def of(self, params: Any, packed: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
         """``packed`` (n, side, side) -> float32 (n, code)."""
         shown = undistorted(np.asarray(packed), self._geometry)[0]
-        return np.asarray(self._encode(params, shown[:, :, ::-1] if mirrored else shown))
+        return codes_of(self._graph, params, shown[:, :, ::-1] if mirrored else shown)
 
     def mean_of(self, params: Any, group: np.ndarray) -> np.ndarray:
         """The group's (members, frames, side, side) mean codes, and those of its mirror image: float32 (2, frames, code)."""

@@ -167,6 +167,11 @@ def canvases(packed: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.nda
     return np.stack(pictures), np.stack(masks), np.stack(tones)
 
 
+def recipe_of(name: str, batch: int = 16, lr: float = 2.5e-3) -> Recipe:
+    """A recipe as a base is learned by: mirrored too, because each identity's canvas is mirrored with it."""
+    return replace(read_recipe(name), batch=batch, lr=lr, ema=0.999, optimizer="muon", warp=0.2, flip=0.5, **MOVED)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
@@ -176,8 +181,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2.5e-3)
     args = parser.parse_args()
-    # mirrored, because each identity's canvas is mirrored with it
-    recipe = replace(read_recipe(args.recipe), batch=args.batch, lr=args.lr, ema=0.999, optimizer="muon", warp=0.2, flip=0.5, **MOVED)  # fmt: skip
+    recipe = recipe_of(args.recipe, args.batch, args.lr)
     casts, _, packed = read_casts(args, recipe)
     sizes = Sizes(*packed.shape[:3])
     side = packed.shape[-1]

@@ -54,7 +54,7 @@ def crops(faces: Faces, geometry: Geometry, count: int) -> tuple[jax.Array, jax.
 Crops = tuple[jax.Array, jax.Array]  # pictures (n, s, s, 3) and masks (n, s, s, 1)
 
 
-def encoded(graph: Any, params: Any, pictures: jax.Array) -> np.ndarray:
+def codes_of(graph: Any, params: Any, pictures: jax.Array) -> np.ndarray:
     """Codes (n, code) of crops (n, s, s, 3)."""
     encode = _encoder(graph)
     parts = [np.asarray(pictures[i : i + ENCODED]) for i in range(0, len(pictures), ENCODED)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces
-from livepaste_train.evaluate import crops, encoded, spread
+from livepaste_train.evaluate import codes_of, crops, spread
 
 EVERY = 50  # steps: the encoder moves slowly
 COUNT = 96  # faces of each side
@@ -34,4 +34,4 @@ class Offset:
         self._graph = graph
 
     def measure(self, params: Any) -> jax.Array:
-        return jnp.asarray(self._weight @ encoded(self._graph, params, self._shown))
+        return jnp.asarray(self._weight @ codes_of(self._graph, params, self._shown))

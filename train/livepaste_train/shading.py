@@ -7,6 +7,7 @@ does beyond that is the turn's: fitted by a polynomial of second order in what i
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -14,10 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from livepaste_train.data import Faces
-from livepaste_train.evaluate import Crops, encoded, spread
+from livepaste_train.evaluate import Crops, codes_of, spread
 from livepaste_train.models.autoencoder import SIDES
 from livepaste_train.models.shading import TERMS, TURN
 from livepaste_train.ops import JAX_OPS
+from livepaste_train.start import SHADING
 from livepaste_train.state import named, with_weights
 
 # Of the mean variance of a code's numbers; of squared twenties of degrees. The light that a wearer's face says beside the truth's, root mean
@@ -94,26 +96,37 @@ class Shader:
     ) -> None:
         """``seen``: crops of faces spread over each side, which have meshes. ``resting``: codes stay where they are, and are measured once."""
         self._graph, self._resting = graph, resting
-        self._needed = any(name.startswith("shading/") for name in named(params))
         self._known: dict[str, np.ndarray] | None = None
-        self._sides, self._seen = sides, seen
+        shades = any(name.startswith(SHADING) for name in named(params))
+        self._looks = [_Looked(*side) for side in zip(sides, seen, strict=True)] if shades else []
 
     def shaded(self, params: Any) -> Any:
-        if not self._needed:
-            return params
-        if self._known is None or not self._resting:
+        if self._looks and (self._known is None or not self._resting):
             self._known = self._measured(params)
-        return with_weights(params, named(params) | self._known)
+        if self._resting:
+            self._looks = []  # tens of megabytes of crops
+        return with_weights(params, named(params) | self._known) if self._known else params
 
     def _measured(self, params: Any) -> dict[str, np.ndarray]:
-        which = [spread(len(side), len(pictures)) for side, (pictures, _) in zip(self._sides, self._seen, strict=True)]
-        codes = [encoded(self._graph, params, pictures) for pictures, _ in self._seen]
-        every = np.concatenate(codes)
-        turns = np.concatenate([side.played[i, :TURN] for side, i in zip(self._sides, which, strict=True)])
+        codes = [codes_of(self._graph, params, of.pictures) for of in self._looks]
+        every, turns = np.concatenate(codes), np.concatenate([of.turn for of in self._looks])
         slopes, constant = ridge(every, turns, CODE_RIDGE * float(every.var(0).mean()) + ALIKE)
-        known = {"shading/turn/kernel": slopes, "shading/turn/bias": constant}
-        for side, faces, i, crops, code in zip(SIDES, self._sides, which, self._seen, codes, strict=True):
-            tone = np.asarray(JAX_OPS.tone_under(*crops))[:, 0, 0]
-            of_side = shade(code @ slopes + constant, tone, lights(*skin(faces, i)))
-            known |= {f"shading/{side}/{name}": value for name, value in of_side.items()}
+        known = {f"{SHADING}turn/kernel": slopes, f"{SHADING}turn/bias": constant}
+        for side, of, code in zip(SIDES, self._looks, codes, strict=True):
+            held = shade(code @ slopes + constant, *of.tone_and_light)
+            known |= {f"{SHADING}{side}/{name}": value for name, value in held.items()}
         return {name: value.astype(np.float32) for name, value in known.items()}
+
+
+class _Looked:
+    """One side's faces that are looked at; what no weight changes is found out once."""
+
+    def __init__(self, faces: Faces, crops: Crops) -> None:
+        self.pictures, self._masks = crops
+        self._faces, self._which = faces, spread(len(faces), len(self.pictures))
+        self.turn = faces.played[self._which, :TURN]
+
+    @cached_property
+    def tone_and_light(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+        tone = np.asarray(JAX_OPS.tone_under(self.pictures, self._masks))[:, 0, 0]
+        return tone, lights(*skin(self._faces, self._which))
