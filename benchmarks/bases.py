@@ -119,7 +119,7 @@ def main() -> None:
             start = base if base == "none" else str(args.to / base)
             own = replace(recipe, encoder_lr=rate)
             for at in trained(own, sides, of, args.steps, args.steps // 4, start, anew=anew):
-                if at.step in (args.steps // 4, args.steps // 2, args.steps):
+                if at.step:  # which comes in whole dispatches
                     told = (f"{at.numbers[key]:.1f}" for key in ("swap", "fitted", "truth again"))
                     print(f"| {way} | {name} | {at.step} | {at.spent_s:.0f} | {' | '.join(told)} | {at.numbers['mask IoU']:.3f} |", flush=True)  # fmt: skip
 
