@@ -95,6 +95,7 @@ LAYER = {
     **dict.fromkeys(
         (
             "finder",
+            "aligner",
             "squares",
             "mediapipe_graphs",
             "runtime",

@@ -26,6 +26,7 @@ from livepaste_train.onnx_ops import OnnxOps, Value, graph_of
 PARITY_LIMIT = 1e-4
 HALF_LIMIT = 0.004  # with float16 weights: a grey level
 VISIBLE_LIMIT = 0.02  # of a mask with float16 weights, at a steep edge
+ASIDE_LIMIT = 0.002  # half sides, logarithm or radians, with float16 weights: a tenth of a pixel of a crop of 112
 
 
 def write_graph(model: Any, resolution: int, *, half: bool) -> onnx.ModelProto:
@@ -115,6 +116,28 @@ def export_visible(path: Path, model: Any, facts: dict[str, Any], parity_crop: n
         )
 
 
+def export_aligner(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarray, mesh: np.ndarray) -> None:
+    """Write an alignment network, crop and points -> aside, with float16 weights. Raises TrainingError when it differs from Flax on this
+    crop (s, s, 3) with this mesh (1, n)."""
+    from livepaste.runtime import Session
+
+    crop, ops = eight_bits(parity_crop), OnnxOps(half=True)
+    with jax.default_matmul_precision("highest"):
+        expected = np.asarray(_aside(model, crop[None], mesh))
+    points = Value("points", channels=mesh.shape[1])
+    made = {"aside": model.aside(Value("crop", len(crop), 3), model.shapes(points, ops), ops)}
+    proto = graph_of(ops, made, len(crop), {"points": mesh.shape[1]})
+    helper.set_model_props(proto, {"livepaste": json.dumps(facts, ensure_ascii=False)})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+    inputs = {"crop": crop.transpose(2, 0, 1)[None], "points": np.asarray(mesh, np.float32)}
+    difference = float(np.abs(Session(path, provider="cpu").run(inputs)["aside"] - expected).max())
+    if not difference <= ASIDE_LIMIT:
+        raise TrainingError(
+            f"export differs from the model by {difference:.2g} (at most {ASIDE_LIMIT:g}); it was not kept"
+        )
+
+
 class _Places(OnnxOps):
     """Which layer each convolution of the graph is, told by a gain that is its number."""
 
@@ -162,6 +185,11 @@ def read_visible(path: Path, model: Any) -> None:
         layer.kernel[...] = put(kernel / gain)
         layer.gain[...] = put(np.full(layer.gain[...].shape, gain, np.float32))
         layer.bias[...] = put(bias.reshape(layer.bias[...].shape))
+
+
+@nnx.jit
+def _aside(model: Any, crops: Any, meshes: Any) -> Any:
+    return model.aside(crops, model.shapes(meshes))
 
 
 @nnx.jit
