@@ -136,4 +136,4 @@ def test_what_describes_a_mesh_is_measured_and_not_learned(faces: tuple[np.ndarr
     after = learner.state.params
     np.testing.assert_array_equal(before["shape"]["kernel"][...], after["shape"]["kernel"][...])
     np.testing.assert_array_equal(before["line"]["kernel"][...], after["line"]["kernel"][...])
-    assert not np.array_equal(before["stem"]["kernel"][...], after["stem"]["kernel"][...])
+    assert not np.array_equal(before["seen"]["stem"]["kernel"][...], after["seen"]["stem"]["kernel"][...])

@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 
 from livepaste.actors import MAKER_VERSION
-from livepaste.align import align, mean_mesh, transform
+from livepaste.align import STORED_COVERAGE, align, mean_mesh, transform
 from livepaste.checkpoint import ASIDE
 from livepaste_train.augment import Geometry, disturb_color, exchange_surroundings, sample
 from livepaste_train.clocked import Clock
@@ -64,15 +64,14 @@ class Found(NamedTuple):
 def as_found(points: np.ndarray, side: int, coverage: float) -> tuple[np.ndarray, np.ndarray]:
     """Meshes and asides of points (n, 478, 3) found in exact crops of ``side`` pixels, stored coverage; ``coverage`` of the network's crop."""
     meshes, asides = np.empty((len(points), 3 * POINTS), np.float32), np.empty((len(points), 4), np.float32)
-    exact = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float64)
     middle = np.array([(side - 1) / 2, (side - 1) / 2, 0])
+    halves = STORED_COVERAGE / coverage / (side / 2)  # stored pixels to half sides of the network's crop
     for i, found in enumerate(points):
         by_them = align(found, side).frame_to_crop
-        x, y, _ = exact[:, 2] + np.vstack([by_them, [0, 0, 1]]) @ [*middle[:2], 1] - [*middle[:2], 1]
+        x, y = by_them @ [*middle[:2], 1] - middle[:2]
         (a, _), (b, _) = by_them[:, :2]
-        stored = 2.2 / coverage / (side / 2)  # stored pixels to half sides of the network's crop
-        asides[i] = x * stored, y * stored, np.log(np.hypot(a, b)), np.arctan2(b, a)
-        meshes[i] = ((transform(found, by_them) - middle) * stored).reshape(-1)
+        asides[i] = x * halves, y * halves, np.log(np.hypot(a, b)), np.arctan2(b, a)
+        meshes[i] = ((transform(found, by_them) - middle) * halves).reshape(-1)
     return meshes, asides
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from flax import nnx
 
 from livepaste_train.compiling import put
-from livepaste_train.models.layers import Conv, Dense, Down, Residual, evened
+from livepaste_train.models.layers import Dense
+from livepaste_train.models.light import Encoder, LightOptions
 from livepaste_train.ops import JAX_OPS
 from livepaste_train.recipe import check_resolution
 
@@ -48,14 +49,8 @@ class Aligner(nnx.Module):
 
     def __init__(self, o: AlignerOptions, rngs: nnx.Rngs) -> None:
         self.resolution = o.resolution
-        self.stem = Conv(48, o.quarter, 3, rngs)
-        self.quarter = Residual(o.quarter, rngs)
-        self.down8 = Down(o.quarter, o.eighth, rngs)
-        self.eighth = Residual(o.eighth, rngs)
-        self.down16 = Down(o.eighth, o.sixteenth, rngs)
-        self.sixteenth = Residual(o.sixteenth, rngs)
-        self.neck = Conv(o.sixteenth, o.neck, 1, rngs)
-        self.seen = Dense((o.resolution // 16) ** 2 * o.neck, o.wide, rngs)
+        widths = {"quarter": o.quarter, "eighth": o.eighth, "sixteenth": o.sixteenth, "neck": o.neck, "code": o.wide}
+        self.seen = Encoder(LightOptions(resolution=o.resolution, **widths), rngs)
         # A mesh's shape, its principal components with a variance of 1: measured, see `measure`, and never learned.
         self.shape = Dense(3 * POINTS, o.shape, rngs)
         self.told = Dense(o.shape, o.wide, rngs)
@@ -67,9 +62,9 @@ class Aligner(nnx.Module):
     def measure(self, meshes: np.ndarray, asides: np.ndarray) -> None:
         """Describe meshes (n, 1434) by their principal components, and tell ``asides`` (n, 4) from these by ridge regression."""
         mean, count = meshes.mean(0), self.shape.kernel[...].shape[1]
-        _, spread, axes = np.linalg.svd(meshes[:: max(1, len(meshes) // 8000)] - mean, full_matrices=False)
-        spread = spread[:count] / np.sqrt(min(len(meshes), len(meshes[:: max(1, len(meshes) // 8000)])))
-        kernel = axes[:count].T / spread
+        some = meshes[:: max(1, len(meshes) // 8000)]
+        _, spread, axes = np.linalg.svd(some - mean, full_matrices=False)
+        kernel = axes[:count].T / (spread[:count] / np.sqrt(len(some)))
         self.shape.kernel[...] = put(kernel.astype(np.float32))
         self.shape.bias[...] = put(-(mean @ kernel)[None].astype(np.float32))
         shapes = np.column_stack([np.clip((meshes - mean) @ kernel, -USUAL, USUAL), np.ones(len(meshes))])
@@ -83,11 +78,7 @@ class Aligner(nnx.Module):
         return ops.bounded(self.shape(meshes, ops), -bound, bound)
 
     def aside(self, crops: Any, shapes: Any, ops: Any = JAX_OPS) -> Any:
-        x = self.quarter(self.stem(ops.space_to_depth(evened(crops, ops), 4), ops), ops)
-        x = self.eighth(self.down8(ops.leaky(x), ops), ops)
-        x = self.sixteenth(self.down16(ops.leaky(x), ops), ops)
-        x = ops.flatten(ops.leaky(self.neck(ops.leaky(x), ops)))
-        both = ops.join(ops.leaky(self.seen(x, ops)), ops.leaky(self.told(shapes, ops)))
+        both = ops.join(ops.leaky(self.seen(crops, ops)), ops.leaky(self.told(shapes, ops)))
         more = ops.scale(self.head(ops.leaky(self.both(both, ops)), ops), STEP, 0.0)
         return ops.add(self.line(shapes, ops), more)
 
