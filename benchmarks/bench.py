@@ -135,9 +135,8 @@ def stages(clip: Path, model: str | None) -> dict[str, float]:
     at = iter(range(10**6))
     find_ms = milliseconds(lambda: finder(frames[next(at) % len(frames)]))
     shown = frames[1]  # none of those in which hands are looked for unasked
-    found = finder(shown)[0]
-    points = found.points_xyz
-    alignment = align(points, swapper.size, swapper.coverage, found.aside)
+    points = finder(shown)[0].points_xyz
+    alignment = align(points, swapper.size, swapper.coverage)
     face = crop(shown.image, alignment).astype(np.float32) / 255
     swap = swapper(face)
     context = Context(shown, alignment, face, transform(points[:, :2], alignment.frame_to_crop), swap)

@@ -81,34 +81,16 @@ def fit_similarity(from_xy: np.ndarray, to_xy: np.ndarray) -> np.ndarray:
     return np.column_stack([linear, mean_b - linear @ mean_a])
 
 
-def to_template(points_xyz: np.ndarray, aside: Float32[np.ndarray, " 4"] | None = None) -> np.ndarray:
-    """The similarity, float64 (2, 3), that brings a face's rigid points nearest to the template's: its pixels to template units.
-
-    ``aside``: where the face then is that should be on the template, for found points are not exact: shift to the right and down of its
-    ``CENTER`` (template units), logarithm of its size, angle (radians, clockwise in the picture).
-    """
+def to_template(points_xyz: np.ndarray) -> np.ndarray:
+    """The similarity, float64 (2, 3), that brings a face's rigid points nearest to the template's: its pixels to template units."""
     rigid = list(RIGID)
-    fit = fit_similarity(points_xyz[rigid, :2], mean_mesh().points_xyz[rigid, :2])
-    if aside is None:
-        return fit
-    x, y, size, angle = aside.astype(np.float64)
-    c, s = np.cos(angle) * np.exp(-size), np.sin(angle) * np.exp(-size)
-    back = np.array([[c, s], [-s, c]])
-    return np.column_stack([back @ fit[:, :2], back @ (fit[:, 2] - CENTER - (x, y)) + CENTER])
+    return fit_similarity(points_xyz[rigid, :2], mean_mesh().points_xyz[rigid, :2])
 
 
-def align(
-    points_xyz: np.ndarray,
-    size: int,
-    coverage: float = STORED_COVERAGE,
-    aside: Float32[np.ndarray, " 4"] | None = None,
-) -> Alignment:
-    """The alignment of a ``size``-pixel crop, ``coverage`` template units wide, on a face's mesh points in frame pixels.
-
-    ``aside`` as :func:`to_template` takes it.
-    """
+def align(points_xyz: np.ndarray, size: int, coverage: float = STORED_COVERAGE) -> Alignment:
+    """The alignment of a ``size``-pixel crop, ``coverage`` template units wide, on a face's mesh points in frame pixels."""
     pixels = size / coverage
-    frame_to_crop = to_template(points_xyz, aside) * pixels
+    frame_to_crop = to_template(points_xyz) * pixels
     # Template point CENTER falls on the crop's centre, (size - 1) / 2 because pixel centres are integers.
     frame_to_crop[:, 2] += (size - 1) / 2 - np.array(CENTER) * pixels
     return Alignment(frame_to_crop.astype(np.float32), size)

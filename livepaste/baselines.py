@@ -27,7 +27,7 @@ def mean_face(faces: FaceSet) -> np.ndarray | None:
 def mean_face_of_film(frames: Iterable[Frame], find: Find) -> np.ndarray | None:
     """The same from the persona's film, or None when no face is found in it."""
     found = ((frame.image, faces[0]) for frame in frames if (faces := find(frame.image)))
-    return _mean(crop(image, align(face.points_xyz, MEAN_SIDE, aside=face.aside)) for image, face in found)
+    return _mean(crop(image, align(face.points_xyz, MEAN_SIDE)) for image, face in found)
 
 
 def _mean(crops: Iterable[np.ndarray]) -> np.ndarray | None:
@@ -44,18 +44,22 @@ def _laid(worn: np.ndarray, patch: np.ndarray, alignment: Alignment, mask: np.nd
     return np.where(mask[..., None], whole, worn)
 
 
-def pasted_mean(worn: np.ndarray, mean: np.ndarray, face: Face, mask: np.ndarray) -> np.ndarray:
-    """The persona's mean aligned face, put onto the frame by the alignment of the wearer's ``face``."""
-    return _laid(worn, mean, align(face.points_xyz, mean.shape[0], aside=face.aside), mask)
+def pasted_mean(worn: np.ndarray, mean: np.ndarray, points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The persona's mean aligned face, put onto the frame by its alignment."""
+    return _laid(worn, mean, align(points, mean.shape[0]), mask)
 
 
-def ceiling(worn: np.ndarray, truth: np.ndarray, alignment: Alignment, mask: np.ndarray) -> np.ndarray:
-    """The truth itself, down to the model's resolution and back; ``alignment`` of the model's crop."""
+def ceiling(worn: np.ndarray, truth: np.ndarray, points: np.ndarray, mask: np.ndarray, resolution: int, coverage: float) -> np.ndarray:  # fmt: skip
+    """The truth itself, down to the model's resolution and back."""
+    alignment = align(points, resolution, coverage)
     return _laid(worn, crop(truth, alignment).astype(np.float32) / 255, alignment, mask)
 
 
-def through_crop(mask: Bool[np.ndarray, "h w"], alignment: Alignment) -> Bool[np.ndarray, "h w"]:
+def through_crop(
+    mask: Bool[np.ndarray, "h w"], points: np.ndarray, resolution: int, coverage: float
+) -> Bool[np.ndarray, "h w"]:
     """The true mask itself, down to the model's resolution and back: how well a mask of the crop can know the frame's edge."""
+    alignment = align(points, resolution, coverage)
     h, w = mask.shape
     return to_frame(crop(mask.astype(np.uint8) * 255, alignment), alignment, (0, 0, w, h)) > 127
 

@@ -31,7 +31,6 @@ FORMAT = 1
 KEPT = 2  # generations
 RUN = "swap.onnx"  # what is run of one
 VISIBLE = "visible.onnx"  # what is run of an occlusion network
-ASIDE = "aside.onnx"  # what is run of an alignment network
 
 
 class _Newer(CheckpointError):

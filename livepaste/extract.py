@@ -221,7 +221,7 @@ class Collector:
         if name in self._deleted:
             tally.skipped["deleted before"] += 1
             return
-        alignment = align(face.points_xyz, self.info.size, aside=face.aside)
+        alignment = align(face.points_xyz, self.info.size)
         picture = crop(frame.image, alignment)
         row = _row(name, key, frame, face, alignment.frame_to_crop, alignment.scale, picture)
         if as_of is not None:

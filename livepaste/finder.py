@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
 
@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from livepaste.align import distance, width
-from livepaste.aligner import aligner
 from livepaste.choice import Choice
 from livepaste.likeness import alike
 from livepaste.mediapipe_graphs import Detection, DetectionGraph, MeshGraph
@@ -75,7 +74,6 @@ class Finder:
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
         self._mesh, self._detect = MeshGraph(), DetectionGraph()
-        aligner()  # loaded before the first frame
         # To say which is largest or leftmost, all must be known; `auto` needs only the one it follows.
         self._wanted = 1 if self.face == "auto" and self.max_faces == 1 else max(4, self.max_faces)
 
@@ -102,8 +100,9 @@ class Finder:
         # who alone is wanted and was lost is waited for before anybody is followed, see _admitted
         lost = [t.number for t in self._lost] if self._wanted > 1 else []
         ordered = self._choice(faces, time, lost, self._familiar())
-        wanted = [face for face in ordered if face.chosen] if self.max_faces == 1 else ordered[: self.max_faces]
-        return tuple(_placed(face, image) for face in wanted)
+        if self.max_faces == 1:
+            return tuple(face for face in ordered if face.chosen)
+        return tuple(ordered[: self.max_faces])
 
     @property
     def pictures(self) -> tuple[Face, ...]:
@@ -225,11 +224,6 @@ class Finder:
         return self._numbers - 1
 
 
-def _placed(face: Face, image: np.ndarray) -> Face:
-    """The face, and how far aside its points lie."""
-    return replace(face, aside=aligner()(image, face.points_xyz))
-
-
 def _holds(points: np.ndarray, detection: Detection) -> bool:
     """Whether the middle of a detection lies on a followed face."""
     x, y, w, h = detection.box_xywh
@@ -257,7 +251,7 @@ class PhotoFinder:
         kept: list[Face] = []
         for points, score in mesh_on(self._mesh, image, detections):
             if not any(same_place(points, other.points_xyz) for other in kept):
-                kept.append(_placed(Face(points, score, len(kept)), image))
+                kept.append(Face(points, score, len(kept)))
         return tuple(sorted(kept, key=lambda f: -width(f.points_xyz)))
 
     def at(
@@ -268,7 +262,7 @@ class PhotoFinder:
         if landmarks_xy is not None:
             middle = landmarks_xy.mean(0)
             for points, score in mesh_on(self._mesh, image, [_detection_of(landmarks_xy)]):
-                return _placed(Face(points, score), image)
+                return Face(points, score)
         faces = self(image)
         return min(faces, key=lambda f: float(np.linalg.norm(f.points_xyz[:, :2].mean(0) - middle)), default=None)
 

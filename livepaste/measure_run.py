@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from livepaste import measures
-from livepaste.align import align, pose_degrees
+from livepaste.align import pose_degrees
 from livepaste.baselines import Find, ceiling, pasted_mean, rectangle, through_crop
 from livepaste.errors import TruthError
 from livepaste.truth_folder import Truth, read_picture
@@ -89,20 +89,16 @@ def rows(inputs: Inputs, find: tuple[Find, Find, Find]) -> Iterator[Row]:
                     f"{what} is {picture.shape[1]}x{picture.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
                 )
         faces = find[0](worn)
-        face = faces[0] if faces else None
-        points = None if face is None else face.points_xyz
-        alignment = None
-        if face is not None:
-            alignment = align(face.points_xyz, inputs.resolution, inputs.coverage, face.aside)
+        points = faces[0].points_xyz if faces else None
         numbers = {"faceless": float(points is None)}
         face_px = _width_of(true_mask) if points is None else float(np.linalg.norm(points[454, :2] - points[234, :2]))
         region = measures.erode_px(true_mask, inputs.feather * face_px)
         # Where no face is found, the swap is what it is, and whatever is laid by the face stays undone.
         laid = {"swap": out, "unswapped": worn, "ceiling": worn}
-        if alignment is not None:
-            laid["ceiling"] = ceiling(worn, truth, alignment, true_mask)
+        if points is not None:
+            laid["ceiling"] = ceiling(worn, truth, points, true_mask, inputs.resolution, inputs.coverage)
         if inputs.mean is not None:
-            laid["mean_face"] = worn if face is None else pasted_mean(worn, inputs.mean, face, true_mask)
+            laid["mean_face"] = worn if points is None else pasted_mean(worn, inputs.mean, points, true_mask)
         shown = pictures.get("--colored", out)
         if inputs.colored is not None:
             laid["colored"] = shown
@@ -118,8 +114,8 @@ def rows(inputs: Inputs, find: tuple[Find, Find, Find]) -> Iterator[Row]:
         numbers |= _landmarks(found)
         for name, mask in masks.items():
             numbers |= _of_mask(f"_{name}" if name else "", mask, true_mask, hidden, face_px)
-        if alignment is not None:
-            through = through_crop(true_mask, alignment)
+        if points is not None:
+            through = through_crop(true_mask, points, inputs.resolution, inputs.coverage)
             for name, value in _of_mask("", through, true_mask, None, face_px).items():
                 numbers[f"ceiling_{name}"] = value
         if OWN in masks:

@@ -117,14 +117,9 @@ def _share(mask: np.ndarray, points_xy: np.ndarray, moved: tuple[Alignment, Alig
     return float((mask * inside).sum()) / max(1.0, cv2.contourArea(hull))
 
 
-def draw_face(
-    frame: Frame, points_xyz: np.ndarray, parts: Parts, memory: dict[str, Any], aside: np.ndarray | None = None
-) -> DrawnFace:
-    """Crop one face and run the network on it. ``memory``: what is remembered of this face; ``aside``: see :func:`livepaste.align.align`.
-
-    Raises ValueError when what comes of it is not finite.
-    """
-    alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage, aside)
+def draw_face(frame: Frame, points_xyz: np.ndarray, parts: Parts, memory: dict[str, Any]) -> DrawnFace:
+    """Crop one face and run the network on it. ``memory``: what is remembered of this face. Raises ValueError when what comes of it is not finite."""
+    alignment = align(points_xyz, parts.swapper.size, parts.swapper.coverage)
     wearer = crop(frame.image, alignment).astype(np.float32) / 255
     points_xy = transform(points_xyz[:, :2].astype(np.float32), alignment.frame_to_crop)
     swap = parts.swapper(wearer)
@@ -161,7 +156,6 @@ def lay_face(image: UInt8[np.ndarray, "h w 3"], face: DrawnFace, *, want_mask: b
 @dataclass
 class _Track:
     smooth: OneEuro = field(default_factory=OneEuro)
-    smooth_aside: OneEuro = field(default_factory=OneEuro)
     limits: Limits = field(default_factory=Limits)
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -210,16 +204,14 @@ class Pipeline:
         size_wh, most_deg = frame.image.shape[1::-1], self._options.max_turn
         for face in chosen:
             track = alive[face.track] = self._tracks.get(face.track) or _Track()
-            points, aside = face.points_xyz, face.aside
+            points = face.points_xyz
             if self.smooth:
                 width = float(np.linalg.norm(points[454, :2] - points[234, :2]))
                 points = track.smooth(points, frame.time, width)
-                if aside is not None:
-                    aside = track.smooth_aside(aside[None], frame.time, 1.0)[0]
             if most_deg and track.limits(points, size_wh, most_deg):
                 beyond += 1
             else:
-                drawn.append(draw_face(frame, points, self._parts, track.memory, aside))
+                drawn.append(draw_face(frame, points, self._parts, track.memory))
         self._tracks = alive
         return Drawn(frame, tuple(drawn), len(faces) - len(chosen), beyond)
 

@@ -32,8 +32,6 @@ class Face:
     score: float = 1.0  # confidence in [0, 1]
     track: int = 0  # stays the same while the same face is followed
     chosen: bool = True  # whether it is the one that was asked for; of several, one at most is
-    # How far the crop by these points lies aside of the face's own place, as `align.align` takes it; None: not at all, as far as is known
-    aside: Float32[np.ndarray, " 4"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,7 +95,6 @@ LAYER = {
     **dict.fromkeys(
         (
             "finder",
-            "aligner",
             "squares",
             "mediapipe_graphs",
             "runtime",

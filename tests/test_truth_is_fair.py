@@ -13,7 +13,7 @@ from livepaste.actors.motion import perform
 from livepaste.align import RIGID, to_template, transform
 from livepaste.cli.actors import _fit
 from livepaste.finder import Finder
-from livepaste.types import Face, Frame
+from livepaste.types import Frame
 
 SIZE = (640, 360)
 
@@ -31,8 +31,8 @@ def test_a_head_is_moved_to_where_it_is_found() -> None:
     head = DrawnActor(8105)
     performance, drawn = perform(11, 40), []
 
-    def find(image: np.ndarray, number: int) -> Face:
-        return Face(_seen(drawn[number]))
+    def find(image: np.ndarray, number: int) -> np.ndarray:
+        return _seen(drawn[number])
 
     def _seen(points: np.ndarray) -> np.ndarray:
         seen, middle = points.copy(), points[list(RIGID), :2].mean(0)
@@ -82,9 +82,8 @@ def test_the_finder_sees_two_heads_in_one_place() -> None:
                     image = head.render(performance, i, SIZE).image
                     for again in range(2):
                         faces = finder(Frame(image, Fraction(i), again))
-                    found.append(to_template(faces[0].points_xyz, faces[0].aside))
-                one, other = (float(np.hypot(*fit[:, 0])) for fit in found)
-                scales.append(other / one - 1)
+                    found.append(faces[0].points_xyz)
+                scales.append(_off(*found)[0])
         return abs(float(np.mean(scales)))
 
     heads = [DrawnActor(8401), DrawnActor(8402)]

@@ -42,8 +42,6 @@ def test_the_wheel_works_alone(tmp_path: Path, facesets, small_recipe, frames) -
         "base/model.json",
         "persona/swap.onnx",
         "persona/model.json",
-        "alignment/aside.onnx",
-        "alignment/model.json",
         "occlusion/visible.onnx",
         "occlusion/model.json",
     ):

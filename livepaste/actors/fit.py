@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 
 from livepaste.actors.head import Head
 from livepaste.actors.motion import perform
 from livepaste.align import to_template
-from livepaste.types import Face
 
 SEED, MOMENTS, EVERY = 6001, 24, 13  # the performance that is looked at, and how often
-Find = Callable[[np.ndarray, int], Face | None]  # of a picture, and its number
+Find = Callable[[np.ndarray, int], np.ndarray | None]  # (picture, its number) -> mesh points (478, 3) in its pixels
 
 
 def fit_as_found(head: Head, find: Find, size_wh: tuple[int, int]) -> None:
@@ -34,9 +33,7 @@ def fit_as_found(head: Head, find: Find, size_wh: tuple[int, int]) -> None:
         head.move(np.mean(off, axis=0)[:2])
 
 
-def _between(drawn: Float32[np.ndarray, "478 3"], found: Face) -> Float64[np.ndarray, "3 3"]:
+def _between(drawn: np.ndarray, found: np.ndarray) -> Float64[np.ndarray, "3 3"]:
     """From where a face is drawn to where it is found, template units: similarities can be averaged number by number."""
-    to_drawn, to_found = (
-        np.vstack([fit, [0, 0, 1]]) for fit in (to_template(drawn), to_template(found.points_xyz, found.aside))
-    )
+    to_drawn, to_found = (np.vstack([to_template(points), [0, 0, 1]]) for points in (drawn, found))
     return to_found @ np.linalg.inv(to_drawn)

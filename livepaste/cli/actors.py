@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from livepaste.actors.head import Head
-    from livepaste.types import Face
 
 
 def run(options: ActorsOptions) -> None:
@@ -79,11 +78,11 @@ def _fit(actors: list[Head], size_wh: tuple[int, int]) -> None:
 
     with Finder() as finder:
 
-        def find(image: np.ndarray, number: int) -> Face | None:
+        def find(image: np.ndarray, number: int) -> np.ndarray | None:
             frame = Frame(image, Fraction(number), number)
             finder(frame)  # the second look is where the first one saw the face, as in a film
             faces = finder(frame)
-            return faces[0] if faces else None
+            return faces[0].points_xyz if faces else None
 
         for actor in actors:
             finder.reset()

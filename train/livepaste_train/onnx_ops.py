@@ -216,18 +216,15 @@ class OnnxOps:
         return self._node("Add", [x.name, y.name], x.side, x.channels)
 
 
-def graph_of(ops: OnnxOps, made: dict[str, Value], side: int, beside: dict[str, int] | None = None) -> onnx.ModelProto:
-    """What ``ops`` wrote, from ``crop`` to the named values; ``beside``: other inputs, rows of so many numbers."""
+def graph_of(ops: OnnxOps, made: dict[str, Value], side: int) -> onnx.ModelProto:
+    """What ``ops`` wrote, from ``crop`` to the named values."""
     nodes = [*ops.nodes, *(helper.make_node("Identity", [value.name], [name]) for name, value in made.items())]
     shapes = {
         name: [1, value.channels, side, side] if value.side else [1, value.channels] for name, value in made.items()
     }
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     crop = helper.make_tensor_value_info("crop", TensorProto.FLOAT, [1, 3, side, side])
-    rows = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, count]) for name, count in (beside or {}).items()
-    ]
-    graph = helper.make_graph(nodes, "livepaste", [crop, *rows], outputs, ops.initializers)
+    graph = helper.make_graph(nodes, "livepaste", [crop], outputs, ops.initializers)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="livepaste")
     proto.ir_version = 9  # what ONNX Runtime from 1.16 on reads
     return proto

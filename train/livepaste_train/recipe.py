@@ -38,7 +38,6 @@ _WORDS = {
     "activation": ACTIVATIONS,
     "normalisation": NORMALISATIONS,
 }
-_NOT_CHOSEN = ("aligner",)  # recipes that no command of the user's takes
 STACKED_STEPS = 100  # of each level, where nothing is said
 
 # The greatest value of settings that begin at 0.
@@ -209,9 +208,8 @@ def _told(what: str, text: str, kinds: Mapping[str, int]) -> tuple[str, list[flo
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with the program and that a user may choose."""
-    names = (p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
-    return sorted(name for name in names if name not in _NOT_CHOSEN)
+    """The recipes that come with the program."""
+    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
 
 
 def _folder() -> Any:
