@@ -67,8 +67,6 @@ def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarra
     ``facts`` go into ``metadata_props`` with the parity picture and its expected output, which the runtime checks at
     load. Raises TrainingError when the difference is above 1e-4, with ``half`` 0.004: then the file must not be used.
     """
-    from livepaste.runtime import Session
-
     resolution = parity_crop.shape[0]
     crop = eight_bits(parity_crop)  # as the PNG in the metadata will hold it
     if expected is None:
@@ -79,40 +77,40 @@ def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarra
     proto = write_graph(model, resolution, half=half)
     image = np.asarray(expected["image"][0])
     parity = {"input": _png(crop), "image": _png(image), "tolerance": 0.02}
-    helper.set_model_props(proto, {"livepaste": json.dumps(facts, ensure_ascii=False), "parity": json.dumps(parity)})
+    facts_of_file = {"livepaste": facts, "parity": parity}
+    planes = {name: np.asarray(value).transpose(0, 3, 1, 2) for name, value in expected.items()}
+    inputs = {"crop": crop.transpose(2, 0, 1)[None]}
+    return _write_checked(path, proto, facts_of_file, inputs, planes, HALF_LIMIT if half else PARITY_LIMIT)
+
+
+def _write_checked(path: Path, proto: onnx.ModelProto, facts: dict[str, Any], inputs: dict[str, np.ndarray],
+                   expected: Mapping[str, np.ndarray], limit: float) -> float:  # fmt: skip
+    """Write a graph with ``facts``, run it, and return its largest difference from what Flax made of the same inputs.
+
+    Raises TrainingError when that is above ``limit``: then the file must not be used.
+    """
+    from livepaste.runtime import Session
+
+    helper.set_model_props(proto, {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
-    got = Session(path, provider="cpu").run({"crop": crop.transpose(2, 0, 1)[None]})
-    difference = max(
-        float(np.abs(got[name] - np.asarray(value).transpose(0, 3, 1, 2)).max()) for name, value in expected.items()
-    )
-    limit = HALF_LIMIT if half else PARITY_LIMIT
+    got = Session(path, provider="cpu").run(inputs)
+    difference = max(float(np.abs(got[name] - value).max()) for name, value in expected.items())
     if not difference <= limit:
         raise TrainingError(
-            f"export differs from the model by {difference:.2g} (at most {limit:g}); swap.onnx was not kept"
+            f"export differs from the model by {difference:.2g} (at most {limit:g}); {path.name} was not kept"
         )
     return difference
 
 
 def export_visible(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarray) -> None:
     """Write an occlusion network, crop -> visible and front, with float16 weights. Raises TrainingError when it differs from Flax."""
-    from livepaste.runtime import Session
-
     crop, ops = eight_bits(parity_crop), OnnxOps(half=True)
     with jax.default_matmul_precision("highest"):
         expected = _masks(model, crop[None])
     proto = graph_of(ops, model.masks(Value("crop", len(crop), 3), ops), len(crop))
-    helper.set_model_props(proto, {"livepaste": json.dumps(facts, ensure_ascii=False)})
-    onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString())
-    got = Session(path, provider="cpu").run({"crop": crop.transpose(2, 0, 1)[None]})
-    difference = max(
-        float(np.abs(got[name] - np.asarray(value).transpose(0, 3, 1, 2)).max()) for name, value in expected.items()
-    )
-    if not difference <= VISIBLE_LIMIT:
-        raise TrainingError(
-            f"export differs from the model by {difference:.2g} (at most {VISIBLE_LIMIT:g}); it was not kept"
-        )
+    planes = {name: np.asarray(value).transpose(0, 3, 1, 2) for name, value in expected.items()}
+    _write_checked(path, proto, {"livepaste": facts}, {"crop": crop.transpose(2, 0, 1)[None]}, planes, VISIBLE_LIMIT)
 
 
 class _Places(OnnxOps):
