@@ -90,6 +90,7 @@ def test_an_export_that_computes_something_else_is_refused(
     model = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(3))
     with pytest.raises(TrainingError, match=rf"differs from the model by .* \(at most {limit:g}\)"):
         export(tmp_path / "swap.onnx", model, {}, np.full((64, 64, 3), 0.5, np.float32), half=half)
+    assert not (tmp_path / "swap.onnx").exists()
 
 
 def test_a_trained_model_says_what_it_is(checkpoint: Path) -> None:

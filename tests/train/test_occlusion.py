@@ -193,6 +193,7 @@ def test_a_few_steps_lower_the_loss_and_what_is_exported_is_what_was_learned(
     with pytest.raises(TrainingError, match="export differs from the model"):
         monkeypatch.setattr("livepaste_train.export.VISIBLE_LIMIT", 0.0)
         export_visible(tmp_path / "no.onnx", learned, {"model": "visible"}, crop)
+    assert not (tmp_path / "no.onnx").exists()
     made = Session(tmp_path / "visible.onnx").run({"crop": crop.transpose(2, 0, 1)[None]})
     assert set(made) == {"visible", "front"}
     for name, mask in learned.masks(crop[None]).items():

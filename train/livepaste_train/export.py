@@ -65,7 +65,7 @@ def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarra
     ``expected``: what Flax makes of exactly that crop, where the caller has it: ``image`` (1, s, s, 3), ``persona_mask`` and
     ``wearer_mask`` (1, s, s, 1). It saves a program that would have to be compiled.
     ``facts`` go into ``metadata_props`` with the parity picture and its expected output, which the runtime checks at
-    load. Raises TrainingError when the difference is above 1e-4, with ``half`` 0.004: then the file must not be used.
+    load. Raises TrainingError when the difference is above 1e-4, with ``half`` 0.004; no file is then left.
     """
     resolution = parity_crop.shape[0]
     crop = eight_bits(parity_crop)  # as the PNG in the metadata will hold it
@@ -87,7 +87,7 @@ def _write_checked(path: Path, proto: onnx.ModelProto, facts: dict[str, Any], in
                    expected: Mapping[str, np.ndarray], limit: float) -> float:  # fmt: skip
     """Write a graph with ``facts``, run it, and return its largest difference from what Flax made of the same inputs.
 
-    Raises TrainingError when that is above ``limit``: then the file must not be used.
+    Raises TrainingError when that is above ``limit``; the file is then gone.
     """
     from livepaste.runtime import Session
 
@@ -97,6 +97,7 @@ def _write_checked(path: Path, proto: onnx.ModelProto, facts: dict[str, Any], in
     got = Session(path, provider="cpu").run(inputs)
     difference = max(float(np.abs(got[name] - value).max()) for name, value in expected.items())
     if not difference <= limit:
+        path.unlink()
         raise TrainingError(
             f"export differs from the model by {difference:.2g} (at most {limit:g}); {path.name} was not kept"
         )
