@@ -77,25 +77,26 @@ def export(path: Path, model: Any, facts: dict[str, Any], parity_crop: np.ndarra
     proto = write_graph(model, resolution, half=half)
     image = np.asarray(expected["image"][0])
     parity = {"input": _png(crop), "image": _png(image), "tolerance": 0.02}
-    facts_of_file = {"livepaste": facts, "parity": parity}
-    planes = {name: np.asarray(value).transpose(0, 3, 1, 2) for name, value in expected.items()}
-    inputs = {"crop": crop.transpose(2, 0, 1)[None]}
-    return _write_checked(path, proto, facts_of_file, inputs, planes, HALF_LIMIT if half else PARITY_LIMIT)
+    told = {"livepaste": facts, "parity": parity}
+    return _write_checked(path, proto, told, crop, expected, HALF_LIMIT if half else PARITY_LIMIT)
 
 
-def _write_checked(path: Path, proto: onnx.ModelProto, facts: dict[str, Any], inputs: dict[str, np.ndarray],
-                   expected: Mapping[str, np.ndarray], limit: float) -> float:  # fmt: skip
-    """Write a graph with ``facts``, run it, and return its largest difference from what Flax made of the same inputs.
+def _write_checked(path: Path, proto: onnx.ModelProto, told: dict[str, Any], crop: np.ndarray, expected: Mapping[str, Any],
+                   limit: float) -> float:  # fmt: skip
+    """Write a graph with what is ``told`` of it, run it on ``crop`` (s, s, 3), and return its largest difference from what Flax made of
+    that, pictures (1, s, s, c) by name.
 
     Raises TrainingError when that is above ``limit``; the file is then gone.
     """
     from livepaste.runtime import Session
 
-    helper.set_model_props(proto, {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()})
+    helper.set_model_props(proto, {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
-    got = Session(path, provider="cpu").run(inputs)
-    difference = max(float(np.abs(got[name] - value).max()) for name, value in expected.items())
+    got = Session(path, provider="cpu").run({"crop": crop.transpose(2, 0, 1)[None]})
+    difference = max(
+        float(np.abs(got[name] - np.asarray(value).transpose(0, 3, 1, 2)).max()) for name, value in expected.items()
+    )
     if not difference <= limit:
         path.unlink()
         raise TrainingError(
@@ -110,8 +111,7 @@ def export_visible(path: Path, model: Any, facts: dict[str, Any], parity_crop: n
     with jax.default_matmul_precision("highest"):
         expected = _masks(model, crop[None])
     proto = graph_of(ops, model.masks(Value("crop", len(crop), 3), ops), len(crop))
-    planes = {name: np.asarray(value).transpose(0, 3, 1, 2) for name, value in expected.items()}
-    _write_checked(path, proto, {"livepaste": facts}, {"crop": crop.transpose(2, 0, 1)[None]}, planes, VISIBLE_LIMIT)
+    _write_checked(path, proto, {"livepaste": facts}, crop, expected, VISIBLE_LIMIT)
 
 
 class _Places(OnnxOps):
