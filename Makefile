@@ -10,7 +10,7 @@ help:
 	@echo "make demo [QUICK=1] [PHOTOS=\"persona.jpg wearer.jpg\"]   the whole main job, without camera or data"
 	@echo "make test                                              the tests"
 	@echo "make bench [MODEL=checkpoint]                          live at 720p30, clips, stages, training on this machine"
-	@echo "make bench-train [PARTS=\"quality original steps memory\"] [PAIRS=…] [FOR=30m] [TORCH=python]  time to quality, steps a second, memory"
+	@echo "make bench-train [PARTS=\"quality original architectures steps memory\"] [PAIRS=…] [FOR=30m] [TORCH=python]  time to quality, steps a second, memory"
 	@echo "make ablate [SECONDS=60] [SEEDS=5]                     batch norm, residual blocks and stacked pretraining on one budget"
 	@echo "make bench-clean [PAIR=drawn:8401] [STEPS=240] [RECIPE=light] [FROM=base|none] [TO=bench/clean]  faces as filmed, spoiled and cleaned, augmented and not"
 	@echo "make bench-bases STILLS=folder [CACHE=faces.npy] [PAIRS=…] [FOR=8m]  three ways to a base on one budget"

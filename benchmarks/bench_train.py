@@ -1,11 +1,12 @@
 """How long a training takes to which quality, how fast its steps are, and how much memory it needs. ``make bench-train``.
 
 ``quality``: a pair of actors (as for swaps.py) filmed until there are 2000 faces of each, one training, and the swap of another clip measured as
-it was after so many minutes. ``original``: the same target with the first face swap's autoencoder at 64 px. ``steps``: steps a second of
+it was after so many minutes. ``original``: the same target with the first face swap's autoencoder at 64 px. ``architectures``: the same with each
+architecture in turn, all but the first from nothing; so many minutes each. ``steps``: steps a second of
 ``original`` beside the same network in PyTorch (``--torch PYTHON``: an interpreter that has it; the dependency group ``bench``). ``memory``: the
 peak of a training on 5,000 faces at 128 px.
 
-``python benchmarks/bench_train.py [quality original steps memory] [--pairs drawn:8401 A.jpg,B.jpg] [--for 30m] [--torch PYTHON]``
+``python benchmarks/bench_train.py [quality original architectures steps memory] [--pairs drawn:8401 A.jpg,B.jpg] [--for 30m] [--torch PYTHON]``
 """
 
 from __future__ import annotations
@@ -33,6 +34,16 @@ FILM_S = 84  # of each person, at 25 frames a second: 2000 faces once near copie
 STEPS, BATCH = 10, 16
 PASSED_DB = (5, 6, 7, 8)
 MARKS = 8  # of a training's generations that are measured
+COMPARED_MARKS = 4  # of each architecture's
+# recipe: what it starts from
+ARCHITECTURES = {
+    "light": "base",
+    "scratch": "none",
+    "original": "none",
+    "df": "none",
+    "liae": "none",
+    "linear": "none",
+}
 APART = 1.2  # times as late as the one kept before: an hour of them need not lie on the disk
 FACES, RESOLUTION = 5000, 128
 COMPARED = """
@@ -96,20 +107,20 @@ def forget_state(record: Path) -> None:
     record.write_text(json.dumps(model))
 
 
-def quality(name: str, folder: Path, length: str, recipe: str) -> None:
+def quality(name: str, folder: Path, length: str, recipe: str, start: str = "base", marks: int = MARKS) -> None:
     """A table of one training's generations, and when it passed which gain."""
     pair = Pair(name, folder, FILM_S)
     made = pair.folder / f"{recipe}-{length}"
     shutil.rmtree(made, ignore_errors=True)
     copies = Copies(made / "model", made)
     copies.start()
-    pair.walk.train(made, length, "--recipe", recipe)
+    pair.walk.train(made, length, "--recipe", recipe, "--from", start)
     copies.end()
     names = list(copies.taken)
-    chosen = sorted({int(i) for i in np.geomspace(1, len(names), MARKS).round()})
+    chosen = sorted({int(i) for i in np.geomspace(1, len(names), marks).round()})
     passed: dict[int, float] = {}
     print(
-        f"\n{pair.label}, recipe {recipe}, --for {length}\n\n| after | steps | swap | above the better baseline | below the ceiling | mask IoU | {TOP[0]} |"
+        f"\n{pair.label}, recipe {recipe} from {start}, --for {length}\n\n| after | steps | swap | above the better baseline | below the ceiling | mask IoU | {TOP[0]} |"
     )
     print("| --- " * 7 + "|")
     for i in chosen:
@@ -247,12 +258,16 @@ def main() -> None:
         if part in ("quality", "original"):
             for name in args.pairs:
                 quality(name, args.to, args.length, "light" if part == "quality" else "original")
+        elif part == "architectures":
+            for name in args.pairs:
+                for recipe, start in ARCHITECTURES.items():
+                    quality(name, args.to, args.length, recipe, start, COMPARED_MARKS)
         elif part == "steps":
             steps(args.torch)
         elif part == "memory":
             memory()
         else:
-            raise SystemExit(f"unknown part {part!r}; known: quality, original, steps, memory")
+            raise SystemExit(f"unknown part {part!r}; known: quality, original, architectures, steps, memory")
 
 
 if __name__ == "__main__":
