@@ -169,7 +169,7 @@ class Moment:
     """A training at one of the steps at which it is judged."""
 
     step: int
-    spent_s: float
+    spent_s: float  # of its steps alone, the first with what had to be compiled
     numbers: dict[str, float]
     sheet: np.ndarray
     note: str  # what it began with
@@ -218,18 +218,18 @@ def trained(
     judged = Judged(graph, of, geometry)
     resting = rests(from_base, recipe.encoder_lr)
     shader = Shader(graph, params, (known[0], known[-1]), [seen[0], seen[-1]], resting=resting)
-    began = time.monotonic()
+    spent_s = 0.0
     while True:
         step = int(state.step)
         if step % every == 0 or step >= steps:
-            yield Moment(
-                step, time.monotonic() - began, *judged.numbers(shader.shaded(state.ema), np.asarray(own[0][0])), note
-            )
+            yield Moment(step, spent_s, *judged.numbers(shader.shaded(state.ema), np.asarray(own[0][0])), note)
         if step >= steps:
             return
-        state, _ = dispatch(state, data)
+        began = time.monotonic()
+        state, _ = jax.block_until_ready(dispatch(state, data))
         if offset and not resting and int(state.step) % EVERY < recipe.steps_per_dispatch:
             state = state._replace(offset=offset.measure(state.params))
+        spent_s += time.monotonic() - began
 
 
 def main() -> None:

@@ -14,7 +14,12 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def convolved(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Stride-1, same-size convolution (b, h, w, c) -> (b, h, w, d), as fast as this machine does it."""
+    """Stride-1, same-size convolution (b, h, w, c) -> (b, h, w, d), as fast as this machine does it.
+
+    By a kernel (k, k, 1, c) each of several channels by itself.
+    """
+    if kernel.shape[2] < x.shape[-1]:
+        return _channel_by_channel(x, kernel)
     if kernel.shape[0] == 1:
         return x @ kernel[0, 0]
     return _conv3(x, kernel) if kernel.shape[0] == 3 and multiplies_bfloat16() else _lax_conv(x, kernel)
@@ -34,6 +39,17 @@ def halved(x: jax.Array, kernel: jax.Array) -> jax.Array:
     padded = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))
     taps = [padded[:, i : i + h : 2, j : j + w : 2] for i in range(k) for j in range(k)]
     return jnp.concatenate(taps, -1) @ kernel.reshape(k * k * c, -1)
+
+
+def _channel_by_channel(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A depthwise convolution; on CPUs as a sum of shifted maps, which with its gradients takes a quarter of the time of XLA's grouped
+    convolution (28 px of 256 channels, 14 px of 512; two cores, jax 0.10.2)."""
+    if jax.default_backend() != "cpu":
+        grouped = x.shape[-1]
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_NHWC, feature_group_count=grouped)
+    k, (_, h, w, _) = kernel.shape[0], x.shape
+    padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
+    return sum(padded[:, i : i + h, j : j + w] * kernel[i, j, 0] for i in range(k) for j in range(k))
 
 
 def _lax_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -72,7 +72,8 @@ class OnnxOps:
         kernel = np.asarray(kernel) * (
             1 if gain is None else np.asarray(gain)
         )  # the gain is the kernel's last axis: folded
-        return self._conv(x, kernel, bias, x.side, pads=[kernel.shape[0] // 2] * 4)
+        apart = {"group": x.channels} if kernel.shape[2] < x.channels else {}
+        return self._conv(x, kernel, bias, x.side, pads=[kernel.shape[0] // 2] * 4, **apart)
 
     def halving_conv(self, x: Value, kernel: Any, bias: Any) -> Value:
         k = np.asarray(kernel).shape[0]

@@ -60,7 +60,10 @@ class JaxOps:
     """Executes the operations with jax."""
 
     def conv(self, x: jax.Array, kernel: jax.Array, gain: jax.Array | None, bias: jax.Array) -> jax.Array:
-        """Stride-1, same-size convolution, times ``gain``, plus ``bias``; both (c,) or, per example, (b, c). ``gain`` None is 1."""
+        """Stride-1, same-size convolution, times ``gain``, plus ``bias``; both (c,) or, per example, (b, c). ``gain`` None is 1.
+
+        By a kernel (k, k, 1, c) each of several channels by itself (depthwise).
+        """
         y = convolved(x, kernel)
         if gain is None:
             return y + bias

@@ -11,9 +11,10 @@ from typing import Any
 
 from flax import nnx
 
-from livepaste.options import within
+from livepaste.options import one_of, within
 from livepaste_train.augment import in_light
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
+from livepaste_train.models.blocks import BLOCKS
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
 from livepaste_train.models.shading import Shading
 from livepaste_train.models.style import style_of
@@ -23,7 +24,8 @@ from livepaste_train.recipe import check_resolution
 
 @dataclass(frozen=True)
 class LightOptions:
-    """Widths at 1/4, 1/8 and 1/16 of the side, of the last map at 1/2, of the bottleneck's map, of the code, and of the contour's map."""
+    """Widths at 1/4, 1/8 and 1/16 of the side, of the last map at 1/2, of the bottleneck's map, of the code, and of the contour's map; and
+    what encoder and pictures are made of (``models/blocks.py``)."""
 
     resolution: int = 112
     quarter: int = 64
@@ -33,11 +35,13 @@ class LightOptions:
     neck: int = 32
     code: int = 160
     contour: int = 48
+    block: str = "dense"
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
         for name in ("quarter", "eighth", "sixteenth", "half", "neck", "code", "contour"):
             within(name, getattr(self, name), 1, 2048)
+        one_of("block", self.block, tuple(BLOCKS))
 
 
 class Encoder(nnx.Module):
@@ -45,12 +49,13 @@ class Encoder(nnx.Module):
 
     def __init__(self, o: LightOptions, rngs: nnx.Rngs) -> None:
         side, self.style = o.resolution // 16, style_of(rngs)
+        block = BLOCKS[o.block]
         self.stem = Conv(48, o.quarter, 3, rngs)
-        self.quarter = Residual(o.quarter, rngs)
+        self.quarter = block(o.quarter, rngs)
         self.down8 = Down(o.quarter, o.eighth, rngs)
-        self.eighth = Residual(o.eighth, rngs)
+        self.eighth = block(o.eighth, rngs)
         self.down16 = Down(o.eighth, o.sixteenth, rngs)
-        self.sixteenth = Residual(o.sixteenth, rngs)
+        self.sixteenth = block(o.sixteenth, rngs)
         self.neck = Conv(o.sixteenth, o.neck, 1, rngs)
         self.code = Dense(side * side * o.neck, o.code, rngs)
 
@@ -85,16 +90,16 @@ class Decoder(nnx.Module):
         self.canvas = nnx.Param(constant(0.0, (1, o.resolution, o.resolution, 3)))
         self.mask_canvas = nnx.Param(constant(0.0, (1, o.resolution, o.resolution, 1)))
         self.usual = nnx.Param(constant(EVEN, (3,)))  # its faces' mean colour; set like the canvas and never trained
-        n = {"identities": identities}
+        n, block = {"identities": identities}, BLOCKS[o.block]
         self.spread = Dense(o.code, self.side * self.side * o.neck, rngs, **n)
         self.widen = Conv(o.neck, o.sixteenth, 1, rngs, **n)
-        self.sixteenth = Residual(o.sixteenth, rngs, **n)
+        self.sixteenth = block(o.sixteenth, rngs, **n)
         self.up8 = Up(o.sixteenth, o.eighth, rngs, **n)
-        self.eighth = Residual(o.eighth, rngs, **n)
+        self.eighth = block(o.eighth, rngs, **n)
         self.up4 = Up(o.eighth, o.quarter, rngs, **n)
-        self.quarter = Residual(o.quarter, rngs, **n)
+        self.quarter = block(o.quarter, rngs, **n)
         self.up2 = Up(o.quarter, o.half, rngs, **n)
-        self.half = Residual(o.half, rngs, **n)
+        self.half = block(o.half, rngs, **n)
         self.picture_head = Conv(o.half, 12, 3, rngs, gain=0.2, **n)
         # The mask has a thin branch of its own, so that the wearer's can be had without the wearer's picture.
         self.mask16 = Conv(o.neck, 64, 3, rngs, **n)
