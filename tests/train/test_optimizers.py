@@ -76,8 +76,10 @@ def test_what_stays_as_it_is_costs_neither_gradient_nor_state() -> None:
 
 
 def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(tmp_path, checkpoint, facesets, small_recipe) -> None:
-    """Its encoder rests: no gradient, no optimizer state, no wearer's picture; and so it is after a resume."""
-    (tmp_path / "frozen.toml").write_text(small_recipe.read_text() + "encoder_lr = 0.0\n")
+    """Its encoder rests: no gradient, no optimizer state, no wearer's picture; and so it is after a resume. Nor is its appearance measured
+    again."""
+    still = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"
+    (tmp_path / "frozen.toml").write_text(small_recipe.read_text() + still)
     shutil.copytree(checkpoint, tmp_path / "base")
     facts = newest_generation(tmp_path / "base").path / "model.json"
     facts.write_text(facts.read_text().replace('"from_base": false', '"from_base": true'))
@@ -95,7 +97,10 @@ def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(tmp_path, checkpoint
         return {name: np.asarray(value) for name, value in named(fit.Trainer(options, tell, stop).run()).items()}
 
     whole = run("whole")
-    assert "encoder" not in " ".join(name for name in whole if name.startswith("optimizer"))
+    learned = " ".join(name for name in whole if name.startswith("optimizer"))
+    assert "encoder" not in learned
+    assert "appearance" not in learned
+    assert whole["params/appearance/flow"].any()
     steps: list[int] = []
     run("cut", lambda: len(steps) >= 2, lambda p: p.losses and steps.append(p.step))
     assert newest_generation(tmp_path / "cut").number == 4

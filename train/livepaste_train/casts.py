@@ -23,7 +23,7 @@ EVERY = 8
 AMOUNT = 1.15
 ROOMS = 12  # that each identity is seen in
 # crops of shipped models' faces: found landmarks lie a pixel aside
-MOVED = {"rotate": 2.0, "zoom": 0.02, "shift": 0.01}
+MOVED: dict[str, Any] = {"rotate": 2.0, "zoom": 0.02, "shift": 0.01, "appearance": False}
 Meshes = dict[str, np.ndarray]  # path of a still -> (478, 3)
 
 

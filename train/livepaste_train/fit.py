@@ -18,6 +18,7 @@ from flax import nnx
 
 from livepaste.checkpoint import EVENTS, read_history
 from livepaste.errors import TrainingError
+from livepaste_train.appearance import fits, measured, without
 from livepaste_train.auto import resolved
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
@@ -52,7 +53,16 @@ from livepaste_train.parallel import (
 )
 from livepaste_train.people import People
 from livepaste_train.recipe import Recipe, as_record
-from livepaste_train.resume import begun, check_people, generations, inexact, planned, restored, taken
+from livepaste_train.resume import (
+    begun,
+    check_people,
+    generations,
+    inexact,
+    planned,
+    restored,
+    taken,
+    with_appearance_of,
+)
 from livepaste_train.settled import COUNT, Settler
 from livepaste_train.shading import Shader
 from livepaste_train.stacked import check_levels, pretrained
@@ -113,6 +123,8 @@ class Trainer:
         resumed = begun(self.checkpoint, self.recipe, resume=options.resume)
         self.alone = alone = options.only is not None
         log = EventLog(self.checkpoint / EVENTS) if options.tensorboard and leads() else None
+        if resumed:
+            self.recipe = with_appearance_of(resumed.model.get("recipe"), self.recipe)
         # both of which a recipe may describe wrongly: before faces are read
         model = make_model(self.recipe, options.seed, alone=alone)
         make_optimizer(self.recipe)
@@ -134,6 +146,9 @@ class Trainer:
         faces = people.read(self.recipe, 1 if resumed else FEWEST)  # what was begun may be gone on with
         self.geometry, self.data = faces.geometry, faces.data
         self.faces = faces.count
+        resting = rests(from_base, self.recipe.encoder_lr)
+        if not resumed and not fits(self.recipe, faces.persona[0], resting=resting):
+            self.recipe = without(self.recipe, model)
         multiplied = multiply_adds(model, self.recipe.resolution)
         seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]
         shown = [means(*of_side) for of_side in seen]
@@ -154,7 +169,6 @@ class Trainer:
         self.compute = compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         check_learning(self.recipe, from_base)
         self.scale = scale = rate_scale(params, from_base, self.recipe, strangers=people.strangers)
-        resting = rests(from_base, self.recipe.encoder_lr)
         drawn = {"wearer_picture": not (resting or alone)}
         self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
         one_sided = alone or people.strangers  # whose faces are learned from
@@ -178,6 +192,8 @@ class Trainer:
         shader = Shader(self.graph, params, (faces.persona[0], faces.wearers[0]), seen, resting=resting)
         self.kept = lambda params: shader.shaded(self.settle(params))  # weights as they are shown and written
         offset = self.offset.measure(self.settle(params)) if self.offset else None
+        if self.recipe.appearance and not resumed:
+            params = measured(self.graph, params, faces.persona[0], self.geometry, offset)
         if resting:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)

@@ -216,6 +216,14 @@ class OnnxOps:
     def add(self, x: Value, y: Value) -> Value:
         return self._node("Add", [x.name, y.name], x.side, x.channels)
 
+    def warp(self, x: Value, flow: Value) -> Value:
+        line = np.linspace(-1, 1, x.side)
+        still = self._tensor(np.stack(np.meshgrid(line, line), -1)[None])
+        pairs = self._node("Transpose", [flow.name], perm=[0, 2, 3, 1])
+        grid = self._node("Add", [pairs.name, still])
+        how = {"mode": "bilinear", "padding_mode": "border", "align_corners": 1}
+        return self._node("GridSample", [x.name, grid.name], x.side, x.channels, **how)
+
 
 def graph_of(ops: OnnxOps, made: dict[str, Value], side: int) -> onnx.ModelProto:
     """What ``ops`` wrote, from ``crop`` to the named values."""

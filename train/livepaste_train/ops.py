@@ -193,6 +193,26 @@ class JaxOps:
     def add(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return x + y
 
+    def warp(self, x: jax.Array, flow: jax.Array) -> jax.Array:
+        """Maps (b, s, s, c), each pixel from where ``flow`` (b, s, s, 2) leads: right and down, in halves of the side from the first pixel's
+        middle to the last one's. Between pixels linearly, beyond the edge from the edge."""
+        b, s, _, c = x.shape
+        at = jnp.arange(s, dtype=jnp.float32)
+        across, down = (
+            jnp.clip(flow[..., i] * ((s - 1) / 2) + line, 0, s - 1) for i, line in enumerate((at, at[:, None]))
+        )
+        left, top = (jnp.minimum(jnp.floor(where), s - 2) for where in (across, down))
+        right_share, low_share = (across - left)[..., None], (down - top)[..., None]
+        rows = x.reshape(b, s * s, c)
+
+        def corner(y: int, x: int) -> jax.Array:
+            index = ((top + y) * s + left + x).astype(jnp.int32).reshape(b, s * s, 1)
+            return jnp.take_along_axis(rows, index, 1).reshape(b, s, s, c)
+
+        upper = corner(0, 0) * (1 - right_share) + corner(0, 1) * right_share
+        lower = corner(1, 0) * (1 - right_share) + corner(1, 1) * right_share
+        return (upper * (1 - low_share) + lower * low_share).astype(x.dtype)
+
 
 class LearningOps(JaxOps):
     """The same during a step, where a batch is normalised by its own statistics."""

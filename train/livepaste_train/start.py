@@ -23,9 +23,9 @@ def shipped_base() -> Path | None:
         return None
 
 
-# known of a training's faces, not learned: by their last names, and what is in SHADING
+# known of a training's faces, not learned: by their last names, and what is in SHADING and APPEARANCE
 FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")
-SHADING = "shading/"
+SHADING, APPEARANCE = "shading/", "appearance/"
 CONTOUR, JUDGE = "contour/", "judge/"
 EVERYBODYS = "decoder/mask_canvas"  # in a base: the mean of its people's mean masks, as logits; for wearers of whom nothing is known
 
@@ -40,7 +40,7 @@ class Start(NamedTuple):
 
 def is_fact(name: str) -> bool:
     """Whether a parameter is known of each training's faces: never taken from another, never trained."""
-    return name.startswith(SHADING) or name.rpartition("/")[2] in FACTS
+    return name.startswith((SHADING, APPEARANCE)) or name.rpartition("/")[2] in FACTS
 
 
 def is_own(name: str) -> bool:

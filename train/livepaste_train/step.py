@@ -140,6 +140,9 @@ def pair_loss(
         inputs = inputs.astype(compute)
         code = model.encode(inputs, LEARNING_OPS)
         kept = sparsity(code, recipe)
+        # of codes as they are: whose they seem to be says nothing of where the face is
+        canvas = model.canvas_of(PERSONA, code[:first], LEARNING_OPS)
+        on = {PERSONA: {} if canvas is None else {"canvas": canvas}, WEARER: {}}
         # a quarter stays where it is; the rest goes up to ``meet`` times the way
         way = recipe.meet * jnp.maximum(0.0, jax.random.uniform(keys[3], (recipe.batch, 1), minval=-1 / 3))
         towards = jnp.where(jnp.arange(recipe.batch) < first, -1.0, 1.0)[:, None]
@@ -149,7 +152,8 @@ def pair_loss(
         for side, half, drawn in sides_of:
             mask, logits = masks[half], model.mask_logits(side, code[half], LEARNING_OPS)
             if drawn:
-                target, picture = model.wanted(side, lit[half], mask), model.picture(side, code[half], LEARNING_OPS)
+                target = model.wanted(side, lit[half], mask)
+                picture = model.picture(side, code[half], LEARNING_OPS, **on[side])
                 terms = losses_of(picture, target, mask, recipe, sides.usual)
                 terms |= adversarial_losses(model, picture.astype(jnp.float32), target, mask, recipe, strength)
             else:

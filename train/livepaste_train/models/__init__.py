@@ -10,6 +10,7 @@ from flax import nnx
 
 from livepaste.errors import OptionError
 from livepaste.registry import resolve
+from livepaste_train.models.appearance import Appearance
 from livepaste_train.models.judge import Judge
 from livepaste_train.models.style import Style, StyledRngs
 from livepaste_train.recipe import Recipe, as_kind
@@ -47,6 +48,12 @@ def make_model(recipe: Recipe, seed: int, *, alone: bool = False) -> Any:
         )
     model = kind(options, StyledRngs(seed, style))
     model.unit = recipe.unit
+    if recipe.appearance:
+        if not hasattr(kind, "appearance"):
+            raise OptionError(
+                f"recipe {recipe.name}: appearance is measured for light alone, not for {recipe.model}; leave it out"
+            )
+        model.appearance = Appearance(options.code, options.resolution)
     if recipe.adversarial:
         model.judge = Judge(nnx.Rngs(seed + 1))
     if alone:

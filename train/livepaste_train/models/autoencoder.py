@@ -62,6 +62,10 @@ class Autoencoder(nnx.Module):
             code = self.up_to(level, side, code, ops)
         return code
 
+    def canvas_of(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        """What the decoder of ``side`` adds to, (b, s, s, 3), where that is told by the code; None where it is not."""
+        return None
+
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         """The mask before its sigmoid: what it is learned by."""
         raise NotImplementedError

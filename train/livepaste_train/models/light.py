@@ -13,6 +13,7 @@ from flax import nnx
 
 from livepaste.options import one_of, within
 from livepaste_train.augment import in_light
+from livepaste_train.models.appearance import Appearance
 from livepaste_train.models.autoencoder import PERSONA, SIDES, WEARER, Autoencoder
 from livepaste_train.models.blocks import BLOCKS
 from livepaste_train.models.layers import Conv, Dense, Down, Residual, Up, constant, evened, logits_of
@@ -123,7 +124,8 @@ class Decoder(nnx.Module):
             return self.up4(self.style.active(self.eighth(x, ops, who), ops), ops, who)
         x = self.up2(self.style.active(self.quarter(x, ops, who), ops), ops, who)
         x = self.picture_head(self.style.active(self.half(x, ops, who), ops), ops, who)
-        return ops.sigmoid(ops.shift(ops.depth_to_space(x, 2), self.canvas[...][0] if canvas is None else canvas))
+        x = ops.depth_to_space(x, 2)
+        return ops.sigmoid(ops.shift(x, self.canvas[...][0]) if canvas is None else ops.add(x, canvas))
 
     def picture(self, code: Any, ops: Any = JAX_OPS, who: Any = 0, canvas: Any = None) -> Any:
         """(b, code) -> (b, s, s, 3) in [0, 1]. ``canvas``: one for each example (b, s, s, 3) instead of its own."""
@@ -168,9 +170,13 @@ class Contour(nnx.Module):
 
 
 class LightAutoencoder(Autoencoder):
-    """One shared encoder; a decoder for the persona and one that all wearers share."""
+    """One shared encoder; a decoder for the persona and one that all wearers share.
+
+    ``appearance``: where the persona's is measured, what its decoder adds to in place of a canvas that stands still.
+    """
 
     Options = LightOptions
+    appearance: Appearance | None = None
     LEVELS = (
         ("encoder/stem/*", "*/quarter/*", "*/up2/*", "*/half/*", "*/picture_head/*", "*/canvas"),
         ("encoder/down8/*", "*/eighth/*", "*/up4/*"),
@@ -203,6 +209,15 @@ class LightAutoencoder(Autoencoder):
 
     def up_to(self, level: int, side: str, x: Any, ops: Any) -> Any:
         return self.of(side).up_to(level, x, ops)
+
+    def canvas_of(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
+        if self.appearance is None or self.of(side) is not self.persona:
+            return None
+        return self.appearance(code, ops)
+
+    def picture(self, side: str, code: Any, ops: Any = JAX_OPS, canvas: Any = None) -> Any:
+        """``canvas``: as ``canvas_of`` gave it for another code of the same face."""
+        return self.of(side).picture(code, ops, canvas=self.canvas_of(side, code, ops) if canvas is None else canvas)
 
     def mask_logits(self, side: str, code: Any, ops: Any = JAX_OPS) -> Any:
         return self.of(side).mask_logits(code, ops)
