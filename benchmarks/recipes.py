@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from livepaste_train.appearance import fits, measured, without
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, pack, pose_weights, stored_side
 from livepaste_train.data import played as played_in
@@ -197,9 +198,12 @@ def trained(
     seen = [crops(faces, geometry, 200) for faces in known]
     own = [means(*of_side) for of_side in seen]
     model.start_from(own[0], own[-1], wearers=len(known) - 1)
-    graph, params = nnx.split(model, nnx.Param)
     people = {"persona": "somebody", "wearers": []} if strangers else None
     weights, note, from_base = starting_weights(base, kind_of(recipe), people)
+    resting = rests(from_base, recipe.encoder_lr)
+    if not fits(recipe, persona, resting=resting):
+        recipe = without(recipe, model)
+    graph, params = nnx.split(model, nnx.Param)
     if weights is not None:
         begun = {name: value for name, value in named(params).items() if any(part in name for part in anew)}
         weights = {**weights, **begun}
@@ -210,13 +214,15 @@ def trained(
         check_wearers(recipe, from_base)
         loss = lone_loss(geometry, recipe, jnp.float32, strangers=True)
     else:
-        loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not rests(from_base, recipe.encoder_lr))
+        loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not resting)
     dispatch = make_dispatch(graph, loss, recipe, scale)
-    state = new_state(params, recipe, 0, steps, scale, offset.measure(params) if offset else None)
+    apart = offset.measure(params) if offset else None
+    if recipe.appearance:
+        params = measured(graph, params, persona, geometry, apart)
+    state = new_state(params, recipe, 0, steps, scale, apart)
     cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1]))
     data = Sides(jnp.asarray(np.concatenate([faces.packed for faces in known])), *cumulative)
     judged = Judged(graph, of, geometry)
-    resting = rests(from_base, recipe.encoder_lr)
     shader = Shader(graph, params, (known[0], known[-1]), [seen[0], seen[-1]], resting=resting)
     spent_s = 0.0
     while True:

@@ -134,6 +134,18 @@ def test_skin_that_moves_stays_as_sharp_as_it_was_seen() -> None:
     assert error(np.asarray(made)) < 0.15 * error(np.broadcast_to(pictures.mean(0), others.shape))
 
 
+def test_faces_without_a_feature_that_never_move_are_their_mean() -> None:
+    flat, masks = np.full((9, SIDE, SIDE, 3), 0.4, np.float32), np.zeros((9, SIDE, SIDE, 1), np.float32)
+    of = seen(flat, masks, np.repeat(moving_faces(1, 0)[2], 9, 0))
+    assert not of.flow.basis.any()
+    assert not of.looks.basis.any()
+    np.testing.assert_allclose(1 / (1 + np.exp(-of.usual)), 0.4, atol=1e-5)
+    numbers = np.concatenate([of.flow.numbers, of.looks.numbers], 1)
+    weight = np.repeat([3**0.5 * of.gradient, 1.0], [FLOWS, LOOKS])
+    read = told(np.ones((9, 6), np.float32), numbers, weight, np.zeros(6))
+    assert all(np.isfinite(value).all() for value in read.values())
+
+
 def test_what_is_seen_does_not_depend_on_whose_code_it_is() -> None:
     rng = np.random.default_rng(0)
     codes = rng.standard_normal((300, 8)).astype(np.float32)

@@ -39,6 +39,8 @@ MOST = 2.5  # of a logit's difference from the mean: a hair, a hand, a glint
 STEPS, PARTS, BATCH, RATE, DECAY = 1500, 10, 128, 2e-3, 1e-2
 # Of a standard deviation of each number. Beside 0.3, 0.15 costs 0.1 dB (drawn 8401) and 0.4 dB (photo 148/161) in the swap
 SHAKEN = 0.3
+ROUNDING = 1e-8  # of a sum of squared pixels or shares of light: less is no component
+LEAST = 1e-3  # of light a pixel: a face without any feature
 MOVES = ("flip", "warp", "rotate", "zoom", "shift")
 
 
@@ -98,7 +100,7 @@ def components(rows: Float[np.ndarray, "n d"], count: int) -> Components:
     mean = rows.mean(0)
     about = rows - mean
     values, vectors = np.linalg.eigh(about @ about.T)
-    known = min(count, int((values > 1e-6 * values[-1]).sum()), len(rows) - 1)
+    known = min(count, int((values > max(1e-6 * values[-1], ROUNDING)).sum()), len(rows) - 1)
     basis = np.zeros((count, rows.shape[1]), np.float32)
     basis[:known] = (vectors[:, ::-1][:, :known] / np.sqrt(values[::-1][:known])).T @ about
     return Components(mean, basis, (about @ basis.T).astype(np.float32))
@@ -134,7 +136,7 @@ def seen(
     differs = (np.clip(logits - usual, -MOST, MOST) * face).reshape(n, -1) * worth
     steep = np.hypot(*np.gradient(light.mean(-1)))
     often = face.mean(0)[..., 0]
-    gradient = float((steep * often).sum() / often.sum())
+    gradient = max(LEAST, float((steep * often).sum() / np.maximum(often.sum(), LEAST)))
     return Seen(components(to_usual.reshape(n, -1), FLOWS), components(differs, LOOKS), worth, usual.ravel(), gradient)
 
 
