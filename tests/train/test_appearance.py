@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from flax import nnx
-from livepaste_train import fit
+from livepaste_train import appearance, fit
 from livepaste_train.appearance import (
     SKIN,
     Sampler,
@@ -194,8 +194,9 @@ STILL = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = t
 
 
 def test_a_training_whose_encoder_rests_measures_one_and_one_without_goes_on_as_it_is(
-    tmp_path: Path, checkpoint, facesets, small_recipe: Path
+    tmp_path: Path, checkpoint, facesets, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(appearance, "STEPS", 200)
     recipe, plain, base = tmp_path / "own.toml", tmp_path / "plain.toml", tmp_path / "base"
     recipe.write_text(small_recipe.read_text() + STILL)
     plain.write_text(recipe.read_text().replace("true", "false"))

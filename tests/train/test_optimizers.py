@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from livepaste_train import fit
+from livepaste_train import appearance, fit
 from livepaste_train.find_lr import pick, smoothed
 from livepaste_train.ftrl import ftrl
 from livepaste_train.optimizers import OPTIMIZERS, PATIENCE, PLATEAU_STEPS, grouped, make_optimizer, muon
@@ -75,9 +75,12 @@ def test_what_stays_as_it_is_costs_neither_gradient_nor_state() -> None:
     )  # without a base it has to learn
 
 
-def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(tmp_path, checkpoint, facesets, small_recipe) -> None:
+def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(
+    tmp_path, checkpoint, facesets, small_recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its encoder rests: no gradient, no optimizer state, no wearer's picture; and so it is after a resume. Nor is its appearance measured
     again."""
+    monkeypatch.setattr(appearance, "STEPS", 200)
     still = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"
     (tmp_path / "frozen.toml").write_text(small_recipe.read_text() + still)
     shutil.copytree(checkpoint, tmp_path / "base")

@@ -146,9 +146,9 @@ def _bent(q: dict[str, Any], x: Any) -> Any:
 
 
 @kept
-def _descent() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """How the fit of several networks begins, and a part of it."""
-    optimizer = optax.adamw(optax.cosine_decay_schedule(RATE, STEPS), weight_decay=DECAY)
+def _descent(steps: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """How the fit of several networks in so many steps begins, and a part of it."""
+    optimizer = optax.adamw(optax.cosine_decay_schedule(RATE, steps), weight_decay=DECAY)
 
     def step(q: Any, state: Any, key: Any, x: Any, wanted: Any, offset: Any) -> Any:
         pick, shake, way = jax.random.split(key, 3)
@@ -196,7 +196,7 @@ def told(
     q |= {
         name: np.zeros((n, o), np.float32) for name, o in (("first_bias", HIDDEN), ("second_bias", HIDDEN), ("bias", k))
     }
-    begin, run = _descent()
+    begin, run = _descent(STEPS)
     state = begin(q)
     x = jnp.asarray((codes - mean) / scale, jnp.float32)
     known = x, jnp.asarray(wanted / size, jnp.float32), jnp.asarray(offset / scale, jnp.float32)
