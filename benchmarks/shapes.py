@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--for", dest="seconds", type=float, default=180, help="of steps, each shape")
     parser.add_argument("--only", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="NAME")
     args = parser.parse_args()
-    recipe = changed(read_recipe("light"), args.settings)
+    recipe = replace(changed(read_recipe("light"), args.settings), appearance=False)  # from nothing there is none
     name, people = people_of(args.pair)
     side = geometry_of(recipe).stored
     faces = tuple(shoot(*of, FACES, side, 11 + k) for k, of in enumerate(zip(people, films(), strict=True)))

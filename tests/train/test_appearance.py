@@ -143,7 +143,7 @@ def test_faces_without_a_feature_that_never_move_are_their_mean() -> None:
     numbers = np.concatenate([of.flow.numbers, of.looks.numbers], 1)
     weight = np.repeat([3**0.5 * of.gradient, 1.0], [FLOWS, LOOKS])
     read = told(np.ones((9, 6), np.float32), numbers, weight, np.zeros(6))
-    assert all(np.isfinite(value).all() for value in read.values())
+    assert all(np.isfinite(value.astype(np.float16)).all() for value in read.values())  # as they are kept
 
 
 def test_what_is_seen_does_not_depend_on_whose_code_it_is() -> None:

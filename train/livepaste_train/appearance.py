@@ -186,7 +186,9 @@ def told(
     They are also read off codes moved against ``offset``, as a decoder has to (``step.pair_loss``); where the face is, a part of the way
     only: how far apart two people's codes lie is measured by their meshes, which do not agree on where a face looks.
     """
-    mean, scale = codes.mean(0), codes.std(0) + 1e-6
+    mean, scale = codes.mean(0), codes.std(0)
+    # a number that hardly varies says nothing, and its weights would be larger than float16 holds
+    scale = np.maximum(scale, 0.05 * np.sqrt(np.square(scale).mean()) + 1e-3)
     usual = numbers.mean(0)
     wanted = (numbers - usual) * weight
     size = float(np.sqrt(np.square(wanted).mean())) + 1e-12
@@ -245,5 +247,8 @@ def measured(graph: Any, params: Any, persona: Faces, geometry: Geometry, offset
     own |= {"flow": of.flow.basis * share, "usual_flow": of.flow.mean * share}
     own |= {"looks": of.looks.basis / of.worth, "usual_looks": of.usual + of.looks.mean / of.worth}
     own = {f"{APPEARANCE}{name}": value.astype(np.float32) for name, value in own.items()}
-    head = "persona/picture_head/kernel"
-    return with_weights(params, {**now, **own, head: np.zeros(now[head].shape, np.float32)})
+    head = {
+        f"persona/picture_head/{part}": np.zeros_like(now[f"persona/picture_head/{part}"])
+        for part in ("kernel", "bias")
+    }
+    return with_weights(params, {**now, **own, **head})

@@ -15,7 +15,7 @@ GOES_ON = 0.125  # of a recipe's rate, for a network that has learned already
 OF_AUTOENCODERS = (
     *("architecture", "initialiser", "activation", "normalisation", "unit"),
     *("corrupt", "sparsity", "balanced", "poses", "pretrain", "adversarial"),
-    *("light", "standardise", "jpeg"),
+    *("light", "standardise", "jpeg", "appearance"),
 )
 FEWEST_SEEN = 8  # faces of a set; fewer make no map
 MOST_STEPS = 1_000_000_000  # steps are counted in 32 bits
