@@ -29,9 +29,8 @@ from livepaste_train.start import APPEARANCE
 from livepaste_train.state import named, with_weights
 
 COUNT = 600  # faces that are measured
-SKIN = np.arange(
-    0, 468, 3
-)  # points of the mesh that the spline goes through: all of them say hardly more and take nine times as long
+# points of the mesh that the spline goes through: all of them say hardly more and take nine times as long
+SKIN = np.arange(0, 468, 3)
 STIFF = 300.0  # of the spline, in squared pixels: the far side of a turned head lies folded upon itself
 ROUNDS, DAMPED = 8, 0.7  # of turning a flow round
 UNSEEN = 20.0  # faces that the plain mean counts for where hardly any shows its skin

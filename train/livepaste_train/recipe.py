@@ -121,9 +121,8 @@ class Recipe:
     mask: float = 0.3
     outside: float = 0.1  # weight of the pixels outside the visible face
     features: float = 2.0  # what eyes and mouth weigh more than the rest of the visible face
-    appearance: bool = (
-        False  # how the persona's face looks and moves is measured before the first step: see models/appearance.py
-    )
+    # how the persona's face looks and moves is measured before the first step: see models/appearance.py
+    appearance: bool = False
     poses: str = "half_yaw"  # how often faces are shown by their pose, between as filmed and uniform over yaw and pitch: see POSES
     held_out: float = 0.05  # share of the faces never trained on
     steps_per_dispatch: int = 5
