@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from livepaste_train.appearance import fits, measured, without
+from livepaste_train import appearance
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, pack, pose_weights, stored_side
 from livepaste_train.data import played as played_in
@@ -201,8 +201,8 @@ def trained(
     people = {"persona": "somebody", "wearers": []} if strangers else None
     weights, note, from_base = starting_weights(base, kind_of(recipe), people)
     resting = rests(from_base, recipe.encoder_lr)
-    if not fits(recipe, persona, resting=resting):
-        recipe = without(recipe, model)
+    moving = appearance.begun(recipe, model, persona, weights, resting=resting)
+    recipe, weights = moving.recipe, moving.weights
     graph, params = nnx.split(model, nnx.Param)
     if weights is not None:
         begun = {name: value for name, value in named(params).items() if any(part in name for part in anew)}
@@ -217,8 +217,8 @@ def trained(
         loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not resting)
     dispatch = make_dispatch(graph, loss, recipe, scale)
     apart = offset.measure(params) if offset else None
-    if recipe.appearance:
-        params = measured(graph, params, persona, geometry, apart)
+    if moving.measures:
+        params = appearance.measured(graph, params, params, persona, geometry, apart)
     state = new_state(params, recipe, 0, steps, scale, apart)
     cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1]))
     data = Sides(jnp.asarray(np.concatenate([faces.packed for faces in known])), *cumulative)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +12,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from flax import nnx
-from livepaste_train import appearance, fit
-from livepaste_train.appearance import (
-    SKIN,
-    Sampler,
-    components,
-    fits,
-    seen,
-    spline,
-    told,
-    without,
-)
-from livepaste_train.data import Faces
+from livepaste_train import appearance, fit, telling
+from livepaste_train.appearance import SKIN, Sampler, begun, components, in_pixels, measured, seen, spline, why_still
+from livepaste_train.augment import Geometry
+from livepaste_train.data import Faces, pack
+from livepaste_train.evaluate import codes_of, undistorted
 from livepaste_train.models import make_model
 from livepaste_train.models.appearance import FLOWS, LOOKS, Appearance, Told
-from livepaste_train.models.light import LightAutoencoder
 from livepaste_train.onnx_ops import OnnxOps, Value, graph_of
 from livepaste_train.ops import JAX_OPS
 from livepaste_train.options import TrainOptions
@@ -34,7 +27,7 @@ from livepaste_train.resume import with_appearance_of
 from livepaste_train.state import load_weights, named, with_weights
 
 from livepaste.checkpoint import Generation, newest_generation
-from livepaste.errors import OptionError
+from livepaste.errors import CheckpointError, OptionError
 
 SIDE = 32
 
@@ -90,25 +83,28 @@ def test_a_spline_is_straight_where_its_points_are_and_a_flow_can_be_turned_roun
 
 def test_components_are_those_of_the_singular_values_and_nothing_beyond_them() -> None:
     rows = np.random.default_rng(0).standard_normal((7, 40)).astype(np.float32)
-    made = components(rows, 4)
-    _, _, wanted = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    np.testing.assert_allclose(np.abs((made.basis * wanted[:4]).sum(1)), 1, atol=1e-4)
-    np.testing.assert_allclose(made.numbers, (rows - rows.mean(0)) @ made.basis.T, atol=1e-4)
-    few = components(rows, 20)
+    worth = np.linspace(0.1, 2, 40, dtype=np.float32)
+    made = components(rows.copy(), 4, worth)
+    _, _, wanted = np.linalg.svd((rows - rows.mean(0)) * worth, full_matrices=False)
+    np.testing.assert_allclose(np.abs((made.basis * worth * wanted[:4]).sum(1)), 1, atol=1e-4)
+    np.testing.assert_allclose(made.numbers, (rows - rows.mean(0)) @ (made.basis * worth**2).T, atol=1e-4)
+    few = components(rows.copy(), 20, worth)
     assert not few.basis[6:].any()
     np.testing.assert_allclose(few.mean + few.numbers @ few.basis, rows, atol=1e-4)
 
 
-def moving_faces(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def moving_faces(count: int, seed: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Discs of fine stripes that lie somewhere: pictures, masks, meshes and what moved them, in pixels."""
     rng = np.random.default_rng(seed)
-    by = rng.uniform(-3, 3, (count, 2)).astype(np.float32)
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    pixel, middle = side / SIDE, (side - 1) / 2
+    by = pixel * rng.uniform(-3, 3, (count, 2)).astype(np.float32)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
     x, y = x[None] - by[:, 0, None, None], y[None] - by[:, 1, None, None]
-    masks = (np.hypot(x - 15.5, y - 15.5) < 11).astype(np.float32)[..., None]
-    stripes = 0.5 + 0.3 * np.sin(x * 1.3)[..., None] * np.array([1, 0.8, 0.6], np.float32)
+    masks = (np.hypot(x - middle, y - middle) < 11 * pixel).astype(np.float32)[..., None]
+    stripes = 0.5 + 0.3 * np.sin(x * 1.3 / pixel)[..., None] * np.array([1, 0.8, 0.6], np.float32)
     angle = np.linspace(0, 6 * np.pi, len(SKIN))
-    points = 15.5 + np.linspace(0, 11, len(SKIN))[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    radius = pixel * np.linspace(0, 11, len(SKIN))
+    points = middle + radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
     return (0.1 + masks * (stripes - 0.1)).astype(np.float32), masks, points[None] + by[:, None], by
 
 
@@ -118,12 +114,12 @@ def test_skin_that_moves_stays_as_sharp_as_it_was_seen() -> None:
     of = seen(pictures, masks, points)
     weight = np.repeat([3**0.5 * of.gradient, 1.0], [FLOWS, LOOKS])
     codes = by @ np.random.default_rng(2).standard_normal((2, 6)).astype(np.float32)
-    read = told(codes, np.concatenate([of.flow.numbers, of.looks.numbers], 1), weight, np.zeros(6))
+    read = telling.telling(codes, np.concatenate([of.flow.numbers, of.looks.numbers], 1), weight, np.zeros(6))
     model = Appearance(6, SIDE)
     graph, params = nnx.split(model, nnx.Param)
     held = {f"told/{name}": value for name, value in read.items()}
     held |= {"flow": of.flow.basis * 2 / (SIDE - 1), "usual_flow": of.flow.mean * 2 / (SIDE - 1)}
-    held |= {"looks": of.looks.basis / of.worth, "usual_looks": of.usual + of.looks.mean / of.worth}
+    held |= {"looks": of.looks.basis, "usual_looks": of.usual + of.looks.mean}
     model = nnx.merge(graph, with_weights(params, {name: np.float32(value) for name, value in held.items()}))
     others, face, _, moved = moving_faces(20, 3)
     made = jax.nn.sigmoid(model(jnp.asarray(moved @ np.linalg.lstsq(by, codes, rcond=None)[0]), JAX_OPS))
@@ -142,7 +138,7 @@ def test_faces_without_a_feature_that_never_move_are_their_mean() -> None:
     np.testing.assert_allclose(1 / (1 + np.exp(-of.usual)), 0.4, atol=1e-5)
     numbers = np.concatenate([of.flow.numbers, of.looks.numbers], 1)
     weight = np.repeat([3**0.5 * of.gradient, 1.0], [FLOWS, LOOKS])
-    read = told(np.ones((9, 6), np.float32), numbers, weight, np.zeros(6))
+    read = telling.telling(np.ones((9, 6), np.float32), numbers, weight, np.zeros(6))
     assert all(np.isfinite(value.astype(np.float16)).all() for value in read.values())  # as they are kept
 
 
@@ -154,7 +150,7 @@ def test_what_is_seen_does_not_depend_on_whose_code_it_is() -> None:
     numbers[:, 0], numbers[:, FLOWS] = 3 * codes[:, 1] + 4 * codes[:, 0], 2 * codes[:, 2] + 4 * codes[:, 0]
     offset = np.zeros(8)
     offset[0] = 1.0
-    held = told(codes, numbers, np.ones(FLOWS + LOOKS), offset)
+    held = telling.telling(codes, numbers, np.ones(FLOWS + LOOKS), offset)
     model = Told(8)
     graph, params = nnx.split(model, nnx.Param)
     model = nnx.merge(graph, with_weights(params, {n: np.float32(v) for n, v in held.items()}))
@@ -164,49 +160,113 @@ def test_what_is_seen_does_not_depend_on_whose_code_it_is() -> None:
     assert np.abs(theirs - mine)[:, FLOWS].mean() < 0.3 * numbers[:, FLOWS].std()
 
 
+NARROW = (("quarter", 8), ("eighth", 12), ("sixteenth", 16), ("half", 8), ("neck", 4), ("code", 6), ("contour", 8))
+SMALL = Recipe(model="light", resolution=64, architecture=NARROW, appearance=True, rotate=0.0, zoom=0.0, shift=0.0)
+
+
+def test_points_of_a_stored_crop_lie_where_the_models_crop_shows_them() -> None:
+    geometry = Geometry(100, 64, 1.9)
+    at = np.array([[30, 60], [71, 45]])  # stored pixels, x and y
+    pictures = np.zeros((2, 100, 100, 3), np.uint8)
+    pictures[[0, 1], at[:, 1], at[:, 0]] = 255
+    shown = np.asarray(undistorted(pack(pictures, np.zeros((2, 100, 100), np.uint8)), geometry)[0][..., 0])
+    y, x = np.mgrid[:64, :64]
+    seen_at = np.stack([(shown * grid).sum((1, 2)) / shown.sum((1, 2)) for grid in (x, y)], -1)
+    np.testing.assert_allclose(in_pixels(((at + 0.5) / 100)[:, None], geometry)[:, 0], seen_at, atol=0.5)
+    assert abs(geometry.step - 1) > 0.1
+
+
+def test_what_is_measured_is_drawn() -> None:
+    geometry = Geometry(100, 64, 1.9)
+    pictures, masks, points, _ = moving_faces(120, 4, geometry.stored)
+    mesh = np.zeros((120, 478, 2))
+    mesh[:, SKIN] = (points + 0.5) / geometry.stored
+    packed = pack((pictures * 255).astype(np.uint8), (masks[..., 0] * 255).astype(np.uint8))
+    faces = Faces(packed, np.full(120, 1 / 120, np.float32), np.zeros((120, 6), np.float32), mesh.astype(np.float16))
+    graph, params = nnx.split(make_model(SMALL, 0), nnx.Param)
+    shown, masks = undistorted(packed, geometry)
+    params = measured(graph, params, params, faces, geometry, None)
+    model = nnx.merge(graph, params)
+    made = jax.nn.sigmoid(model.appearance(jnp.asarray(codes_of(graph, params, shown)), JAX_OPS))
+
+    def error(picture: np.ndarray) -> float:
+        return float((np.square(picture - shown) * masks).sum() / masks.sum())
+
+    # as far as a code of six numbers of an encoder that knows nothing yet tells where a face is
+    assert error(np.asarray(made)) < 0.3 * error(np.broadcast_to(shown.mean(0), shown.shape))
+    assert not np.asarray(model.persona.picture_head.kernel[...]).any()
+
+
 def test_where_one_can_be_measured() -> None:
     faces = Faces(np.zeros((1, 8, 8), np.uint32), np.ones(1, np.float32), np.zeros((1, 6), np.float32),
                   np.zeros((1, 478, 2), np.float16))  # fmt: skip
     light = read_recipe("light")
     assert light.appearance
-    assert fits(light, faces, resting=True)
-    assert not fits(light, faces, resting=False)
-    assert not fits(light, replace(faces, points=None), resting=True)
-    assert not fits(replace(light, rotate=2.0), faces, resting=True)
-    assert not fits(replace(light, appearance=False), faces, resting=True)
-    narrow = (("quarter", 8), ("eighth", 12), ("sixteenth", 16), ("half", 8), ("neck", 4), ("code", 6), ("contour", 8))
-    small = Recipe(model="light", resolution=64, architecture=narrow, appearance=True)
-    model = make_model(small, 0)
-    assert isinstance(model, LightAutoencoder)
-    assert any(name.startswith("appearance/") for name in named(nnx.state(model, nnx.Param)))
-    crop = jnp.full((1, 64, 64, 3), 0.4)
-    carried = model.swap(crop)["image"]
-    assert not without(small, model).appearance
-    assert not any(name.startswith("appearance/") for name in named(nnx.state(model, nnx.Param)))
-    assert carried.shape == model.swap(crop)["image"].shape
+    assert not why_still(light, faces, resting=True)
+    assert why_still(light, faces, resting=False) == "its encoder learns"
+    assert why_still(light, replace(faces, points=None), resting=True) == "its faces have no meshes"
+    moved = replace(light, rotate=2.0, shift=0.1)
+    assert why_still(moved, faces, resting=True) == "recipe light moves the faces it shows (rotate, shift)"
     with pytest.raises(OptionError, match="appearance is measured for light alone, not for original; leave it out"):
         make_model(Recipe(model="original", resolution=64, appearance=True), 0)
-    assert with_appearance_of({"appearance": True}, replace(light, appearance=False)).appearance
+    assert with_appearance_of({"appearance": True}, light).appearance
+    assert not with_appearance_of({"appearance": True}, replace(light, appearance=False)).appearance  # and is refused
     assert not with_appearance_of({}, light).appearance  # of an earlier livepaste
+
+
+def test_what_a_training_that_begins_does_about_it() -> None:
+    faces = Faces(np.zeros((1, 8, 8), np.uint32), np.ones(1, np.float32), np.zeros((1, 6), np.float32),
+                  np.zeros((1, 478, 2), np.float16))  # fmt: skip
+
+    def has_one(model: Any) -> bool:
+        return any(name.startswith("appearance/") for name in named(nnx.state(model, nnx.Param)))
+
+    model = make_model(SMALL, 0)
+    assert has_one(model)
+    crop = jnp.full((1, 64, 64, 3), 0.4)
+    carried = model.swap(crop)["image"]
+    other = {"encoder/a": np.ones(1)}
+    known = {**other, "appearance/flow": np.ones(1)}
+    new = begun(SMALL, model, faces, other, resting=True)
+    assert (new.measures, new.weights, new.recipe) == (True, other, SMALL)
+    assert new.note == "the persona's picture moves with its head, as measured on 1 of its faces"
+    on = begun(SMALL, model, faces, known, resting=True)
+    assert (on.measures, on.weights, on.note) == (False, known, "the persona's picture moves with its head, as before")
+    assert has_one(model)
+    still = begun(SMALL, model, faces, known, resting=False)
+    assert (still.measures, still.weights, still.recipe.appearance) == (False, other, False)
+    assert still.note == (
+        "the persona's picture does not move with its head: its encoder learns; what was learned beside one that did is learned anew"
+    )
+    assert not has_one(model)
+    assert carried.shape == model.swap(crop)["image"].shape
+    plain = replace(SMALL, appearance=False)
+    nothing = begun(plain, make_model(plain, 0), faces, None, resting=False)
+    assert (nothing.measures, nothing.note) == (False, "")
 
 
 STILL = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"
 
 
-def test_a_training_whose_encoder_rests_measures_one_and_one_without_goes_on_as_it_is(
+def test_a_training_whose_encoder_rests_measures_one_that_is_gone_on_with(
     tmp_path: Path, checkpoint, facesets, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appearance, "STEPS", 200)
+    monkeypatch.setattr(telling, "STEPS", 200)
     recipe, plain, base = tmp_path / "own.toml", tmp_path / "plain.toml", tmp_path / "base"
     recipe.write_text(small_recipe.read_text() + STILL)
     plain.write_text(recipe.read_text().replace("true", "false"))
     shutil.copytree(checkpoint, base)
     facts = newest_generation(base).path / "model.json"
     facts.write_text(facts.read_text().replace('"from_base": false', '"from_base": true'))
-    given = {"persona": str(facesets[0]), "wearer": [str(facesets[1])], "from_": str(base)}
+    given = {"persona": str(facesets[0]), "wearer": [str(facesets[1])]}
+
+    def trainer(to: str, by: Path, start: Path = base, **how) -> fit.Trainer:
+        return fit.Trainer(
+            TrainOptions(**given, from_=str(start), to=str(tmp_path / to), recipe=str(by), **how), lambda p: None
+        )
 
     def trained(to: str, by: Path, **how) -> Generation:
-        fit.Trainer(TrainOptions(**given, to=str(tmp_path / to), recipe=str(by), **how), lambda p: None).run()
+        trainer(to, by, **how).run()
         return newest_generation(tmp_path / to)
 
     carried, flat = trained("carried", recipe, steps=2), trained("flat", plain, steps=2)
@@ -215,6 +275,11 @@ def test_a_training_whose_encoder_rests_measures_one_and_one_without_goes_on_as_
     assert np.abs(weights["persona/picture_head/kernel"]).max() < 0.02  # it adds hardly anything yet
     # its mean face moves as the encoder, hardly trained, tells
     assert carried.model["validation"]["persona_psnr_db"] > flat.model["validation"]["persona_psnr_db"] + 2
+
+    def never(*_: Any) -> None:
+        pytest.fail("measured again")
+
+    monkeypatch.setattr(appearance, "measured", never)
     # one of an earlier livepaste, which knew of none, is gone on with as it is
     record = flat.path / "model.json"
     model = json.loads(record.read_text())
@@ -223,6 +288,23 @@ def test_a_training_whose_encoder_rests_measures_one_and_one_without_goes_on_as_
     on = trained("flat", recipe, steps=4, resume=True)
     assert (on.number, on.model["recipe"]["appearance"]) == (4, False)
     assert not any(name.startswith("appearance/") for name in load_weights(on.path / "weights.npz"))
+    # but one that has learned beside one is nothing without it
+    with pytest.raises(CheckpointError, match="was trained with another appearance; resume with the same recipe"):
+        trainer("carried", plain, steps=4, resume=True)
+    # named as the start of another, it is gone on with as far as it came
+    begun = trainer("again", recipe, tmp_path / "carried", steps=2)
+    assert "the persona's picture moves with its head, as before" in begun.start_note
+    now = named(begun.state.params)
+    for name in [name for name in weights if name.startswith(("appearance/", "persona/picture_head"))]:
+        np.testing.assert_array_equal(now[name], weights[name], err_msg=name)
+    # by another, whose own is another face
+    other = given | {"persona": given["wearer"][0], "wearer": [given["persona"]]}
+    asked = TrainOptions(
+        **other, from_=str(tmp_path / "carried"), to=str(tmp_path / "o"), recipe=str(recipe), show_augment=True
+    )
+    begun = fit.Trainer(asked, lambda p: None)
+    assert "moves with its head, as measured on" in begun.start_note
+    assert not np.asarray(named(begun.state.params)["appearance/flow"]).any()  # not where it is not looked at
 
 
 def test_nothing_is_measured_from_nothing(tmp_path: Path, facesets, small_recipe: Path) -> None:

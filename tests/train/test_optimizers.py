@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from livepaste_train import appearance, fit
+from livepaste_train import appearance, fit, telling
 from livepaste_train.find_lr import pick, smoothed
 from livepaste_train.ftrl import ftrl
 from livepaste_train.optimizers import OPTIMIZERS, PATIENCE, PLATEAU_STEPS, grouped, make_optimizer, muon
@@ -80,7 +80,7 @@ def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(
 ) -> None:
     """Its encoder rests: no gradient, no optimizer state, no wearer's picture; and so it is after a resume. Nor is its appearance measured
     again."""
-    monkeypatch.setattr(appearance, "STEPS", 200)
+    monkeypatch.setattr(telling, "STEPS", 200)
     still = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"
     (tmp_path / "frozen.toml").write_text(small_recipe.read_text() + still)
     shutil.copytree(checkpoint, tmp_path / "base")
@@ -107,6 +107,7 @@ def test_a_training_from_a_base_is_gone_on_with_bit_for_bit(
     steps: list[int] = []
     run("cut", lambda: len(steps) >= 2, lambda p: p.losses and steps.append(p.step))
     assert newest_generation(tmp_path / "cut").number == 4
+    monkeypatch.setattr(appearance, "measured", lambda *_: pytest.fail("measured again"))
     resumed = run("cut", resume=True)
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():

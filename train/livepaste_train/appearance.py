@@ -2,60 +2,90 @@
 
 Each face is brought to the mean places of its mesh's points by a thin-plate spline (Bookstein 1989). The mean of what is seen there, the
 principal components of what differs from it, and those of the way back to each picture are an active appearance model (Cootes et al.
-2001). Its numbers are read off the codes by a small network, fitted in seconds, for they are few.
+2001). Its numbers are read off the codes by small networks, see ``telling``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float
 
 from livepaste_train.augment import Geometry, in_light
-from livepaste_train.compiling import compiled, kept
 from livepaste_train.data import Faces
-from livepaste_train.evaluate import codes_of, crops, spread
-from livepaste_train.models.appearance import FLOWS, HIDDEN, LOOKS, SEVERAL
+from livepaste_train.evaluate import codes_of, spread, undistorted
+from livepaste_train.models.appearance import FLOWS, LOOKS
 from livepaste_train.models.layers import logits_of
 from livepaste_train.recipe import Recipe
 from livepaste_train.start import APPEARANCE
 from livepaste_train.state import named, with_weights
+from livepaste_train.telling import telling
 
-COUNT = 600  # faces that are measured
+COUNT, USUAL_SIDE = 600, 112  # faces that are measured, of that many pixels
 # points of the mesh that the spline goes through: all of them say hardly more and take nine times as long
 SKIN = np.arange(0, 468, 3)
 STIFF = 300.0  # of the spline, in squared pixels: the far side of a turned head lies folded upon itself
 ROUNDS, DAMPED = 8, 0.7  # of turning a flow round
 UNSEEN = 20.0  # faces that the plain mean counts for where hardly any shows its skin
+AROUND = 0.02  # what a pixel counts for where no face is, or hardly any light
 MOST = 2.5  # of a logit's difference from the mean: a hair, a hand, a glint
-STEPS, PARTS, BATCH, RATE, DECAY = 1500, 10, 128, 2e-3, 1e-2
-# Of a standard deviation of each number. Beside 0.3, 0.15 costs 0.1 dB (drawn 8401) and 0.4 dB (photo 148/161) in the swap
-SHAKEN = 0.3
 ROUNDING = 1e-8  # of a sum of squared pixels or shares of light: less is no component
 LEAST = 1e-3  # of light a pixel: a face without any feature
-# Of the way to the wearer's codes. Swaps with 0, 0.25, 0.5 and all of it, dB: drawn 8401 27.0, 26.5, 26.1; 8402 29.2, -, 29.2, 29.2;
-# photo 159/142 23.5, 24.7, 25.0, 25.0
-PLACED = 0.25
 MOVES = ("flip", "warp", "rotate", "zoom", "shift")
 
 
-def fits(recipe: Recipe, persona: Faces, *, resting: bool) -> bool:
-    """Whether it can be measured: the codes stay where they are, crops are trained on as they were cut, and meshes are known."""
-    return recipe.appearance and resting and persona.points is not None and not any(getattr(recipe, m) for m in MOVES)
+class Begun(NamedTuple):
+    """How a training that begins goes about the persona's appearance."""
+
+    recipe: Recipe  # which says whether there is one
+    weights: dict[str, Any] | None  # that it starts from, with an appearance only if that one is gone on with
+    note: str  # for the user
+
+    @property
+    def measures(self) -> bool:
+        """Whether it is to be measured: there is one, and none is gone on with."""
+        return self.recipe.appearance and not _of(self.weights)
 
 
-def without(recipe: Recipe, model: Any) -> Recipe:
-    """The recipe of a ``model`` that has none from here on."""
+def why_still(recipe: Recipe, persona: Faces, *, resting: bool) -> str:
+    """Why it cannot be measured, or nothing: codes have to stay where they are, crops as they were cut, and meshes be known."""
+    if not resting:
+        return "its encoder learns"
+    if persona.points is None:
+        return "its faces have no meshes"
+    moved = [move for move in MOVES if getattr(recipe, move)]
+    return f"recipe {recipe.name} moves the faces it shows ({', '.join(moved)})" if moved else ""
+
+
+def begun(recipe: Recipe, model: Any, persona: Faces, weights: dict[str, Any] | None, *, resting: bool) -> Begun:
+    """Whether the ``model`` has an appearance from here on, which is taken out of it otherwise, and where it comes from."""
+    why = (
+        why_still(recipe, persona, resting=resting) if recipe.appearance else f"recipe {recipe.name} has no appearance"
+    )
+    known = _of(weights)
+    if not why:
+        count = len(spread(len(persona), _count(recipe.resolution)))
+        how = "as before" if known else f"as measured on {count} of its faces"
+        return Begun(recipe, weights, f"the persona's picture moves with its head, {how}")
+    note = f"the persona's picture does not move with its head: {why}" if recipe.appearance or known else ""
+    if known:
+        note += "; what was learned beside one that did is learned anew"
+        weights = {name: value for name, value in (weights or {}).items() if name not in known}
     if recipe.appearance:
         del model.appearance
-    return replace(recipe, appearance=False)
+    return Begun(replace(recipe, appearance=False), weights, note)
+
+
+def _of(weights: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (weights or {}).items() if name.startswith(APPEARANCE)}
+
+
+def _count(side: int) -> int:
+    """Of faces that are measured: larger ones take as much memory, 0.4 GB."""
+    return round(COUNT * min(1.0, (USUAL_SIDE / side) ** 2))
 
 
 def spline(at: Float[np.ndarray, "p 2"], to: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m p"]:
@@ -93,27 +123,30 @@ class Components(NamedTuple):
     """Principal components; rows of zeros where there are fewer faces than components."""
 
     mean: Float[np.ndarray, " d"]
-    basis: Float[np.ndarray, "k d"]  # orthonormal
-    numbers: Float[np.ndarray, "n k"]  # of the rows that they were made from
+    basis: Float[np.ndarray, "k d"]
+    numbers: Float[np.ndarray, "n k"]  # of the rows that they were made from: each the mean and so much of the basis
 
 
-def components(rows: Float[np.ndarray, "n d"], count: int) -> Components:
-    """By the eigenvectors of the rows' products, for there are fewer rows than columns."""
+def components(rows: Float[np.ndarray, "n d"], count: int, worth: Float[np.ndarray, " d"]) -> Components:
+    """Of ``rows``, which are overwritten, a column's errors counting ``worth`` times.
+
+    By the eigenvectors of the rows' products, for there are fewer rows than columns.
+    """
     mean = rows.mean(0)
-    about = rows - mean
-    values, vectors = np.linalg.eigh(about @ about.T)
+    rows -= mean
+    rows *= worth
+    values, vectors = np.linalg.eigh(rows @ rows.T)
     known = min(count, int((values > max(1e-6 * values[-1], ROUNDING)).sum()), len(rows) - 1)
     basis = np.zeros((count, rows.shape[1]), np.float32)
-    basis[:known] = (vectors[:, ::-1][:, :known] / np.sqrt(values[::-1][:known])).T @ about
-    return Components(mean, basis, (about @ basis.T).astype(np.float32))
+    basis[:known] = (vectors[:, ::-1][:, :known] / np.sqrt(values[::-1][:known])).T @ rows
+    return Components(mean, basis / worth, (rows @ basis.T).astype(np.float32))
 
 
 class Seen(NamedTuple):
     """What is measured, before it is read off codes."""
 
     flow: Components  # from a pixel to its usual place, pixels
-    looks: Components  # logits, each times ``worth``
-    worth: Float[np.ndarray, " d"]  # of a logit, in light
+    looks: Components  # logits, beside what is usual
     usual: Float[np.ndarray, " d"]  # what is seen at usual places, logits
     gradient: float  # of light, in the mean of the face's pixels: what a pixel of flow is worth
 
@@ -126,128 +159,58 @@ def seen(
     usual_xy, sample = points_xy.mean(0), Sampler(side)
     weights = spline(usual_xy, sample.at.reshape(-1, 2).astype(float)).astype(np.float32)
     apart = (points_xy - usual_xy).astype(np.float32)
-    to_face = np.einsum("mp,npc->nmc", weights, apart, optimize=True).reshape(n, side, side, 2)
-    to_usual = np.stack([sample.turned(flow) for flow in to_face])
-    shown = np.stack([sample(*pair) for pair in zip(pictures, to_face, strict=True)])
-    face = np.clip(np.stack([sample(*pair) for pair in zip(masks[..., 0], to_face, strict=True)]), 0, 1)[..., None]
+    flows, logits = np.empty((n, side, side, 2), np.float32), np.empty((n, side, side, 3), np.float32)
+    face = np.empty((n, side, side, 1), np.float32)
+    for i, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+        to_face = (weights @ apart[i]).reshape(side, side, 2)
+        flows[i] = sample.turned(to_face)
+        logits[i] = logits_of(sample(picture, to_face))
+        face[i, ..., 0] = np.clip(sample(mask[..., 0], to_face), 0, 1)
     # where no mesh reaches, what is usual at that place of the picture
-    logits, plain = np.asarray(logits_of(shown)), np.asarray(logits_of(pictures.mean(0)))
-    usual = ((logits * face).sum(0) + UNSEEN * plain) / (face.sum(0) + UNSEEN)
+    plain = np.asarray(logits_of(pictures.mean(0)))
+    usual = (np.einsum("nijc,nijo->ijc", logits, face) + UNSEEN * plain) / (face.sum(0) + UNSEEN)
     light = 1 / (1 + np.exp(-usual))
-    worth = (light * (1 - light)).ravel() + 0.02
-    differs = (np.clip(logits - usual, -MOST, MOST) * face).reshape(n, -1) * worth
+    differs = np.clip(np.subtract(logits, usual, out=logits), -MOST, MOST, out=logits)
+    differs *= face
     steep = np.hypot(*np.gradient(light.mean(-1)))
     often = face.mean(0)[..., 0]
     gradient = max(LEAST, float((steep * often).sum() / np.maximum(often.sum(), LEAST)))
-    return Seen(components(to_usual.reshape(n, -1), FLOWS), components(differs, LOOKS), worth, usual.ravel(), gradient)
-
-
-def _bent(q: dict[str, Any], x: Any) -> Any:
-    hidden = jax.nn.silu(jax.nn.silu(x @ q["first"] + q["first_bias"]) @ q["second"] + q["second_bias"])
-    return hidden @ q["third"] + q["bias"] + x @ q["straight"]
-
-
-@kept
-def _descent(steps: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """How the fit of several networks in so many steps begins, and a part of it."""
-    optimizer = optax.adamw(optax.cosine_decay_schedule(RATE, steps), weight_decay=DECAY)
-
-    def step(q: Any, state: Any, key: Any, x: Any, wanted: Any, offset: Any) -> Any:
-        pick, shake, way = jax.random.split(key, 3)
-        index = jax.random.randint(pick, (BATCH,), 0, len(x))
-        shown = x[index] + SHAKEN * jax.random.normal(shake, (BATCH, x.shape[1]))
-        away = jnp.maximum(0.0, jax.random.uniform(way, (BATCH, 1), minval=-1 / 3)) * offset
-        flows = jnp.arange(wanted.shape[1]) < FLOWS
-
-        def error(q: Any) -> Any:
-            return jnp.square(
-                jnp.where(flows, _bent(q, shown - PLACED * away), _bent(q, shown - away)) - wanted[index]
-            ).mean()
-
-        update, state = optimizer.update(jax.grad(error)(q), state, q)
-        return optax.apply_updates(q, update), state
-
-    def run(q: Any, state: Any, keys: Any, *known: Any) -> Any:
-        each = jax.vmap(step, (0, 0, 0, None, None, None))
-        return jax.lax.scan(lambda carry, keys: (each(*carry, keys, *known), None), (q, state), keys)[0]
-
-    return jax.vmap(optimizer.init), compiled(run)
-
-
-def told(
-    codes: Float[np.ndarray, "n c"],
-    numbers: Float[np.ndarray, "n k"],
-    weight: Float[np.ndarray, " k"],
-    offset: Float[np.ndarray, " c"],
-) -> dict[str, np.ndarray]:
-    """The weights of ``models.appearance.Told`` that read ``numbers`` off ``codes``, errors weighed by ``weight``.
-
-    They are also read off codes moved against ``offset``, as a decoder has to (``step.pair_loss``); where the face is, a part of the way
-    only: how far apart two people's codes lie is measured by their meshes, which do not agree on where a face looks.
-    """
-    mean, scale = codes.mean(0), codes.std(0)
-    # a number that hardly varies says nothing, and its weights would be larger than float16 holds
-    scale = np.maximum(scale, 0.05 * np.sqrt(np.square(scale).mean()) + 1e-3)
-    usual = numbers.mean(0)
-    wanted = (numbers - usual) * weight
-    size = float(np.sqrt(np.square(wanted).mean())) + 1e-12
-    rng, (c, k), n = np.random.default_rng(0), (codes.shape[1], numbers.shape[1]), SEVERAL
-    drawn = {
-        "first": (c, HIDDEN, 2 / c),
-        "second": (HIDDEN, HIDDEN, 2 / HIDDEN),
-        "third": (HIDDEN, k, 4e-4),
-        "straight": (c, k, 0.0),
-    }
-    q = {name: np.float32(np.sqrt(v)) * rng.standard_normal((n, i, o), np.float32) for name, (i, o, v) in drawn.items()}
-    q |= {
-        name: np.zeros((n, o), np.float32) for name, o in (("first_bias", HIDDEN), ("second_bias", HIDDEN), ("bias", k))
-    }
-    begin, run = _descent(STEPS)
-    state = begin(q)
-    x = jnp.asarray((codes - mean) / scale, jnp.float32)
-    known = x, jnp.asarray(wanted / size, jnp.float32), jnp.asarray(offset / scale, jnp.float32)
-    for keys in jnp.split(jax.random.split(jax.random.key(0), (STEPS, n)), PARTS):
-        q, state = run(q, state, keys, *known)
-    q = {name: np.asarray(value, np.float64) for name, value in q.items()}
-    first, straight, out = (
-        np.concatenate(list(q["first"]), 1) / scale[:, None],
-        q["straight"].mean(0) / scale[:, None],
-        size / weight,
+    # a flow counts where a face is, a logit as much as light changes by it
+    shows = np.repeat(np.sqrt(masks.mean(0).ravel() + AROUND), 2)
+    brightens = (light * (1 - light)).ravel() + AROUND
+    return Seen(
+        components(flows.reshape(n, -1), FLOWS, shows),
+        components(differs.reshape(n, -1), LOOKS, brightens),
+        usual.ravel(),
+        gradient,
     )
-    return {
-        "first": first,
-        "first_bias": q["first_bias"].ravel() - mean @ first,
-        "second": np.asarray(jax.scipy.linalg.block_diag(*q["second"])),
-        "second_bias": q["second_bias"].ravel(),
-        "third": np.concatenate(list(q["third"])) / n * out,
-        "straight": straight * out,
-        "bias": (q["bias"].mean(0) - mean @ straight) * out + usual,
-    }
 
 
-def measured(graph: Any, params: Any, persona: Faces, geometry: Geometry, offset: Any) -> Any:
+def in_pixels(points: Float[np.ndarray, "n p 2"], geometry: Geometry) -> Float[np.ndarray, "n p 2"]:
+    """Points in shares of stored crops as pixels of the model's: both have the same middle."""
+    return (points.astype(float) - 0.5) * geometry.stored / geometry.step + (geometry.resolution - 1) / 2
+
+
+def measured(graph: Any, params: Any, settled: Any, persona: Faces, geometry: Geometry, offset: Any) -> Any:
     """``params`` with the persona's appearance, and a decoder that adds nothing to it yet.
 
-    ``offset`` (code,): the persona's codes minus the wearers'; None where nothing is known of them.
+    ``settled``: parameters by which codes are read. ``offset`` (code,): the persona's codes minus the wearers'; None where nothing is known
+    of them.
     """
     assert persona.points is not None
-    now, which, side = named(params), spread(len(persona), COUNT), geometry.resolution
-    pictures, masks = crops(persona, geometry, COUNT)
-    codes = codes_of(graph, params, pictures)
-    # from the stored crop's shares to the model's pixels: both have the same middle
-    points = (persona.points[which][:, SKIN].astype(float) * geometry.stored - geometry.stored / 2) / geometry.step
+    now, side = named(params), geometry.resolution
+    which = spread(len(persona), _count(side))
+    pictures, masks = undistorted(persona.packed[which], geometry)
+    codes = codes_of(graph, settled, pictures)
     lit = np.asarray(in_light(pictures, masks, now["persona/usual"]))
-    of = seen(lit, np.asarray(masks), points + (side - 1) / 2)
+    of = seen(lit, np.asarray(masks), in_pixels(persona.points[which][:, SKIN], geometry))
     weight = np.repeat([3**0.5 * of.gradient, 1.0], [FLOWS, LOOKS])  # three channels see each pixel of flow
     numbers = np.concatenate([of.flow.numbers, of.looks.numbers], 1)
-    read = told(codes, numbers, weight, np.zeros(codes.shape[1]) if offset is None else np.asarray(offset))
+    read = telling(codes, numbers, weight, np.zeros(codes.shape[1]) if offset is None else np.asarray(offset))
     share = 2 / (side - 1)  # of half a side, in which flows are told
     own = {f"told/{name}": value for name, value in read.items()}
     own |= {"flow": of.flow.basis * share, "usual_flow": of.flow.mean * share}
-    own |= {"looks": of.looks.basis / of.worth, "usual_looks": of.usual + of.looks.mean / of.worth}
+    own |= {"looks": of.looks.basis, "usual_looks": of.usual + of.looks.mean}
     own = {f"{APPEARANCE}{name}": value.astype(np.float32) for name, value in own.items()}
-    head = {
-        f"persona/picture_head/{part}": np.zeros_like(now[f"persona/picture_head/{part}"])
-        for part in ("kernel", "bias")
-    }
+    head = {name: np.zeros_like(now[name]) for name in (f"persona/picture_head/{part}" for part in ("kernel", "bias"))}
     return with_weights(params, {**now, **own, **head})

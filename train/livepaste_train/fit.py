@@ -18,7 +18,7 @@ from flax import nnx
 
 from livepaste.checkpoint import EVENTS, read_history
 from livepaste.errors import TrainingError
-from livepaste_train.appearance import fits, measured, without
+from livepaste_train import appearance
 from livepaste_train.auto import resolved
 from livepaste_train.compiling import put
 from livepaste_train.data import FEWEST
@@ -147,8 +147,9 @@ class Trainer:
         self.geometry, self.data = faces.geometry, faces.data
         self.faces = faces.count
         resting = rests(from_base, self.recipe.encoder_lr)
-        if not resumed and not fits(self.recipe, faces.persona[0], resting=resting):
-            self.recipe = without(self.recipe, model)
+        if not resumed:
+            moving = appearance.begun(self.recipe, model, faces.persona[0], weights, resting=resting)
+            self.recipe = moving.recipe
         multiplied = multiply_adds(model, self.recipe.resolution)
         seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]
         shown = [means(*of_side) for of_side in seen]
@@ -158,11 +159,11 @@ class Trainer:
         self.graph, params = nnx.split(model, nnx.Param)
         parameters = sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE))
         if not resumed:
-            params = apply(params, weights)
+            params = apply(params, moving.weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
             notes = [
                 *(chosen, size_of(self.recipe, parameters, multiplied), devices_said()),
-                *(nothing, start, WITHOUT if people.strangers else "", people.damaged),
+                *(nothing, start, moving.note, WITHOUT if people.strangers else "", people.damaged),
             ]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
@@ -191,9 +192,10 @@ class Trainer:
         self.settle = Settler(self.graph, params, *shown, alone=alone).settle
         shader = Shader(self.graph, params, (faces.persona[0], faces.wearers[0]), seen, resting=resting)
         self.kept = lambda params: shader.shaded(self.settle(params))  # weights as they are shown and written
-        offset = self.offset.measure(self.settle(params)) if self.offset else None
-        if self.recipe.appearance and not resumed:
-            params = measured(self.graph, params, faces.persona[0], self.geometry, offset)
+        settled = self.settle(params)
+        offset = self.offset.measure(settled) if self.offset else None
+        if not resumed and moving.measures and not options.show_augment:
+            params = appearance.measured(self.graph, params, settled, faces.persona[0], self.geometry, offset)
         if resting:
             self.offset = None  # codes stay where they are
         self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)

@@ -64,7 +64,7 @@ def persona_part(batch: int, share: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: a TOML file in ``recipes/`` or one that the user names. What a file does not say is as in ``light``."""
+    """How to train: a TOML file in ``recipes/`` or one that the user names. What a file does not say is as here."""
 
     name: str = "light"
     model: str = "light"

@@ -16,7 +16,7 @@ from livepaste.errors import CheckpointError, LivepasteError
 from livepaste_train.compiling import put
 from livepaste_train.environment import environment
 from livepaste_train.recipe import Recipe, changes
-from livepaste_train.start import APPEARANCE, is_fact
+from livepaste_train.start import is_fact
 from livepaste_train.state import load_state, name_of
 from livepaste_train.step import TrainState
 
@@ -66,8 +66,8 @@ def _newest(checkpoint: Path, recipe: Recipe) -> Generation:
 
 
 def with_appearance_of(record: Any, recipe: Recipe) -> Recipe:
-    """The recipe with an appearance only if what is gone on with has one: whether it could be measured is settled by then."""
-    return replace(recipe, appearance=isinstance(record, dict) and bool(record.get("appearance")))
+    """The recipe without an appearance if what is gone on with has none: whether it could be measured was settled when it began."""
+    return replace(recipe, appearance=recipe.appearance and isinstance(record, dict) and bool(record.get("appearance")))
 
 
 def check_people(checkpoint: Path, model: dict[str, Any], people: dict[str, Any], *, alone: bool) -> None:
@@ -111,13 +111,8 @@ def restored(generation: Generation, fresh: TrainState) -> TrainState:
 
 
 def _with_facts(params: Any, of: Any) -> Any:
-    """``params`` with copies of the facts of another tree: a buffer is donated once only. The appearance stays: the decoder learned to add
-    to just that."""
-
-    def newer(name: str) -> bool:
-        return is_fact(name) and not name.startswith(APPEARANCE)
-
-    return jax.tree_util.tree_map_with_path(lambda path, p, q: put(q) if newer(name_of(path)) else p, params, of)
+    """``params`` with copies of the facts of another tree: a buffer is donated once only."""
+    return jax.tree_util.tree_map_with_path(lambda path, p, q: put(q) if is_fact(name_of(path)) else p, params, of)
 
 
 def planned(

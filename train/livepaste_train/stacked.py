@@ -20,7 +20,7 @@ from livepaste_train.models.autoencoder import PERSONA, WEARER
 from livepaste_train.ops import LEARNING_OPS
 from livepaste_train.parallel import divided
 from livepaste_train.recipe import Recipe
-from livepaste_train.start import is_fact
+from livepaste_train.start import is_learned
 from livepaste_train.state import name_of
 from livepaste_train.step import Sides, make_dispatch, new_state
 
@@ -41,7 +41,7 @@ def of_level(model: Any, level: int, scale: Any) -> Any:
     def rate(path: tuple[Any, ...], factor: float) -> float:
         name = name_of(path)
         mine = any(fnmatchcase(name, pattern) for pattern in model.LEVELS[level])
-        return factor if mine and not is_fact(name) else 0.0
+        return factor if mine and is_learned(name) else 0.0
 
     return jax.tree_util.tree_map_with_path(rate, scale)
 

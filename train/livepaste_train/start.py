@@ -23,7 +23,7 @@ def shipped_base() -> Path | None:
         return None
 
 
-# known of a training's faces, not learned: by their last names, and what is in SHADING and APPEARANCE
+# known of a training's faces, not learned: by their last names, and what is in SHADING
 FACTS = ("usual", "light_share", "center", "batch_mean", "batch_variance")
 SHADING, APPEARANCE = "shading/", "appearance/"
 CONTOUR, JUDGE = "contour/", "judge/"
@@ -40,7 +40,12 @@ class Start(NamedTuple):
 
 def is_fact(name: str) -> bool:
     """Whether a parameter is known of each training's faces: never taken from another, never trained."""
-    return name.startswith((SHADING, APPEARANCE)) or name.rpartition("/")[2] in FACTS
+    return name.startswith(SHADING) or name.rpartition("/")[2] in FACTS
+
+
+def is_learned(name: str) -> bool:
+    """Whether a parameter is trained: neither a fact nor of the appearance, to which a decoder has learned to add."""
+    return not (is_fact(name) or name.startswith(APPEARANCE))
 
 
 def is_own(name: str) -> bool:
@@ -137,8 +142,11 @@ def starting_weights(
         if decoder == "wearer" and strangers:
             continue
         if people is not None and generation.model.get(side) != people[side]:
+            gone = (APPEARANCE,) if decoder == "persona" else ()
             weights = {
-                name: value for name, value in weights.items() if not (name.startswith(f"{decoder}/") and is_own(name))
+                name: value
+                for name, value in weights.items()
+                if not name.startswith(gone) and not (name.startswith(f"{decoder}/") and is_own(name))
             }
     note = f"starting from {path.name}"
     if strangers and is_base and EVERYBODYS not in weights and "wearer/mask_canvas" not in weights:
@@ -187,7 +195,7 @@ def rate_scale(params: Any, from_base: bool, recipe: Recipe, *, strangers: bool 
 
     def scale(path: tuple[Any, ...], _: jax.Array) -> float:
         name = name_of(path)
-        if is_fact(name) or (strangers and name.startswith(("wearer/", CONTOUR))):
+        if not is_learned(name) or (strangers and name.startswith(("wearer/", CONTOUR))):
             return 0.0
         if resting and name.startswith("wearer/") and name.split("/")[1] in PICTURE:
             return 0.0
@@ -203,6 +211,7 @@ def apply(params: Any, weights: dict[str, Any] | None) -> Any:
     if weights is None:
         return params
     # an earlier base or checkpoint has no contour: it begins anew, as the mask that it is given; and hardly any has a judge
-    own = {name: leaf for name, leaf in named(params).items() if is_own(name) or name.startswith((CONTOUR, JUDGE))}
+    parts = CONTOUR, JUDGE, APPEARANCE
+    own = {name: leaf for name, leaf in named(params).items() if is_own(name) or name.startswith(parts)}
     facts = {name: leaf for name, leaf in own.items() if is_fact(name)}
     return with_weights(params, {**own, **weights, **facts})
