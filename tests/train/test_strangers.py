@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train import fit, start
+from livepaste_train import fit, start, telling
 from livepaste_train.augment import Geometry
 from livepaste_train.auto import Device, choose
 from livepaste_train.base import as_shipped
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.usefixtures("as_users_compile")
 FACTS = {"model": "light", "resolution": 64, "coverage": 1.9}
 NOBODY = {"persona": {"person": "persona", "consent": "synthetic"}, "wearers": []}
 HELD_OUT = "held_out = 0.2\n"
+CARRIED = "rotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"
 
 
 def a_base(folder: Path, seed: int, actors) -> Path:
@@ -59,8 +61,15 @@ def base(tmp_path_factory: pytest.TempPathFactory, actors) -> Path:
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, small_recipe: Path) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "small.toml"
-    path.write_text(small_recipe.read_text() + HELD_OUT)
+    path.write_text(small_recipe.read_text() + HELD_OUT + CARRIED)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def soon_told() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telling, "STEPS", 200)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +98,7 @@ def test_the_persona_is_learned_and_all_that_draws_the_wearer_stays_the_bases(tr
     moved = ("spread/kernel", "picture_head/kernel", "mask_head/kernel")
     assert all(np.abs(after[f"persona/{name}"] - before[f"decoder/{name}"]).max() > 1e-4 for name in moved)
     assert after["light_share"] == 0  # nobody's usual colour is known
+    assert after["appearance/flow"].any()  # what is known of the persona alone
 
 
 def test_the_model_says_that_there_was_no_wearer(trained: Path) -> None:
@@ -156,8 +166,11 @@ def test_a_step_is_the_personas_part_of_a_batch(base: Path, facesets, recipe: Pa
 
 def test_a_wearer_may_come_to_it_later(trained: Path, facesets, recipe: Path, tmp_path: Path) -> None:
     later = told(facesets, recipe, tmp_path / "later", trained, wearer=[str(facesets[1])])
-    state = named(fit.Trainer(later, lambda p: None).state.params)
+    trainer = fit.Trainer(later, lambda p: None)
+    state = named(trainer.state.params)
     before = load_weights(newest_generation(trained).path / "weights.npz")
+    assert "moves with its head, as measured on" in trainer.start_note  # now also on the way to the wearer's codes
+    assert np.abs(state["appearance/told/first"] - before["appearance/told/first"]).max() > 1e-3
     for name in ("encoder/stem/kernel", "persona/canvas", "persona/spread/kernel", "wearer/spread/kernel"):
         np.testing.assert_array_equal(state[name], before[name])
     assert np.abs(np.asarray(state["wearer/mask_canvas"]) - before["wearer/mask_canvas"]).max() > 0.5  # its own

@@ -138,15 +138,15 @@ def starting_weights(
         weights |= {f"wearer/{name.partition('/')[2]}": value for name, value in shared.items()}
     if strangers and from_base and not is_base and generation.model.get("wearers"):
         weights = _anybodys(path, weights, facts, people)
+    if people is not None and any(generation.model.get(side) != who for side, who in people.items()):
+        # is read off the persona's codes, and off these on the way to the wearers'
+        weights = {name: value for name, value in weights.items() if not name.startswith(APPEARANCE)}
     for side, decoder in (("persona", "persona"), ("wearers", "wearer")):
         if decoder == "wearer" and strangers:
             continue
         if people is not None and generation.model.get(side) != people[side]:
-            gone = (APPEARANCE,) if decoder == "persona" else ()
             weights = {
-                name: value
-                for name, value in weights.items()
-                if not name.startswith(gone) and not (name.startswith(f"{decoder}/") and is_own(name))
+                name: value for name, value in weights.items() if not (name.startswith(f"{decoder}/") and is_own(name))
             }
     note = f"starting from {path.name}"
     if strangers and is_base and EVERYBODYS not in weights and "wearer/mask_canvas" not in weights:
