@@ -198,11 +198,12 @@ def trained(
     seen = [crops(faces, geometry, 200) for faces in known]
     own = [means(*of_side) for of_side in seen]
     model.start_from(own[0], own[-1], wearers=len(known) - 1)
-    people = {"persona": "somebody", "wearers": []} if strangers else None
-    weights, note, from_base = starting_weights(base, kind_of(recipe), people)
-    resting = rests(from_base, recipe.encoder_lr)
-    moving = appearance.begun(recipe, model, persona, weights, resting=resting)
-    recipe, weights = moving.recipe, moving.weights
+    people = {"persona": "somebody", "wearers": [] if strangers else ["somebody else"]}
+    start = starting_weights(base, kind_of(recipe), people)
+    from_base, resting = start.from_base, rests(start.from_base, recipe.encoder_lr)
+    carried = appearance.chosen(recipe, model, persona, start, resting=resting)
+    recipe, weights = carried.recipe, carried.weights
+    note = "; ".join(filter(None, [start.note, carried.note]))
     graph, params = nnx.split(model, nnx.Param)
     if weights is not None:
         begun = {name: value for name, value in named(params).items() if any(part in name for part in anew)}
@@ -217,7 +218,7 @@ def trained(
         loss = pair_loss(geometry, recipe, jnp.float32, wearer_picture=not resting)
     dispatch = make_dispatch(graph, loss, recipe, scale)
     apart = offset.measure(params) if offset else None
-    if moving.measures:
+    if carried.measures:
         params = appearance.measured(graph, params, params, persona, geometry, apart)
     state = new_state(params, recipe, 0, steps, scale, apart)
     cumulative = (jnp.asarray(np.cumsum(faces.weight)) for faces in (known[0], known[-1]))

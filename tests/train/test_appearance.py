@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from flax import nnx
 from livepaste_train import appearance, fit, telling
-from livepaste_train.appearance import SKIN, Sampler, begun, components, in_pixels, measured, seen, spline, why_still
+from livepaste_train.appearance import SKIN, Sampler, chosen, components, in_pixels, measured, seen, spline, why_still
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces, pack
 from livepaste_train.evaluate import codes_of, undistorted
@@ -24,6 +24,7 @@ from livepaste_train.ops import JAX_OPS
 from livepaste_train.options import TrainOptions
 from livepaste_train.recipe import Recipe, read_recipe
 from livepaste_train.resume import with_appearance_of
+from livepaste_train.start import Start
 from livepaste_train.state import load_weights, named, with_weights
 
 from livepaste.checkpoint import Generation, newest_generation
@@ -167,12 +168,13 @@ SMALL = Recipe(model="light", resolution=64, architecture=NARROW, appearance=Tru
 def test_points_of_a_stored_crop_lie_where_the_models_crop_shows_them() -> None:
     geometry = Geometry(100, 64, 1.9)
     at = np.array([[30, 60], [71, 45]])  # stored pixels, x and y
-    pictures = np.zeros((2, 100, 100, 3), np.uint8)
-    pictures[[0, 1], at[:, 1], at[:, 0]] = 255
-    shown = np.asarray(undistorted(pack(pictures, np.zeros((2, 100, 100), np.uint8)), geometry)[0][..., 0])
+    y, x = np.mgrid[:100, :100]
+    blobs = np.exp(-((x - at[:, :1, None]) ** 2 + (y - at[:, 1:, None]) ** 2) / 18)
+    packed = pack(np.rint(255 * blobs[..., None].repeat(3, -1)).astype(np.uint8), np.zeros((2, 100, 100), np.uint8))
+    shown = np.asarray(undistorted(packed, geometry)[0][..., 0])
     y, x = np.mgrid[:64, :64]
     seen_at = np.stack([(shown * grid).sum((1, 2)) / shown.sum((1, 2)) for grid in (x, y)], -1)
-    np.testing.assert_allclose(in_pixels(((at + 0.5) / 100)[:, None], geometry)[:, 0], seen_at, atol=0.5)
+    np.testing.assert_allclose(in_pixels(((at + 0.5) / 100)[:, None], geometry)[:, 0], seen_at, atol=0.1)
     assert abs(geometry.step - 1) > 0.1
 
 
@@ -223,26 +225,35 @@ def test_what_a_training_that_begins_does_about_it() -> None:
 
     model = make_model(SMALL, 0)
     assert has_one(model)
-    crop = jnp.full((1, 64, 64, 3), 0.4)
-    carried = model.swap(crop)["image"]
-    other = {"encoder/a": np.ones(1)}
-    known = {**other, "appearance/flow": np.ones(1)}
-    new = begun(SMALL, model, faces, other, resting=True)
-    assert (new.measures, new.weights, new.recipe) == (True, other, SMALL)
-    assert new.note == "the persona's picture moves with its head, as measured on 1 of its faces"
-    on = begun(SMALL, model, faces, known, resting=True)
-    assert (on.measures, on.weights, on.note) == (False, known, "the persona's picture moves with its head, as before")
+    carried = model.swap(jnp.full((1, 64, 64, 3), 0.4))["image"]
+    plain = {"encoder/a": np.ones(1), "persona/picture_head/bias": np.ones(3)}
+    new = chosen(SMALL, model, faces, Start(plain, "", True), "abc", resting=True)
+    assert (new.measures, new.weights, new.recipe) == (True, plain, SMALL)
+    moves = "the persona's picture moves with its head, as "
+    assert new.note == moves + "measured on 1 of its faces"
+    flat = chosen(SMALL, model, faces, Start(plain, "", True, {"persona": {}}), "abc", resting=True)
+    lost = "; what its decoder had learned to draw begins anew"
+    assert (flat.measures, flat.note) == (True, new.note + lost)
+
+    trained = Start({**plain, "appearance/flow": np.ones(1)}, "", True, {"persona": {}, "faces_hash": "abc"})
+    on = chosen(SMALL, model, faces, trained, "abc", resting=True)
+    assert (on.measures, on.weights, on.note) == (False, trained.weights, moves + "before")
+    other = chosen(SMALL, model, faces, trained, "abd", resting=True)
+    assert (other.measures, other.note) == (True, new.note + lost)
     assert has_one(model)
-    still = begun(SMALL, model, faces, known, resting=False)
-    assert (still.measures, still.weights, still.recipe.appearance) == (False, other, False)
-    assert still.note == (
-        "the persona's picture does not move with its head: its encoder learns; what was learned beside one that did is learned anew"
-    )
+    still = chosen(SMALL, model, faces, trained, "abc", resting=False)
+    assert (still.measures, still.recipe.appearance) == (False, False)
+    assert still.note == "the persona's picture does not move with its head: its encoder learns" + lost
+    for left in (other.weights, still.weights):  # nothing that was learned to be added to what moved
+        assert left is not None
+        assert left.keys() == plain.keys()
+        assert left["encoder/a"] == 1
+        assert not left["persona/picture_head/bias"].any()
     assert not has_one(model)
-    assert carried.shape == model.swap(crop)["image"].shape
-    plain = replace(SMALL, appearance=False)
-    nothing = begun(plain, make_model(plain, 0), faces, None, resting=False)
-    assert (nothing.measures, nothing.note) == (False, "")
+    assert carried.shape == model.swap(jnp.full((1, 64, 64, 3), 0.4))["image"].shape
+    without = replace(SMALL, appearance=False)
+    nothing = chosen(without, make_model(without, 0), faces, Start(None, "", False), "abc", resting=False)
+    assert (nothing.measures, nothing.note, nothing.weights) == (False, "", None)
 
 
 STILL = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"

@@ -157,7 +157,7 @@ def test_another_architecture_trains_is_gone_on_with_and_swaps(tmp_path, faceset
     again = fit.Trainer(TrainOptions(**given, recipe=str(recipe), steps=8, resume=True), told.append)
     assert again.start_note.startswith("resumed at step 6")
     # its decoder is two people's, and no base's
-    weights, _, from_base = starting_weights(str(tmp_path / "to"), kind_of(trainer.recipe))
+    weights, _, from_base, _ = starting_weights(str(tmp_path / "to"), kind_of(trainer.recipe))
     assert not from_base
     apply(trainer.state.params, weights)
 

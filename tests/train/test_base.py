@@ -66,7 +66,7 @@ def test_a_shipped_base_starts_a_training(tmp_path: Path) -> None:
     assert size < 10e6
     assert (tmp_path / "base" / "README.md").read_text() == "card"
     assert newest_generation(tmp_path / "base").state is None
-    found, note, from_base = starting_weights(str(tmp_path / "base"), facts)
+    found, note, from_base, _ = starting_weights(str(tmp_path / "base"), facts)
     assert (note, from_base) == ("starting from base", True)
     both = LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(1))
     both.start_from(*((jnp.full((64, 64, 3), v), jnp.full((64, 64, 1), v), jnp.full(3, v)) for v in (0.25, 0.75)))

@@ -20,11 +20,11 @@ from livepaste_train.evaluate import codes_of, spread, undistorted
 from livepaste_train.models.appearance import FLOWS, LOOKS
 from livepaste_train.models.layers import logits_of
 from livepaste_train.recipe import Recipe
-from livepaste_train.start import APPEARANCE
+from livepaste_train.start import APPEARANCE, Start
 from livepaste_train.state import named, with_weights
 from livepaste_train.telling import telling
 
-COUNT, USUAL_SIDE = 600, 112  # faces that are measured, of that many pixels
+COUNT, FEWEST, USUAL_SIDE = 600, 200, 112  # faces that are measured, of that many pixels
 # points of the mesh that the spline goes through: all of them say hardly more and take nine times as long
 SKIN = np.arange(0, 468, 3)
 STIFF = 300.0  # of the spline, in squared pixels: the far side of a turned head lies folded upon itself
@@ -34,20 +34,17 @@ AROUND = 0.02  # what a pixel counts for where no face is, or hardly any light
 MOST = 2.5  # of a logit's difference from the mean: a hair, a hand, a glint
 ROUNDING = 1e-8  # of a sum of squared pixels or shares of light: less is no component
 LEAST = 1e-3  # of light a pixel: a face without any feature
+HEAD = tuple(f"persona/picture_head/{part}" for part in ("kernel", "bias"))
 MOVES = ("flip", "warp", "rotate", "zoom", "shift")
 
 
-class Begun(NamedTuple):
+class Choice(NamedTuple):
     """How a training that begins goes about the persona's appearance."""
 
     recipe: Recipe  # which says whether there is one
     weights: dict[str, Any] | None  # that it starts from, with an appearance only if that one is gone on with
     note: str  # for the user
-
-    @property
-    def measures(self) -> bool:
-        """Whether it is to be measured: there is one, and none is gone on with."""
-        return self.recipe.appearance and not _of(self.weights)
+    measures: bool  # whether it is to be measured
 
 
 def why_still(recipe: Recipe, persona: Faces, *, resting: bool) -> str:
@@ -60,32 +57,42 @@ def why_still(recipe: Recipe, persona: Faces, *, resting: bool) -> str:
     return f"recipe {recipe.name} moves the faces it shows ({', '.join(moved)})" if moved else ""
 
 
-def begun(recipe: Recipe, model: Any, persona: Faces, weights: dict[str, Any] | None, *, resting: bool) -> Begun:
-    """Whether the ``model`` has an appearance from here on, which is taken out of it otherwise, and where it comes from."""
+def chosen(recipe: Recipe, model: Any, persona: Faces, start: Start, faces_hash: str = "", *, resting: bool) -> Choice:
+    """What becomes of a ``model`` that the recipe may have given an appearance, which is taken out of it if it cannot have one.
+
+    One that a checkpoint holds is gone on with if it learned from the same faces, see ``data.fingerprint``: it was read off their codes, the
+    wearers' too, and its decoder learned to add to it. Otherwise that decoder adds nothing yet.
+    """
+    held = {name for name in start.weights or {} if name.startswith(APPEARANCE)}
     why = (
         why_still(recipe, persona, resting=resting) if recipe.appearance else f"recipe {recipe.name} has no appearance"
     )
-    known = _of(weights)
+    if held and not why and start.record.get("faces_hash") == faces_hash:
+        return Choice(recipe, start.weights, "the persona's picture moves with its head, as before", False)
+    weights = start.weights
+    if weights is not None and held:
+        weights = {name: np.zeros_like(v) if name in HEAD else v for name, v in weights.items() if name not in held}
+    # a base's decoder has learned nobody's face
+    lost = (
+        "; what its decoder had learned to draw begins anew" if "persona" in start.record and (held or not why) else ""
+    )
     if not why:
         count = len(spread(len(persona), _count(recipe.resolution)))
-        how = "as before" if known else f"as measured on {count} of its faces"
-        return Begun(recipe, weights, f"the persona's picture moves with its head, {how}")
-    note = f"the persona's picture does not move with its head: {why}" if recipe.appearance or known else ""
-    if known:
-        note += "; what was learned beside one that did is learned anew"
-        weights = {name: value for name, value in (weights or {}).items() if name not in known}
+        return Choice(
+            recipe,
+            weights,
+            f"the persona's picture moves with its head, as measured on {count} of its faces{lost}",
+            True,
+        )
+    note = f"the persona's picture does not move with its head: {why}{lost}" if recipe.appearance or held else ""
     if recipe.appearance:
         del model.appearance
-    return Begun(replace(recipe, appearance=False), weights, note)
-
-
-def _of(weights: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (weights or {}).items() if name.startswith(APPEARANCE)}
+    return Choice(replace(recipe, appearance=False), weights, note, False)
 
 
 def _count(side: int) -> int:
-    """Of faces that are measured: larger ones take as much memory, 0.4 GB."""
-    return round(COUNT * min(1.0, (USUAL_SIDE / side) ** 2))
+    """Of faces that are measured: of larger ones fewer, which take as much memory: by count 0.4 GB up to 194 px, 1 GB at 320."""
+    return max(FEWEST, round(COUNT * min(1.0, (USUAL_SIDE / side) ** 2)))
 
 
 def spline(at: Float[np.ndarray, "p 2"], to: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m p"]:
@@ -212,5 +219,5 @@ def measured(graph: Any, params: Any, settled: Any, persona: Faces, geometry: Ge
     own |= {"flow": of.flow.basis * share, "usual_flow": of.flow.mean * share}
     own |= {"looks": of.looks.basis, "usual_looks": of.usual + of.looks.mean}
     own = {f"{APPEARANCE}{name}": value.astype(np.float32) for name, value in own.items()}
-    head = {name: np.zeros_like(now[name]) for name in (f"persona/picture_head/{part}" for part in ("kernel", "bias"))}
+    head = {name: np.zeros_like(now[name]) for name in HEAD}
     return with_weights(params, {**now, **own, **head})

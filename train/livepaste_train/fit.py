@@ -137,10 +137,9 @@ class Trainer:
             check_people(self.checkpoint, resumed.model, people.record, alone=alone)
             start, from_base = "", bool(resumed.model.get("from_base"))
         else:
-            weights, start, from_base = starting_weights(
-                options.from_, kind_of(self.recipe), people.record, alone=alone
-            )
-            check_pretrained(self.recipe, options.from_, weights)
+            begins = starting_weights(options.from_, kind_of(self.recipe), people.record, alone=alone)
+            start, from_base = begins.note, begins.from_base
+            check_pretrained(self.recipe, options.from_, begins.weights)
         if people.strangers:
             check_wearers(self.recipe, from_base)
         faces = people.read(self.recipe, 1 if resumed else FEWEST)  # what was begun may be gone on with
@@ -148,8 +147,10 @@ class Trainer:
         self.faces = faces.count
         resting = rests(from_base, self.recipe.encoder_lr)
         if not resumed:
-            moving = appearance.begun(self.recipe, model, faces.persona[0], weights, resting=resting)
-            self.recipe = moving.recipe
+            carried = appearance.chosen(
+                self.recipe, model, faces.persona[0], begins, faces.fingerprint, resting=resting
+            )
+            self.recipe = carried.recipe
         multiplied = multiply_adds(model, self.recipe.resolution)
         seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]
         shown = [means(*of_side) for of_side in seen]
@@ -159,11 +160,11 @@ class Trainer:
         self.graph, params = nnx.split(model, nnx.Param)
         parameters = sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE))
         if not resumed:
-            params = apply(params, moving.weights)
+            params = apply(params, carried.weights)
             nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
             notes = [
                 *(chosen, size_of(self.recipe, parameters, multiplied), devices_said()),
-                *(nothing, start, moving.note, WITHOUT if people.strangers else "", people.damaged),
+                *(nothing, start, carried.note, WITHOUT if people.strangers else "", people.damaged),
             ]
             self.start_note = "; ".join(filter(None, notes))
         self.from_base = from_base
@@ -194,7 +195,7 @@ class Trainer:
         self.kept = lambda params: shader.shaded(self.settle(params))  # weights as they are shown and written
         settled = self.settle(params)
         offset = self.offset.measure(settled) if self.offset else None
-        if not resumed and moving.measures and not options.show_augment:
+        if not resumed and carried.measures and not options.show_augment:
             params = appearance.measured(self.graph, params, settled, faces.persona[0], self.geometry, offset)
         if resting:
             self.offset = None  # codes stay where they are

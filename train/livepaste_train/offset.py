@@ -1,4 +1,4 @@
-"""How far apart the two sides' codes lie for the same thing played: whose face it is, as the encoder still tells it."""
+"""How far apart the two sides' codes lie for the same thing played, as far as meshes tell it: whose face it is, as the encoder still tells it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float32
 
 from livepaste_train.augment import Geometry
 from livepaste_train.data import Faces
@@ -14,24 +15,29 @@ from livepaste_train.evaluate import codes_of, crops, spread
 
 EVERY = 50  # steps: the encoder moves slowly
 COUNT = 96  # faces of each side
-# Of what a side played on the mean, so much is counted as how its mesh is measured, not as what was played: two people's meshes do not
-# agree on where a face looks. Beside none of it, half brings swaps 0.5 (photo 159/142) and 0.8 dB (drawn 8401); three quarters up to 0.2
-# more, of films whose people looked nowhere on the mean.
+# Of where a side looked on the mean, so much is counted as how its mesh is measured, not as where it looked: two people's meshes do not
+# agree on that. Beside none of it, half brings swaps 0.5 (photo 159/142) and 0.8 dB (drawn 8401), see train/README.md.
 SHARED = 0.5
+
+
+def nearer(played: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
+    """What was played, see ``data.played``, by yaw and pitch less a part of their means."""
+    yaw, pitch = (played[:, :2] - SHARED * played[:, :2].mean(0)).T
+    return np.column_stack([yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch, played[:, 5:]])
 
 
 class Offset:
     """``measure(params)``: the persona's codes minus the wearers' with pose and mouth accounted for, float32 (code,).
 
     The sides' means alone would count as identity that one of them was filmed looking left. So codes are regressed on
-    what is played, less a part of each side's mean, by ordinary least squares with one constant for each side; the constants' difference is
+    what is played, see ``nearer``, by ordinary least squares with one constant for each side; the constants' difference is
     the offset.
     """
 
     def __init__(self, graph: Any, persona: Faces, wearers: Faces, geometry: Geometry) -> None:
         sides = persona, wearers
         played = [side.played[spread(len(side), COUNT)] for side in sides]
-        played = [rows - SHARED * rows.mean(0) for rows in played]
+        played = [nearer(rows) for rows in played]
         is_persona = np.repeat([1.0, 0.0], [len(rows) for rows in played])
         known = np.column_stack([is_persona, np.ones(len(is_persona)), np.concatenate(played)])
         # of each code in the first coefficient

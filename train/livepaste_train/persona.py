@@ -143,7 +143,7 @@ def main() -> None:
     model.start_from(shown, many, wearers=out * packed.shape[1])
     graph, params = nnx.split(model, nnx.Param)
     facts = {"model": recipe.model, "resolution": recipe.resolution, "coverage": recipe.coverage}
-    weights, note, from_base = starting_weights(args.base, facts)
+    weights, note, from_base, _ = starting_weights(args.base, facts)
     print(note, file=sys.stderr)
     params = apply(params, weights)
     scale = rate_scale(params, from_base, recipe)

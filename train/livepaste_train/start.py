@@ -36,6 +36,7 @@ class Start(NamedTuple):
     weights: dict[str, Any] | None  # by name, for the two-decoder model
     note: str  # one line that says where they come from
     from_base: bool  # whether the encoder is the base's, which knows everybody's face
+    record: dict[str, Any] = {}  # noqa: RUF012  of the checkpoint, its model.json; of nothing, nothing
 
 
 def is_fact(name: str) -> bool:
@@ -138,9 +139,6 @@ def starting_weights(
         weights |= {f"wearer/{name.partition('/')[2]}": value for name, value in shared.items()}
     if strangers and from_base and not is_base and generation.model.get("wearers"):
         weights = _anybodys(path, weights, facts, people)
-    if people is not None and any(generation.model.get(side) != who for side, who in people.items()):
-        # is read off the persona's codes, and off these on the way to the wearers'
-        weights = {name: value for name, value in weights.items() if not name.startswith(APPEARANCE)}
     for side, decoder in (("persona", "persona"), ("wearers", "wearer")):
         if decoder == "wearer" and strangers:
             continue
@@ -151,7 +149,7 @@ def starting_weights(
     note = f"starting from {path.name}"
     if strangers and is_base and EVERYBODYS not in weights and "wearer/mask_canvas" not in weights:
         note += ", which holds nobody's mean mask: the persona's takes its place (contour --mask-only writes it)"
-    return Start(weights, note, from_base)
+    return Start(weights, note, from_base, generation.model)
 
 
 def _anybodys(path: Path, weights: dict[str, Any], facts: dict[str, Any], people: dict[str, Any]) -> dict[str, Any]:
