@@ -16,7 +16,7 @@ from livepaste_train.evaluate import codes_of, crops, spread
 EVERY = 50  # steps: the encoder moves slowly
 COUNT = 96  # faces of each side
 # Of where a side looked on the mean, so much is counted as how its mesh is measured, not as where it looked: two people's meshes do not
-# agree on that. Beside none of it, half brings swaps 0.5 (photo 159/142) and 0.8 dB (drawn 8401), see train/README.md.
+# agree on that. Beside none of it, half brings swaps 0.6 (photo 159/142) and 0.8 dB (drawn 8401), see train/README.md.
 SHARED = 0.5
 
 
