@@ -201,12 +201,17 @@ def load_faces(faceset: FaceSet, side: int, which: np.ndarray, poses: str = "hal
     )
 
 
+def posed(yaw: Any, pitch: Any) -> np.ndarray:
+    """Yaw and pitch, their squares and product, beside each other: (…, 5)."""
+    return np.stack([yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch], -1)
+
+
 def played(row: FaceRow) -> np.ndarray:
-    """Yaw and pitch in twenties of degrees, their squares and product, and the mouth's opening: float32 (6,)."""
+    """What is ``posed`` in twenties of degrees, and the mouth's opening: float32 (6,)."""
     yaw, pitch = row.pose[0] / 20, row.pose[1] / 20
     lips = row.points_xyz[[13, 14, 33, 263], :2]
     mouth = np.linalg.norm(lips[0] - lips[1]) / np.linalg.norm(lips[2] - lips[3])
-    return np.array([yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch, 4 * mouth], np.float32)
+    return np.append(posed(yaw, pitch), 4 * mouth).astype(np.float32)
 
 
 def join(parts: list[Faces]) -> Faces:

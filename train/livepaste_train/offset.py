@@ -1,4 +1,4 @@
-"""How far apart the two sides' codes lie for the same thing played, as far as meshes tell it: whose face it is, as the encoder still tells it."""
+"""How far apart the two sides' codes lie for the same thing played, as meshes tell it: whose face it is, as the encoder still tells it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from livepaste_train.augment import Geometry
-from livepaste_train.data import Faces
+from livepaste_train.data import Faces, posed
 from livepaste_train.evaluate import codes_of, crops, spread
 
 EVERY = 50  # steps: the encoder moves slowly
@@ -22,8 +22,8 @@ SHARED = 0.5
 
 def nearer(played: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
     """What was played, see ``data.played``, by yaw and pitch less a part of their means."""
-    yaw, pitch = (played[:, :2] - SHARED * played[:, :2].mean(0)).T
-    return np.column_stack([yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch, played[:, 5:]])
+    angles = played[:, :2]
+    return np.column_stack([posed(*(angles - SHARED * angles.mean(0)).T), played[:, 5:]])
 
 
 class Offset:
@@ -36,8 +36,7 @@ class Offset:
 
     def __init__(self, graph: Any, persona: Faces, wearers: Faces, geometry: Geometry) -> None:
         sides = persona, wearers
-        played = [side.played[spread(len(side), COUNT)] for side in sides]
-        played = [nearer(rows) for rows in played]
+        played = [nearer(side.played[spread(len(side), COUNT)]) for side in sides]
         is_persona = np.repeat([1.0, 0.0], [len(rows) for rows in played])
         known = np.column_stack([is_persona, np.ones(len(is_persona)), np.concatenate(played)])
         # of each code in the first coefficient

@@ -39,9 +39,8 @@ class TrainState(NamedTuple):
     total: Array  # int32, steps planned; 0 while unknown, then the warp stays full and the rate at its highest
     rate: Array  # float32, factor on the learning rate: halved by each roll-back
     origin: Array  # int32, step at which the plan's schedules would have begun, had they always gone as they go now: 0 until it ends early
-    offset: (
-        Array  # (code,): the persona's codes minus the wearers' for the same thing played, as last measured; 0 before
-    )
+    # (code,): the persona's codes minus the wearers' for the same thing played, as last measured; 0 before
+    offset: Array
 
 
 class Sides(NamedTuple):
