@@ -106,7 +106,7 @@ def _same(faces: tuple[Face, ...], pair: Pair) -> Face | None:
 
 
 def _expressed(who: str, points: np.ndarray) -> dict[str, float]:
-    return dict(zip((f"{who}_mouth", f"{who}_eyes", f"{who}_brows"), map(float, measures.expression(points))))
+    return dict(zip((f"{who}_{part}" for part in measures.EXPRESSION), map(float, measures.expression(points))))
 
 
 def _changes(pair: Pair, last: Pair, region: np.ndarray) -> tuple[float, float]:
@@ -162,12 +162,12 @@ def summary(table: Iterable[Row]) -> dict[str, float | int | None]:
         **{mark.value: counted(f"mark_{mark.value}") for mark in Mark},
         "faceless_frames": counted("faceless"),
         "lost_faces": counted("lost"),
-        "expression_error": _correlated(table, ""),
+        **_expression(table, ""),
         "pose_error_deg": mean("pose_error_deg"),
         **(
             {
                 "lost_faces_rectangle": counted(f"lost{RECTANGLE}"),
-                "expression_error_rectangle": _correlated(table, RECTANGLE),
+                **_expression(table, RECTANGLE),
                 "pose_error_deg_rectangle": mean(f"pose_error_deg{RECTANGLE}"),
             }
             if rectangle
@@ -189,11 +189,14 @@ def _ratio(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else round(a / max(b, LEAST_CHANGE), 4)
 
 
-def _correlated(table: list[Row], name: str) -> float | None:
-    names = ("mouth", "eyes", "brows")
+def _expression(table: list[Row], name: str) -> dict[str, float | None]:
+    """How a film follows the wearer's expression: all of it, and each part."""
     both = [r.numbers for r in table if "worn_mouth" in r.numbers and f"out{name}_mouth" in r.numbers]
-    if not both:
-        return None
-    out, worn = (np.array([[n[f"{who}_{part}"] for part in names] for n in both]) for who in (f"out{name}", "worn"))
-    error = measures.expression_error_of_film(out, worn)
-    return round(error, 4) if np.isfinite(error) else None
+    out, worn = (
+        np.array([[n[f"{who}_{part}"] for part in measures.EXPRESSION] for n in both]).reshape(-1, 3)
+        for who in (f"out{name}", "worn")
+    )
+    made = {f"expression_error{name}": measures.expression_error_of_film(out, worn)}
+    for part, error, share in zip(measures.EXPRESSION, *measures.followed(out, worn), strict=True):
+        made |= {f"{part}_error{name}": error, f"{part}_range{name}": share}
+    return {key: round(float(value), 4) if np.isfinite(value) else None for key, value in made.items()}

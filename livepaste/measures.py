@@ -151,16 +151,31 @@ def expression(points: np.ndarray) -> Float[np.ndarray, 3]:
     return np.array([gap(LIPS), gap(*LIDS), gap(*BROWS)])
 
 
-def expression_error_of_film(out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]) -> float:
-    """1 less Pearson's correlation over a film of each :func:`expression` that moves at all, their mean; NaN where none can be told."""
+EXPRESSION = "mouth", "eyes", "brows"
+
+
+def followed(
+    out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, 3], Float[np.ndarray, 3]]:
+    """How each :func:`expression` of a film follows the wearer's: 1 less Pearson's correlation, and how far it moves as a share of the wearer's
+    (of standard deviations). NaN for what does not move at all.
+
+    The mean of the errors hides what moves: a persona whose mouth follows and whose eyes never shut is not one that does half of everything.
+    """
+    nothing = np.full(3, np.nan)
     if len(wearer) < 3:
-        return float("nan")
-    moves = wearer.std(0) > 1e-4
-    a, b = (x[:, moves] - x[:, moves].mean(0) for x in (out, wearer))
-    if not moves.any():
-        return float("nan")
-    size = np.maximum(np.sqrt(np.square(a).sum(0) * np.square(b).sum(0)), 1e-12)
-    return float(1 - ((a * b).sum(0) / size).mean())
+        return nothing, nothing
+    a, b = (x - x.mean(0) for x in (out, wearer))
+    sizes = a.std(0), b.std(0)
+    moves = sizes[1] > 1e-4
+    error = 1 - (a * b).mean(0) / np.maximum(sizes[0] * sizes[1], 1e-12)
+    return np.where(moves, error, np.nan), np.where(moves, sizes[0] / np.maximum(sizes[1], 1e-12), np.nan)
+
+
+def expression_error_of_film(out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]) -> float:
+    """The mean of the errors by which it is :func:`followed`; NaN where none can be told."""
+    errors = followed(out, wearer)[0]
+    return float(errors[np.isfinite(errors)].mean()) if np.isfinite(errors).any() else float("nan")
 
 
 def carried(image: UInt8[np.ndarray, "h w 3"], flow: Float[np.ndarray, "h w 2"]) -> UInt8[np.ndarray, "h w 3"]:

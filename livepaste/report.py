@@ -14,6 +14,7 @@ from livepaste.actors.staging import runs
 from livepaste.charts import CHART_WH, columns, paths, said
 from livepaste.identity import CONTROL, TAKEN, TOP, why_not
 from livepaste.measure_run import Row
+from livepaste.measures import EXPRESSION
 from livepaste.pages import picture_uri, write_page
 
 TILE_PX, ROOM = 300, 1.9  # longest side of a picture, and how much of the frame it shows, in widths of the face
@@ -52,6 +53,8 @@ MEASURES = (
     Measure("flicker_at_rest", "flicker, the face at rest", "≤ 1.10"),
     Measure("flicker_in_motion", "flicker, the face in motion", "≤ 1.10"),
     Measure("expression_error", "expression", "≤ the rectangle's", (("expression_error_rectangle", RECT),)),
+    *(Measure(f"{part}_error", f"expression: {part}, 1 less the correlation", "", ((f"{part}_error_rectangle", RECT),
+              (f"{part}_range", "moves, of the wearer's"))) for part in EXPRESSION),
     Measure("pose_error_deg", "pose, degrees", "≤ the rectangle's", (("pose_error_deg_rectangle", RECT),)),
     Measure("lost_faces", "faces that are found no more once swapped", "0", (("lost_faces_rectangle", RECT),)),
     Measure("swapped", "frames swapped", "", (("held", "held"), ("cover", "covered"), ("frames", "of"))),

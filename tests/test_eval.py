@@ -40,6 +40,31 @@ def test_an_expression_that_follows_has_no_error_and_one_that_does_the_opposite_
     assert np.isnan(measures.expression_error_of_film(worn[:2], worn[:2]))
 
 
+def test_what_follows_and_how_far_is_told_of_each_part() -> None:
+    rng = np.random.default_rng(0)
+    worn = rng.uniform(0, 1, (40, 3)) * [1, 1, 0]  # brows that never move tell nothing
+    error, share = measures.followed(np.column_stack([0.3 * worn[:, 0], np.ones(40), worn[:, 1]]), worn)
+    assert error[:2] == pytest.approx([0, 1])  # eyes that never shut follow nothing
+    assert share[:2] == pytest.approx([0.3, 0])
+    assert np.isnan(error[2])
+    assert np.isnan(share[2])
+    assert all(np.isnan(each).all() for each in measures.followed(worn[:2], worn[:2]))
+
+
+def test_each_part_of_the_expression_is_in_a_films_numbers() -> None:
+    worn = np.random.default_rng(0).uniform(0, 1, (20, 3))
+    out = np.column_stack([0.5 * worn[:, 0], 1 - worn[:, 1], worn[:, 2]])
+    names = [f"{who}_{part}" for who in ("worn", "out") for part in measures.EXPRESSION]
+    rows = [
+        Row(i, dict(zip(names, map(float, [*a, *b]), strict=True)))
+        for i, (a, b) in enumerate(zip(worn, out, strict=True))
+    ]
+    numbers = film_measures.summary(rows)
+    assert [numbers[f"{part}_error"] for part in measures.EXPRESSION] == pytest.approx([0, 2, 0])
+    assert [numbers[f"{part}_range"] for part in measures.EXPRESSION] == pytest.approx([0.5, 1, 1])
+    assert numbers["expression_error"] == pytest.approx(2 / 3, abs=1e-4)
+
+
 def test_expressions_are_in_units_of_the_eyes_distance() -> None:
     points = np.zeros((478, 3))
     points[263, 0] = 50  # the outer eye corners are 50 apart
@@ -112,7 +137,9 @@ def test_what_is_painted_is_told_from_what_is_visible_and_what_hides() -> None:
     assert numbers["painted_beside"] == numbers["painted_beside_with_hand"] == pytest.approx(0.25)
     assert numbers["hidden_painted"] == numbers["hidden_painted_with_hand"] == pytest.approx(0.5)
     assert numbers["swapped"] == numbers["frames"] == 3
-    assert numbers["expression_error"] is None  # nobody was found in either
+    assert (
+        numbers["expression_error"] is numbers["eyes_error"] is numbers["mouth_range"] is None
+    )  # nobody was found in either
     assert "expression_error_rectangle" not in numbers
 
 
@@ -326,6 +353,9 @@ def test_with_a_truth_every_measure_and_on_a_clip_what_needs_none(
     assert "identity_top1_error" not in numbers["clip"]  # nobody knows what the persona looks like
     for name in ("expression_error", "expression_error_rectangle", "seam", "seam_rectangle", "flicker", "sharpness"):
         assert numbers["clip"][name] is not None
+    for part in measures.EXPRESSION:
+        assert numbers["clip"][f"{part}_error"] is not None
+        assert numbers["clip"][f"{part}_range"] is not None
     assert numbers["clip"]["seam"] < numbers["clip"]["seam_rectangle"]
     assert "swap_psnr_db" not in numbers["clip"]
 
