@@ -109,6 +109,14 @@ def facesets(tmp_path_factory: pytest.TempPathFactory, actors: tuple[DrawnActor,
 
 
 SMALL = """
+[model]
+quarter = 32
+eighth = 24
+sixteenth = 32
+half = 8
+neck = 8
+code = 40
+contour = 12
 [recipe]
 resolution = 64
 batch = 4
@@ -120,7 +128,7 @@ lr = 1.5e-3
 
 @pytest.fixture(scope="session")
 def small_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real model at 64 px in batches of four, with an optimizer that compiles in less time."""
+    """The real model, narrow and at 64 px, in batches of four, with an optimizer that compiles in less time."""
     path = tmp_path_factory.mktemp("recipes") / "small.toml"
     path.write_text(SMALL)
     return path
@@ -141,26 +149,39 @@ def as_users_compile() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, facesets: tuple[Path, Path], small_recipe: Path) -> Path:
-    """A checkpoint of the real training loop, six steps long: whole, if not beautiful. Made once for all workers."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``once(name, make)``: the folder that ``make`` makes, once for all workers: whoever comes second waits for it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        shared = base / "shared" / name
+        to = shared / name
+        shared.mkdir(parents=True, exist_ok=True)
+        try:
+            (shared / "begun").touch(exist_ok=False)
+        except FileExistsError:  # by another worker
+            while not (shared / "ended").exists():
+                time.sleep(0.1)
+        else:
+            try:
+                make(to)
+            finally:
+                (shared / "ended").touch()
+        return to
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def checkpoint(once: Callable[..., Path], facesets: tuple[Path, Path], small_recipe: Path) -> Path:
+    """A checkpoint of the real training loop, six steps long: whole, if not beautiful."""
     from livepaste_train.fit import Trainer
     from livepaste_train.options import TrainOptions
 
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    to = shared / "short"
-    shared.mkdir(exist_ok=True)
-    try:
-        (shared / "begun").touch(exist_ok=False)
-    except FileExistsError:  # by another worker
-        while not (shared / "ended").exists():
-            time.sleep(0.1)
-    else:
-        try:
-            options = TrainOptions(persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(to), recipe=str(small_recipe),
-                                   steps=6, save_every=2, show_every=2, from_="none")  # fmt: skip
-            with compiled_as_users_do():
-                Trainer(options, lambda progress: None).run()
-        finally:
-            (shared / "ended").touch()
-    return to
+    def train(to: Path) -> None:
+        options = TrainOptions(persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(to), recipe=str(small_recipe),
+                               steps=6, save_every=2, show_every=2, from_="none")  # fmt: skip
+        Trainer(options, lambda progress: None).run()
+
+    return once("short", train)

@@ -33,6 +33,11 @@ from livepaste.errors import CheckpointError, OptionError
 SIDE = 32
 
 
+@pytest.fixture(autouse=True)
+def soon_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "STEPS", 600)
+
+
 def test_each_pixel_comes_from_where_its_flow_leads() -> None:
     x = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
     still = jnp.zeros((2, 8, 8, 2))
@@ -178,7 +183,8 @@ def test_points_of_a_stored_crop_lie_where_the_models_crop_shows_them() -> None:
     assert abs(geometry.step - 1) > 0.1
 
 
-def test_what_is_measured_is_drawn() -> None:
+def test_what_is_measured_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "STEPS", 1500)
     geometry = Geometry(100, 64, 1.9)
     pictures, masks, points, _ = moving_faces(120, 4, geometry.stored)
     mesh = np.zeros((120, 478, 2))
@@ -262,7 +268,6 @@ STILL = "encoder_lr = 0.0\nrotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = t
 def test_a_training_whose_encoder_rests_measures_one_that_is_gone_on_with(
     tmp_path: Path, checkpoint, facesets, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "STEPS", 200)
     recipe, plain, base = tmp_path / "own.toml", tmp_path / "plain.toml", tmp_path / "base"
     recipe.write_text(small_recipe.read_text() + STILL)
     plain.write_text(recipe.read_text().replace("true", "false"))

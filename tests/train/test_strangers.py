@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,26 +37,24 @@ from livepaste.swapper import Swapper
 
 pytestmark = pytest.mark.usefixtures("as_users_compile")
 
-FACTS = {"model": "light", "resolution": 64, "coverage": 1.9}
 NOBODY = {"persona": {"person": "persona", "consent": "synthetic"}, "wearers": []}
 HELD_OUT = "held_out = 0.2\n"
 CARRIED = "rotate = 0.0\nzoom = 0.0\nshift = 0.0\nappearance = true\n"
 
 
-def a_base(folder: Path, seed: int, actors) -> Path:
-    """A base at 64 px that has learned nothing, with a mean mask."""
-    weights = as_shipped(nnx.split(LightBase(LightOptions(resolution=64), 3, 5, nnx.Rngs(seed)), nnx.Param)[1])
-    contour = named(nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(seed)), nnx.Param)[1])
+def options_of(kind: dict[str, Any]) -> LightOptions:
+    return LightOptions(resolution=kind["resolution"], **kind["architecture"])
+
+
+def a_base(folder: Path, seed: int, actors, kind: dict[str, Any]) -> Path:
+    """A base of that kind that has learned nothing, with a mean mask."""
+    weights = as_shipped(nnx.split(LightBase(options_of(kind), 3, 5, nnx.Rngs(seed)), nnx.Param)[1])
+    contour = named(nnx.split(LightAutoencoder(options_of(kind), nnx.Rngs(seed)), nnx.Param)[1])
     weights |= {name: np.asarray(value) for name, value in contour.items() if name.startswith(CONTOUR)}
     shots = [actors[1].render_crop(perform(3, 40), i, 64).mask for i in (0, 13, 26, 39)]
     weights[EVERYBODYS] = np.asarray(logits_of(np.mean(shots, 0)[None, ..., None] / 255), np.float32)
-    ship(folder, FACTS, lambda to: save_weights(to / "weights.npz", weights))
+    ship(folder, kind, lambda to: save_weights(to / "weights.npz", weights))
     return folder
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, actors) -> Path:
-    return a_base(tmp_path_factory.mktemp("bases") / "base", 0, actors)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +62,16 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, small_recipe: Path) -> Path
     path = tmp_path_factory.mktemp("recipes") / "small.toml"
     path.write_text(small_recipe.read_text() + HELD_OUT + CARRIED)
     return path
+
+
+@pytest.fixture(scope="module")
+def kind(recipe: Path) -> dict[str, Any]:
+    return kind_of(read_recipe(str(recipe)))
+
+
+@pytest.fixture(scope="module")
+def base(once, actors, kind: dict[str, Any]) -> Path:
+    return once("strangers' base", lambda to: a_base(to, 0, actors, kind))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,12 +82,14 @@ def soon_told() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, base: Path, facesets, recipe: Path) -> Path:
+def trained(once, base: Path, facesets, recipe: Path) -> Path:
     """Eight steps of the command itself, which is told of no wearer."""
-    to = tmp_path_factory.mktemp("strangers") / "model"
-    words = ["train", "--persona", facesets[0], "--to", to, "--from", base, "--recipe", recipe, "--steps", 8]
-    assert main([str(word) for word in [*words, "--save-every", 4, "--show-every", 4]]) == 0
-    return to
+
+    def train(to: Path) -> None:
+        words = ["train", "--persona", facesets[0], "--to", to, "--from", base, "--recipe", recipe, "--steps", 8]
+        assert main([str(word) for word in [*words, "--save-every", 4, "--show-every", 4]]) == 0
+
+    return once("strangers", train)
 
 
 def told(facesets, recipe: Path, to: Path, base: Path, **more) -> TrainOptions:
@@ -181,37 +192,37 @@ def test_a_wearer_may_come_to_it_later(
     assert state["light_share"] == 1
 
 
-def kept(folder: Path, base: Path, /, **facts) -> Path:
+def kept(folder: Path, base: Path, kind: dict[str, Any], /, **facts) -> Path:
     """A checkpoint that a training with a wearer left, from the base of that folder; its wearers' masks are learned."""
-    weights = starting_weights(str(base), FACTS).weights
+    weights = starting_weights(str(base), kind).weights
     assert weights is not None
-    params = nnx.split(LightAutoencoder(LightOptions(resolution=64), nnx.Rngs(9)), nnx.Param)[1]
+    params = nnx.split(LightAutoencoder(options_of(kind), nnx.Rngs(9)), nnx.Param)[1]
     own = {name: np.asarray(value) for name, value in named(params).items()} | weights
     own = {name: value + 1 if name.startswith(("wearer/", CONTOUR)) else value for name, value in own.items()}
-    record = {**FACTS, **NOBODY, "wearers": [{"person": "me"}], "from_base": True, **facts}
+    record = {**kind, **NOBODY, "wearers": [{"person": "me"}], "from_base": True, **facts}
     ship(folder, record, lambda to: save_weights(to / "weights.npz", own))
     return folder
 
 
 def test_from_a_checkpoint_with_wearers_masks_are_the_bases_again(
-    base: Path, actors, tmp_path: Path, monkeypatch
+    base: Path, kind: dict[str, Any], actors, tmp_path: Path, monkeypatch
 ) -> None:
-    of = kept(tmp_path / "kept", base)
+    of = kept(tmp_path / "kept", base, kind)
     monkeypatch.setattr(start, "shipped_base", lambda: base)
     shipped, own = load_weights(base / "weights.npz"), load_weights(of / "weights.npz")
-    found = starting_weights(str(of), FACTS, NOBODY)
+    found = starting_weights(str(of), kind, NOBODY)
     assert found.from_base
     assert found.weights is not None
     np.testing.assert_array_equal(found.weights["wearer/spread/kernel"], shipped["decoder/spread/kernel"])
     np.testing.assert_array_equal(found.weights["contour/head/kernel"], shipped["contour/head/kernel"])
     np.testing.assert_array_equal(found.weights["wearer/mask_canvas"], shipped[EVERYBODYS])
     np.testing.assert_array_equal(found.weights["persona/canvas"], own["persona/canvas"])
-    another = a_base(tmp_path / "another", 1, actors)
+    another = a_base(tmp_path / "another", 1, actors, kind)
     monkeypatch.setattr(start, "shipped_base", lambda: another)
     with pytest.raises(
         CheckpointError, match=r"its encoder is not that of the base which comes with .*; give --wearer"
     ):
-        starting_weights(str(of), FACTS, NOBODY)
+        starting_weights(str(of), kind, NOBODY)
 
 
 @pytest.mark.parametrize(
