@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from livepaste_train import fit, keeper, pace, resume
+from livepaste_train import fit, keeper, pace, prepare, resume
 from livepaste_train.compiling import put
 from livepaste_train.data import load_faces, load_side
 from livepaste_train.evaluate import psnr_db, undistorted
@@ -544,7 +544,7 @@ def test_the_plan_of_a_time_follows_the_machine_and_leaves_room_for_the_last_gen
 ) -> None:
     """On a clock of its own: a step takes 1 s, from step 10 on 2, a preview 3 and a generation 5."""
     now = [100.0]
-    for module in (fit, pace):
+    for module in (fit, pace, prepare):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     given = options(facesets, small_recipe, tmp_path / "a", steps=None, for_="90s", show_every=10, save_every=10_000)
     trainer = fit.Trainer(given, lambda p: None)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from livepaste_train.fit import contract
+from livepaste_train.keeper import contract
 from livepaste_train.latent import AMOUNTS, look
 from livepaste_train.latent_page import seen
 from livepaste_train.maps import flat, goes_with, neighbours, principal

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import pytest
-from livepaste_train import fit, memory
+from livepaste_train import memory, prepare
 from livepaste_train.compiling import compiled, forget, kept
 from livepaste_train.dispatch import Dispatch
 from livepaste_train.memory import Room, fitting, in_gb, largest, limits, machine_free
@@ -142,14 +142,14 @@ def test_memory_that_runs_out_all_the_same_is_one_line_with_a_batch(error: Excep
 
 
 def test_a_training_names_the_batch_that_fits(tmp_path: Path, facesets, small_recipe, monkeypatch, capsys) -> None:
-    real = fit.make_dispatch
+    real = prepare.make_dispatch
 
     def marked(graph, loss, recipe, *more) -> Dispatch:
         made = real(graph, loss, recipe, *more)
         made.batch = recipe.batch
         return made
 
-    monkeypatch.setattr(fit, "make_dispatch", marked)
+    monkeypatch.setattr(prepare, "make_dispatch", marked)
     monkeypatch.setattr(Dispatch, "needs", lambda self, state, data: GB + self.batch * GB // 8)
     monkeypatch.setattr(memory, "free", lambda: 62 * GB // 10)
     monkeypatch.setattr(memory, "swap_free", lambda: 0)

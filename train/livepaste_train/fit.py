@@ -7,83 +7,28 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from livepaste.checkpoint import EVENTS, read_history
+from livepaste.checkpoint import read_history
 from livepaste.errors import TrainingError
-from livepaste_train import appearance
-from livepaste_train.auto import resolved
 from livepaste_train.compiling import put
-from livepaste_train.data import FEWEST
-from livepaste_train.diary import Diary
-from livepaste_train.dispatch import Dispatch
 from livepaste_train.early import ending
-from livepaste_train.evaluate import Validator, crops, means, spread
-from livepaste_train.event_log import EventLog
-from livepaste_train.export import multiply_adds
 from livepaste_train.forecast import longer, told
-from livepaste_train.identity import Recogniser
-from livepaste_train.keeper import Keeper, contract
-from livepaste_train.losses import drowned, guessed
-from livepaste_train.memory import Room
-from livepaste_train.models import make_model
+from livepaste_train.losses import drowned
 from livepaste_train.offset import EVERY as OFFSET_EVERY
-from livepaste_train.offset import Offset
-from livepaste_train.optimizers import make_optimizer
-from livepaste_train.options import MOST_STEPS, TrainOptions
-from livepaste_train.pace import Pace
-from livepaste_train.parallel import (
-    agreed,
-    check_alike,
-    check_batch,
-    devices_said,
-    everywhere,
-    fails_together,
-    first_ones,
-    here,
-    leads,
-    of_all,
-)
-from livepaste_train.people import People
-from livepaste_train.recipe import Recipe, as_record
-from livepaste_train.resume import (
-    begun,
-    check_people,
-    generations,
-    inexact,
-    planned,
-    restored,
-    taken,
-    with_appearance_of,
-)
-from livepaste_train.settled import COUNT, Settler
-from livepaste_train.shading import Shader
-from livepaste_train.stacked import check_levels, pretrained
-from livepaste_train.start import (
-    JUDGE,
-    apply,
-    check_learning,
-    check_pretrained,
-    check_wearers,
-    kind_of,
-    rate_scale,
-    rests,
-    starting_weights,
-)
-from livepaste_train.state import named
-from livepaste_train.step import TrainState, lone_loss, make_dispatch, new_state, pair_loss, persona_count
+from livepaste_train.options import TrainOptions
+from livepaste_train.parallel import agreed, fails_together, first_ones, here, leads
+from livepaste_train.prepare import Prepared
+from livepaste_train.resume import taken
+from livepaste_train.stacked import pretrained
+from livepaste_train.step import TrainState, new_state
 from livepaste_train.until import read_until
 
-MEAN_OF = 200  # faces of each side: its canvas and usual colour
 ROLL_BACKS = 3
-WITHOUT = "no wearer's faces: anybody can be at the camera, their masks stay as the base draws them, their light is not followed"
 
 
 @dataclass(frozen=True)
@@ -100,168 +45,21 @@ class Progress:
     forecast: str = ""  # how good it is going to be, where the curve says
 
 
-def size_of(recipe: Recipe, parameters: int, multiplied: int) -> str:
-    """A model's size in words."""
-    return (
-        f"{recipe.model} at {recipe.resolution} px: {parameters / 1e6:.1f} M parameters, "
-        f"{multiplied / 1e6:,.0f} M multiply-adds a swap"
-    )
-
-
-class Trainer:
+class Trainer(Prepared):
     """One training of one checkpoint. ``tell`` gets a Progress after each dispatch; ``stop`` is asked before each."""
 
     def __init__(
         self, options: TrainOptions, tell: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        began = time.monotonic()  # ``--for`` counts from here: reading faces and compiling are the user's time too
-        self.options, self.tell, self.stop = options, tell, stop
-        self.recipe, chosen = resolved(options)
-        self.pace = Pace(options, self.recipe.steps_per_dispatch, began)
-        self.checkpoint = Path(options.to)
-        self._found = generations(self.checkpoint)
-        resumed = begun(self.checkpoint, self.recipe, resume=options.resume)
-        self.alone = alone = options.only is not None
-        log = EventLog(self.checkpoint / EVENTS) if options.tensorboard and leads() else None
-        if resumed:
-            self.recipe = with_appearance_of(resumed.model.get("recipe"), self.recipe)
-        # both of which a recipe may describe wrongly: before faces are read
-        model = make_model(self.recipe, options.seed, alone=alone)
-        make_optimizer(self.recipe)
-        check_levels(self.recipe, model)
-        people = People(options)
-        self.faces_a_step = persona_count(self.recipe) if people.strangers else self.recipe.batch
-        share = self.recipe.persona_share if people.strangers else 1.0
-        check_batch(self.recipe, share)
-        if resumed:
-            check_people(self.checkpoint, resumed.model, people.record, alone=alone)
-            start, from_base = "", bool(resumed.model.get("from_base"))
-        else:
-            begins = starting_weights(options.from_, kind_of(self.recipe), people.record, alone=alone)
-            start, from_base = begins.note, begins.from_base
-            check_pretrained(self.recipe, options.from_, begins.weights)
-        if people.strangers:
-            check_wearers(self.recipe, from_base)
-        faces = people.read(self.recipe, 1 if resumed else FEWEST)  # what was begun may be gone on with
-        self.geometry, self.data = faces.geometry, faces.data
-        self.faces = faces.count
-        resting = rests(from_base, self.recipe.encoder_lr)
-        if not resumed:
-            carried = appearance.chosen(
-                self.recipe, model, faces.persona[0], begins, faces.fingerprint, resting=resting
-            )
-            self.recipe = carried.recipe
-        multiplied = multiply_adds(model, self.recipe.resolution)
-        seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]
-        shown = [means(*of_side) for of_side in seen]
-        model.start_from(*shown, wearers=len(people.wearers))
-        if self.recipe.balanced:
-            self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
-        self.graph, params = nnx.split(model, nnx.Param)
-        parameters = sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE))
-        if not resumed:
-            params = apply(params, carried.weights)
-            nothing = f"{self.checkpoint} holds no generation to resume: from the start" if options.resume else ""
-            notes = [
-                *(chosen, size_of(self.recipe, parameters, multiplied), devices_said()),
-                *(nothing, start, carried.note, WITHOUT if people.strangers else "", people.damaged),
-            ]
-            self.start_note = "; ".join(filter(None, notes))
-        self.from_base = from_base
-        self.compute = compute = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-        check_learning(self.recipe, from_base)
-        self.scale = scale = rate_scale(params, from_base, self.recipe, strangers=people.strangers)
-        drawn = {"wearer_picture": not (resting or alone)}
-        self.validator = Validator(self.graph, faces.persona[1], faces.wearers[1], self.geometry, **drawn)
-        one_sided = alone or people.strangers  # whose faces are learned from
-        loss_of = partial(lone_loss, strangers=people.strangers) if one_sided else partial(pair_loss, **drawn)
-        self.loss = loss_of(self.geometry, self.recipe, compute)
-        self.dispatch = make_dispatch(self.graph, self.loss, self.recipe, scale, compute)
-
-        def with_batch(batch: int) -> Dispatch:
-            other = replace(self.recipe, batch=batch)
-            return make_dispatch(self.graph, loss_of(self.geometry, other, compute), other, scale, compute)
-
-        self.room = Room(self.recipe.batch, with_batch, share)
-        self.offset = (
-            Offset(self.graph, faces.persona[0], faces.wearers[0], self.geometry)
-            if self.recipe.meet and not one_sided
-            else None
-        )
-        few = min(COUNT, *(len(side) for side, _ in seen))
-        shown = [side[spread(len(side), few)] for side, _ in seen]
-        self.settle = Settler(self.graph, params, *shown, alone=alone).settle
-        shader = Shader(self.graph, params, (faces.persona[0], faces.wearers[0]), seen, resting=resting)
-        self.kept = lambda params: shader.shaded(self.settle(params))  # weights as they are shown and written
-        settled = self.settle(params)
-        offset = self.offset.measure(settled) if self.offset else None
-        if not resumed and carried.measures and not options.show_augment:
-            params = appearance.measured(self.graph, params, settled, faces.persona[0], self.geometry, offset)
-        if resting:
-            self.offset = None  # codes stay where they are
-        self.state = new_state(params, self.recipe, options.seed, self._planned(), scale, offset)
-        self.spent_s, before, self._plan_begun = 0.0, {}, 0
-        if resumed:
-            self.state, self.start_note, self._plan_begun = planned(
-                restored(resumed, self.state),
-                self._planned(),
-                timed=bool(options.for_),
-                until=options.until,
-                record=resumed.model,
-            )
-            self.start_note = "; ".join(filter(None, [chosen, self.start_note]))
-            self.start_note += inexact(resumed.model, faces.fingerprint)
-            self.spent_s = float(resumed.model.get("seconds", 0.0))
-            before = dict(resumed.model.get("validation", {}))
-        # not the note itself: after a resume it says what else this very machine is
-        alike = {"start": (start, from_base), "generation in --to": resumed and resumed.number, "number of people": (alone, len(people.wearers))}  # fmt: skip
-        check_alike(recipe=self.recipe, faces=faces.fingerprint, **of_all(options), **alike)
-        self.state, self.data = everywhere((first_ones(self.state), self.data))
+        super().__init__(options)
+        self.tell, self.stop = tell, stop
         self._until, self.forecast, self.longer = read_until(options.until), "", ""
-        self._went_on = resumed is not None
-        facts = {**contract(self.recipe), **people.record, "turned_deg": people.turned_deg}
-        record = {
-            "recipe": as_record(self.recipe),
-            "alone": alone,
-            "likeness": people.likeness,  # by which `--face enrolled` knows the wearers again
-            "from_base": from_base,
-            "seed": options.seed,
-            "faces": faces.count,
-            "faces_hash": faces.fingerprint,
-            "face_sets": people.told(self.recipe.held_out),
-            "parameters": parameters,
-            "multiply_adds": multiplied,  # of one swap
-            "asked_steps": self._planned(),
-            "until": options.until,
-            "plan_begun": self._plan_begun,  # a step
-        }
-        recogniser = Recogniser(people.looked_at, faces.persona[1], faces.wearers[1], self.geometry, self.validator)
-        self.keeper = Keeper(
-            *(self.checkpoint, self.graph, self.validator, facts, record, before if leads() else {}),
-            settle=self.kept,
-            taken_for=recogniser.measure,
-            diary=Diary(self.checkpoint, self.recipe, self.pace, log, alone=alone, shown=self.faces_a_step),
-        )
-
-    @property
-    def validation(self) -> dict[str, float]:
-        """The last measures of held-out faces, by name; empty before the first."""
-        return self.keeper.validation
-
-    def _planned(self) -> int:
-        """Steps, rounded up to whole dispatches; 0 = not known yet."""
-        if self.options.steps:
-            wanted = self.options.steps
-        elif self.options.epochs:
-            wanted = min(MOST_STEPS, math.ceil(self.options.epochs * self.faces / self.faces_a_step))
-        else:
-            return 0
-        return math.ceil(wanted / self.recipe.steps_per_dispatch) * self.recipe.steps_per_dispatch
+        self._went_on = self.resumed is not None
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
         with ExitStack() as stack, closing(self.keeper.diary):
-            fails_together(taken(stack, self.checkpoint, self._found) if leads() else None)
+            fails_together(taken(stack, self.checkpoint, self.found) if leads() else None)
             state = self._run()
             agreed(False)  # the others wait here for its last generation: at their ends they would for five minutes
             return state
