@@ -152,13 +152,15 @@ def expression(points: np.ndarray) -> Float[np.ndarray, 3]:
 
 
 EXPRESSION = "mouth", "eyes", "brows"
+MOVES = 1e-4  # standard deviation over a film, of the eyes' distance: less is a still picture
 
 
 def followed(
     out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[np.ndarray, 3], Float[np.ndarray, 3]]:
     """How each :func:`expression` of a film follows the wearer's: 1 less Pearson's correlation, and how far it moves as a share of the wearer's
-    (of standard deviations). NaN for what does not move at all.
+    (of standard deviations). NaN for what does not move at all; what moves hardly more than landmarks tremble (some thousandths) tells little.
+    A turn of the head shortens the unit, so all of them move a little with it.
 
     The mean of the errors hides what moves: a persona whose mouth follows and whose eyes never shut is not one that does half of everything.
     """
@@ -167,15 +169,16 @@ def followed(
         return nothing, nothing
     a, b = (x - x.mean(0) for x in (out, wearer))
     sizes = a.std(0), b.std(0)
-    moves = sizes[1] > 1e-4
+    moves = sizes[1] > MOVES
     error = 1 - (a * b).mean(0) / np.maximum(sizes[0] * sizes[1], 1e-12)
     return np.where(moves, error, np.nan), np.where(moves, sizes[0] / np.maximum(sizes[1], 1e-12), np.nan)
 
 
 def expression_error_of_film(out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]) -> float:
     """The mean of the errors by which it is :func:`followed`; NaN where none can be told."""
-    errors = followed(out, wearer)[0]
-    return float(errors[np.isfinite(errors)].mean()) if np.isfinite(errors).any() else float("nan")
+    errors, _ = followed(out, wearer)
+    moves = len(wearer) >= 3 and wearer.std(0) > MOVES
+    return float(errors[moves].mean()) if np.any(moves) else float("nan")
 
 
 def carried(image: UInt8[np.ndarray, "h w 3"], flow: Float[np.ndarray, "h w 2"]) -> UInt8[np.ndarray, "h w 3"]:

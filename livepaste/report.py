@@ -54,7 +54,7 @@ MEASURES = (
     Measure("flicker_in_motion", "flicker, the face in motion", "≤ 1.10"),
     Measure("expression_error", "expression", "≤ the rectangle's", (("expression_error_rectangle", RECT),)),
     *(Measure(f"{part}_error", f"expression: {part}, 1 less the correlation", "", ((f"{part}_error_rectangle", RECT),
-              (f"{part}_range", "moves, of the wearer's"))) for part in EXPRESSION),
+              (f"{part}_range", "moves, of the wearer's"), (f"{part}_range_rectangle", f"{RECT} moves"))) for part in EXPRESSION),
     Measure("pose_error_deg", "pose, degrees", "≤ the rectangle's", (("pose_error_deg_rectangle", RECT),)),
     Measure("lost_faces", "faces that are found no more once swapped", "0", (("lost_faces_rectangle", RECT),)),
     Measure("swapped", "frames swapped", "", (("held", "held"), ("cover", "covered"), ("frames", "of"))),

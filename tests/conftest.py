@@ -50,7 +50,7 @@ BENCHMARKS = Path(livepaste.__file__).parents[1] / "benchmarks"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that need the checkpoint first: while one worker trains it, the other, which begins in the middle, need not wait."""
-    items.sort(key=lambda item: "checkpoint" not in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: not {"checkpoint", "trained"} & set(getattr(item, "fixturenames", ())))
 
 
 MOST_BYTES = 3e9  # of a worker, between two files
@@ -161,13 +161,17 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
         try:
             (shared / "begun").touch(exist_ok=False)
         except FileExistsError:  # by another worker
-            while not (shared / "ended").exists():
+            while not (shared / "made").exists():
+                if (shared / "failed").exists():
+                    pytest.fail(f"{name} could not be made; why is told where it was tried first")
                 time.sleep(0.1)
         else:
             try:
                 make(to)
-            finally:
-                (shared / "ended").touch()
+            except BaseException:
+                (shared / "failed").touch()
+                raise
+            (shared / "made").touch()
         return to
 
     return made
@@ -182,6 +186,7 @@ def checkpoint(once: Callable[..., Path], facesets: tuple[Path, Path], small_rec
     def train(to: Path) -> None:
         options = TrainOptions(persona=str(facesets[0]), wearer=[str(facesets[1])], to=str(to), recipe=str(small_recipe),
                                steps=6, save_every=2, show_every=2, from_="none")  # fmt: skip
-        Trainer(options, lambda progress: None).run()
+        with compiled_as_users_do():  # as those that go on with it
+            Trainer(options, lambda progress: None).run()
 
     return once("short", train)

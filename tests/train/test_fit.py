@@ -240,12 +240,14 @@ def test_stopping_saves_where_it_stands_and_the_plan_is_gone_on_with_whatever_ti
 
 
 def test_a_resume_elsewhere_says_that_it_is_not_bit_exact(begun: Path, facesets, small_recipe, monkeypatch) -> None:
+    def note() -> str:
+        return fit.Trainer(options(facesets, small_recipe, begun, resume=True), lambda p: None).start_note
+
     here = resume.environment()
     assert here["processor"]
+    assert "bit-exact" not in note()
     monkeypatch.setattr(resume, "environment", lambda: {**here, "cores": 64})
-    assert (
-        "not bit-exact" in fit.Trainer(options(facesets, small_recipe, begun, resume=True), lambda p: None).start_note
-    )
+    assert "not bit-exact" in note()
 
 
 def test_a_recipe_file_may_be_renamed_before_a_resume_and_not_changed(

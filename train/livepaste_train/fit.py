@@ -54,7 +54,6 @@ class Trainer(Prepared):
         super().__init__(options)
         self.tell, self.stop = tell, stop
         self._until, self.forecast, self.longer = read_until(options.until), "", ""
-        self._went_on = self.resumed is not None
 
     def run(self) -> TrainState:
         """Train until the plan is done or ``stop`` says so; the last generation is saved in any case."""
@@ -72,11 +71,11 @@ class Trainer(Prepared):
             self._pretrain()
         good, roll_backs, good_by_clock = jax.tree.map(np.asarray, self.state), 0, False
         full_rate = float(self.state.rate)
-        self.keeper.cut(done if self._went_on else -1)  # of a killed run
-        if self._went_on and (note := self._end_early()):  # as the run that was killed would have after its generation
+        self.keeper.cut(done if self.resumed else -1)  # of a killed run
+        if self.resumed and (note := self._end_early()):  # as the run that was killed would have after its generation
             self.tell(Progress(done, int(self.state.total), 0.0, None, {}, self.validation, note))
         losses: dict[str, float] = {}
-        saved = done if self._went_on else -1
+        saved = done if self.resumed else -1
         pace, per, note = self.pace, self.recipe.steps_per_dispatch, ""
         by_clock = False  # by this run's clock
         while True:

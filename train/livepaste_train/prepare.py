@@ -102,6 +102,7 @@ class Prepared:
         self.recipe = carried.recipe
         multiplied = multiply_adds(model, self.recipe.resolution)
         seen = [crops(side[0], self.geometry, MEAN_OF) for side in (faces.persona, faces.wearers)]
+        # each of the three by what the one before it set
         params = self._network(model, people, seen, carried)
         size = Size(sum(p.size for name, p in named(params).items() if not name.startswith(JUDGE)), multiplied)
         self._steps(params, people, faces, share)

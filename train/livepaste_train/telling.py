@@ -16,8 +16,8 @@ from livepaste_train.models.appearance import FLOWS, HIDDEN, SEVERAL
 
 STEPS, PARTS, BATCH, RATE, DECAY = 1500, 10, 128, 2e-3, 1e-2
 # Of a standard deviation of each number, as places are read and as what is seen is. More steadies and damps. With 0.15 for both, swaps
-# lost 0.1 dB (drawn 8401) and 0.4 dB (photo 148/161); with it for what is seen alone, 0.06 dB at most, and real mouths and eyes follow
-# a little more closely, see train/README.md.
+# lost 0.1 dB (drawn 8401) and 0.4 dB (photo 148/161); with it for what is seen alone, 0.06 dB at most, and mouths and brows of a real
+# persona follow a little more closely, see train/README.md.
 SHAKEN_PLACES, SHAKEN_LOOKS = 0.3, 0.15
 # Of the way to the wearer's codes. Swaps with 0.5 and 0.75 of it: drawn 8401 26.7 dB both, photo 159/142 25.6 dB both
 PLACED = 0.5
