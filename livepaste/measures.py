@@ -155,6 +155,11 @@ EXPRESSION = "mouth", "eyes", "brows"
 MOVES = 1e-4  # standard deviation over a film, of the eyes' distance: less is a still picture
 
 
+def _moving(wearer: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, 3]:
+    """Which of them can be followed: of fewer than three frames none."""
+    return wearer.std(0) > MOVES if len(wearer) >= 3 else np.zeros(3, bool)
+
+
 def followed(
     out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[np.ndarray, 3], Float[np.ndarray, 3]]:
@@ -164,21 +169,19 @@ def followed(
 
     The mean of the errors hides what moves: a persona whose mouth follows and whose eyes never shut is not one that does half of everything.
     """
-    nothing = np.full(3, np.nan)
-    if len(wearer) < 3:
-        return nothing, nothing
+    moves = _moving(wearer)
+    if not moves.any():
+        return np.full(3, np.nan), np.full(3, np.nan)
     a, b = (x - x.mean(0) for x in (out, wearer))
     sizes = a.std(0), b.std(0)
-    moves = sizes[1] > MOVES
     error = 1 - (a * b).mean(0) / np.maximum(sizes[0] * sizes[1], 1e-12)
     return np.where(moves, error, np.nan), np.where(moves, sizes[0] / np.maximum(sizes[1], 1e-12), np.nan)
 
 
 def expression_error_of_film(out: Float[np.ndarray, "n 3"], wearer: Float[np.ndarray, "n 3"]) -> float:
     """The mean of the errors by which it is :func:`followed`; NaN where none can be told."""
-    errors, _ = followed(out, wearer)
-    moves = len(wearer) >= 3 and wearer.std(0) > MOVES
-    return float(errors[moves].mean()) if np.any(moves) else float("nan")
+    moves = _moving(wearer)
+    return float(followed(out, wearer)[0][moves].mean()) if moves.any() else float("nan")
 
 
 def carried(image: UInt8[np.ndarray, "h w 3"], flow: Float[np.ndarray, "h w 2"]) -> UInt8[np.ndarray, "h w 3"]:

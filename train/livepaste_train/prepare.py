@@ -175,7 +175,7 @@ class Prepared:
         if self.recipe.balanced:
             self.data = self.data._replace(usual=guessed(shown[0][0], *seen[0], self.recipe))
         self.graph, params = nnx.split(model, nnx.Param)
-        return params if self.resumed else apply(params, carried.weights)
+        return apply(params, carried.weights)
 
     def _steps(self, params: Any, people: People, faces: Read, share: float) -> None:
         """What a step does, and what its faces are held out for."""
